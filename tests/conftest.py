@@ -1,0 +1,61 @@
+"""The fixtures that every promise is tested over, each parametrised here once.
+
+Cells come from the compiled module, so that a new cell is tested without an edit; every instruction
+set that this CPU runs is tested on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from problems import DIMS, Dims
+
+from unrolled import functional
+
+settings.register_profile(
+    "suite",
+    deadline=None,  # the machine may be busy
+    derandomize=True,  # the same run for everybody
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture(params=[info.name for info in functional.cells()])
+def cell(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=functional.available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = functional.isa()
+    functional._force_isa(request.param)
+    yield request.param
+    functional._force_isa(before)
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["f32", "f64"])
+def dtype(request: pytest.FixtureRequest) -> type[np.floating]:
+    return request.param
+
+
+@pytest.fixture(params=DIMS, ids=lambda d: f"T{d.T}-B{d.B}-I{d.I}-H{d.H}")
+def dims(request: pytest.FixtureRequest) -> Dims:
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261123)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Restores the number of threads that a test changes."""
+    before = functional.get_num_threads()
+    yield
+    functional.set_num_threads(before)

@@ -1,0 +1,163 @@
+"""Random problems for the scan: one description that both the kernels and the reference can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled import functional, reference
+
+
+class Dims(NamedTuple):
+    T: int
+    B: int
+    I: int  # noqa: E741 - the project's letter for the input size
+    H: int
+
+
+# The lanes of a vector are 16, 8, 4 and 2 over the instruction sets and dtypes, so H and I visit
+# one less and one more of each; then primes, 0 and 1 steps, batch 1, and two sizes beyond a block.
+DIMS = [
+    Dims(0, 3, 5, 4),
+    Dims(1, 1, 1, 1),
+    Dims(1, 2, 3, 16),
+    Dims(2, 1, 7, 15),
+    Dims(3, 5, 4, 17),
+    Dims(4, 3, 13, 8),
+    Dims(5, 2, 9, 7),
+    Dims(3, 4, 17, 9),
+    Dims(2, 13, 5, 3),
+    Dims(7, 7, 3, 4),
+    Dims(3, 2, 31, 5),
+    Dims(2, 3, 16, 32),
+    Dims(4, 6, 1, 33),
+    Dims(6, 1, 11, 29),
+    Dims(3, 17, 2, 2),
+    Dims(5, 31, 19, 1),
+    Dims(11, 12, 8, 13),
+    Dims(2, 67, 530, 259),
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    cell: str
+    x: np.ndarray
+    states: tuple[np.ndarray, ...] | None
+    weights: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
+    dy: np.ndarray
+    dstates: tuple[np.ndarray, ...]
+    options: dict[str, Any]
+
+    @property
+    def forward_roundings(self) -> int:
+        steps, _, inputs = self.x.shape
+        gates, hidden = self.weights[1].shape
+        return steps * (inputs + hidden + gates // hidden)
+
+    @property
+    def gradient_roundings(self) -> int:
+        steps, batch, inputs = self.x.shape
+        gates_hidden, hidden = self.weights[1].shape
+        return steps * (inputs + gates_hidden + hidden + batch)
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Every input array."""
+        optional = [*(self.states or ()), *self.weights, self.options.get("lengths")]
+        optional.append(self.options.get("resets"))
+        return [a for a in (self.x, self.dy, *self.dstates, *optional) if a is not None]
+
+    def but(self, **changes: Any) -> Problem:
+        return replace(self, **changes)
+
+    def pack(self, *, backward: bool = True) -> functional.Weights:
+        return functional.pack(self.cell, *self.weights, backward=backward)
+
+    def scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        packed = self.pack(backward=False)
+        return functional.scan(packed, self.x, self.states, **self.options)
+
+    def zero_grads(self) -> tuple[np.ndarray | None, ...]:
+        return tuple(None if w is None else np.zeros_like(w) for w in self.weights)
+
+    def vjp(self) -> dict[str, Any]:
+        """y, states, dx, dstates and grads from the compiled code."""
+        y, states, saved = functional.scan_vjp(self.pack(), self.x, self.states, **self.options)
+        grads = self.zero_grads()
+        dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads)
+        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
+
+    def reference(self) -> dict[str, Any]:
+        """The same five results from the specification, in float64."""
+        (y, states), pullback = reference.scan_vjp(
+            self.cell, self.x, self.states, *self.weights, **self.options
+        )
+        dx, dstates, grads = pullback(self.dy, self.dstates)
+        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
+
+    def row(self, b: int) -> Problem:
+        """Row b alone, cut to its length: what the row's results in the batch must equal."""
+        lengths, resets = self.options.get("lengths"), self.options.get("resets")
+        steps = len(self.x) if lengths is None else int(lengths[b])
+        options = {"reverse": self.options.get("reverse", False)}
+        if resets is not None:
+            options["resets"] = np.ascontiguousarray(resets[:steps, b : b + 1])
+        return self.but(
+            x=np.ascontiguousarray(self.x[:steps, b : b + 1]),
+            states=None if self.states is None else tuple(s[b : b + 1].copy() for s in self.states),
+            dy=np.ascontiguousarray(self.dy[:steps, b : b + 1]),
+            dstates=tuple(d[b : b + 1].copy() for d in self.dstates),
+            options=options,
+        )
+
+
+def make_problem(
+    cell: str,
+    dims: tuple[int, int, int, int],
+    dtype: Any,
+    *,
+    seed: int = 0,
+    biases: tuple[bool, bool] = (True, True),
+    states: bool = True,
+    ragged: bool = False,
+    resets: bool = False,
+    reverse: bool = False,
+) -> Problem:
+    """Inputs of order 1 and weights of order 1/sqrt(fan-in), so that states neither die nor explode."""
+    steps, batch, inputs, hidden = dims
+    rng = np.random.default_rng([seed, *dims])
+    info = functional.cell_info(cell)
+    rows = len(info.gates) * hidden
+
+    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return (rng.standard_normal(shape) * scale).astype(dtype)
+
+    weight_ih = normal(rows, inputs, scale=inputs**-0.5)
+    weight_hh = normal(rows, hidden, scale=0.7 * hidden**-0.5)
+    bias_ih, bias_hh = normal(rows, scale=0.5), normal(rows, scale=0.5)
+    x, dy = normal(steps, batch, inputs), normal(steps, batch, hidden)
+    initial = tuple(normal(batch, hidden) for _ in info.states)
+    options: dict[str, Any] = {"reverse": reverse}
+    if ragged:
+        options["lengths"] = ragged_lengths(rng, steps, batch)
+    if resets:
+        options["resets"] = rng.random((steps, batch)) < 0.3
+    return Problem(
+        cell=cell,
+        x=x,
+        states=initial if states else None,
+        weights=(weight_ih, weight_hh, bias_ih if biases[0] else None, bias_hh if biases[1] else None),
+        dy=dy,
+        dstates=tuple(normal(batch, hidden) for _ in info.states),
+        options=options,
+    )
+
+
+def ragged_lengths(rng: np.random.Generator, steps: int, batch: int) -> np.ndarray:
+    """Unsorted lengths with a zero and a full one wherever the batch has room for them."""
+    lengths = rng.integers(0, steps + 1, batch)
+    lengths[: min(2, batch)] = (0, steps)[: min(2, batch)]
+    return rng.permutation(lengths)

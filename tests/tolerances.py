@@ -1,0 +1,103 @@
+"""How far a computed array may lie from the float64 truth: one formula and one table.
+
+    tolerance = factor * K * eps * scale
+
+The derivation is the usual one for sums (Higham, "Accuracy and Stability of Numerical Algorithms",
+3.1). A sum of K products rounds at most K times, and each rounding moves the result by at most
+eps/2 times the size of what has been summed so far. The activations do not enlarge an error, since
+the slopes of tanh, sigmoid and relu are at most 1, so K is the number of roundings on the longest
+path from an input to a result:
+
+    forward    T * (I + H + gates)         each step sums I + H products, and steps follow another
+    gradient   T * (I + (G + 1) * H + B)   the forward pass, then G*H products a step, then T*B terms
+
+`scale` is the largest magnitude among the expected values, at least 1 because the tests draw all
+inputs of order 1. The bound is a worst case: random roundings reach about its square root.
+
+`factor` covers what the count leaves out; every value stands in `FACTORS` with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+FACTORS = {
+    # The element-wise part of a cell adds a few roundings, and exp/tanh at most 4 ULP each.
+    "forward": 2.0,
+    # As above, for the step and its transpose.
+    "gradient": 4.0,
+    # log(sum(exp)) and the subtraction of the target's logit.
+    "head": 4.0,
+    # Element-wise formulas: square root, division and about ten products.
+    "elementwise": 8.0,
+    # The other library rounds as often as we do.
+    "peer": 8.0,
+}
+
+
+def eps(dtype: npt.DTypeLike) -> float:
+    return float(np.finfo(dtype).eps)
+
+
+def assert_close(
+    actual: npt.ArrayLike,
+    expected: npt.ArrayLike,
+    *,
+    K: int,  # noqa: N803 - the name in the formula
+    kind: str,
+    dtype: npt.DTypeLike | None = None,
+    what: str = "value",
+) -> None:
+    """Compare with the tolerance of the module docstring; `dtype` defaults to that of `actual`."""
+    actual, expected = np.asarray(actual), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, not {expected.shape}"
+    if actual.size == 0:
+        return
+    scale = max(1.0, float(np.abs(expected).max()))
+    bound = FACTORS[kind] * max(K, 1) * eps(dtype or actual.dtype) * scale
+    error = np.abs(actual.astype(np.float64) - expected)
+    worst = np.unravel_index(int(np.argmax(error)), error.shape)  # argmax stops at a NaN
+    if not error[worst] <= bound:
+        raise AssertionError(
+            f"{what}{[int(i) for i in worst]}: got {actual[worst]!r}, expected {expected[worst]!r}, "
+            f"error {error[worst]:.3g} > {FACTORS[kind]} * K {K} * eps * scale {scale:.3g} = {bound:.3g}"
+        )
+
+
+def assert_slope(slope: float, difference: float, scale: float, what: str = "slope") -> None:
+    """Compare a gradient along a direction with a float64 central difference of step `STEP`.
+
+    Truncation is of order STEP^2 and rounding of order eps / STEP, both eps^(2/3) at the best step.
+    The factor 100 covers third derivatives and the size of the sums; `scale` is the sum of the
+    magnitudes of the terms in <gradient, direction>.
+    """
+    bound = 100.0 * STEP**2 * max(1.0, scale)
+    assert abs(slope - difference) <= bound, (
+        f"{what}: gradient gives {slope!r}, central difference {difference!r}, bound {bound:.3g}"
+    )
+
+
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))
+
+
+def assert_same_bits(
+    actual: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None,
+    expected: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None,
+    what: str = "value",
+) -> None:
+    """Equality of every bit, so that 0.0 differs from -0.0 and a NaN equals itself."""
+    if isinstance(expected, tuple | list):
+        assert isinstance(actual, tuple | list) and len(actual) == len(expected), what
+        for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
+            assert_same_bits(a, e, f"{what}[{i}]")
+    elif expected is None:
+        assert actual is None, what
+    else:
+        a, e = np.asarray(actual), np.asarray(expected)
+        assert a.dtype == e.dtype and a.shape == e.shape, f"{what}: {a.dtype}{a.shape}, {e.dtype}{e.shape}"
+        if a.tobytes() != e.tobytes():
+            differs = np.argwhere(a != e)
+            raise AssertionError(f"{what}: {len(differs)} of {a.size} differ, first at {differs[:1]}")
