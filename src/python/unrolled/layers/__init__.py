@@ -1,0 +1,24 @@
+"""Layers: named parameters with a forward pass, a `vjp` and, for recurrent ones, a stream.
+
+Every layer is called for inference, `y = layer(x)`, and differentiated without a tape:
+`y, pullback = layer.vjp(x)`, then `dx = pullback(dy)`, which adds to `layer.grads`.
+"""
+
+from ._base import Layer as Layer
+from ._dropout import Dropout as Dropout
+from ._embedding import Embedding as Embedding
+from ._flat import FlatBuffer as FlatBuffer
+from ._gru import GRU as GRU
+from ._initialisers import Initialiser as Initialiser
+from ._initialisers import glorot_uniform as glorot_uniform
+from ._initialisers import he_uniform as he_uniform
+from ._initialisers import initialisers as initialisers
+from ._initialisers import orthogonal as orthogonal
+from ._initialisers import register_initialiser as register_initialiser
+from ._linear import Linear as Linear
+from ._lstm import LSTM as LSTM
+from ._recurrent import Recurrent as Recurrent
+from ._rnn import RNN as RNN
+from ._softmax_head import SoftmaxHead as SoftmaxHead
+from ._specs import ParameterSpec as ParameterSpec
+from ._stream import Stream as Stream

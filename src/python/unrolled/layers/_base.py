@@ -1,0 +1,163 @@
+"""What every layer and model is: named parameters, their gradients, and sub-layers."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ._flat import FlatBuffer
+from ._types import Array, DType
+
+
+class Layer:
+    """Named parameters and gradients, with sub-layers under dotted names.
+
+    A layer gives its own parameters and its sub-layers to this constructor. All of them move into
+    one `FlatBuffer`; `parameters` and `grads` are views into it::
+
+        class Tagger(Layer):
+            def __init__(self, rng):
+                self.rnn = LSTM(16, 32, rng=rng)
+                self.head = SoftmaxHead(32, 5, rng=rng)
+                super().__init__(children={"rnn": self.rnn, "head": self.head})
+
+        Tagger(rng).parameters["rnn.weight_ih_l0"]
+
+    Becoming part of a parent moves a layer's parameters into the parent's buffer: take arrays from
+    `layer.parameters` when they are needed rather than keep them from before. Edit arrays in place
+    (`layer.parameters["bias"][:] = 0`); the mapping itself is read-only, since an array put there
+    would be no part of the buffer.
+
+    Copies and pickles of a layer have a buffer of their own, with the gradients at zero.
+
+    Args:
+        own: the layer's own parameters by name, all of one dtype. They are copied.
+        children: sub-layers by name. A layer has one parent at most.
+    """
+
+    def __init__(
+        self,
+        own: Mapping[str, Array] | None = None,
+        children: Mapping[str, "Layer"] | None = None,
+    ) -> None:
+        self._children = dict(children or {})
+        self._build(dict(own or {}))
+
+    def _build(self, own: dict[str, Array]) -> None:
+        self._own_names = tuple(own)
+        self._owner: str | None = None
+        arrays = dict(own)
+        for name, child in self._children.items():
+            if child._owner is not None:
+                raise ValueError(
+                    f"[{type(self).__name__}] {name} is already part of a {child._owner}; "
+                    "a layer has one parent (use copy.deepcopy for a second, separate layer)"
+                )
+            child._owner = type(self).__name__
+            arrays.update({f"{name}.{key}": value for key, value in child._parameters.items()})
+        flat = FlatBuffer.gather(arrays)
+        self._flat: FlatBuffer | None = flat
+        self._bind(flat.views(flat.values), flat.views(flat.grads))
+        for child in self._children.values():
+            child._flat = None
+
+    def _bind(self, parameters: dict[str, Array], grads: dict[str, Array]) -> None:
+        """Makes these views the arrays of this layer and, by name, of its sub-layers."""
+        self._parameters = parameters
+        self._grads = grads
+        for name, child in self._children.items():
+            child._bind(_below(name, parameters), _below(name, grads))
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Every parameter by its dotted name; writable views, a read-only mapping."""
+        return MappingProxyType(self._parameters)
+
+    @property
+    def grads(self) -> Mapping[str, Array]:
+        """The gradient of every parameter; pullbacks add to it, `zero_grads` clears it."""
+        return MappingProxyType(self._grads)
+
+    @property
+    def flat(self) -> FlatBuffer:
+        """The buffer behind `parameters` and `grads`; only the outermost layer has one."""
+        if self._flat is None:
+            raise RuntimeError(
+                f"[{type(self).__name__}] this layer is part of a {self._owner}, "
+                "whose .flat holds its parameters"
+            )
+        return self._flat
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of all parameters (float32 for a layer that has none)."""
+        return next((a.dtype for a in self._parameters.values()), np.dtype(np.float32))
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(array.size for array in self._parameters.values())
+
+    def zero_grads(self) -> None:
+        """Sets every gradient to zero."""
+        if self._flat is not None:
+            self._flat.grads.fill(0)
+            return
+        for grad in self._grads.values():
+            grad.fill(0)
+
+    def load_parameters(self, values: Mapping[str, Any]) -> None:
+        """Copies values into the parameters: every one of them, or none.
+
+        Args:
+            values: name -> array, with exactly the names, shapes and dtype of `parameters`. A torch
+                state dict is such a mapping.
+
+        Raises:
+            ValueError: names are missing or unexpected, or a shape differs.
+            TypeError: a dtype differs; convert with `.astype` first if that is meant.
+        """
+        where = type(self).__name__
+        missing = [name for name in self._parameters if name not in values]
+        unexpected = [name for name in values if name not in self._parameters]
+        if missing or unexpected:
+            raise ValueError(
+                f"[{where}] parameter names do not match: "
+                f"missing {', '.join(missing) or 'none'}; "
+                f"unexpected {', '.join(unexpected) or 'none'}"
+            )
+        arrays = {name: np.asarray(values[name]) for name in self._parameters}
+        for name, parameter in self._parameters.items():
+            array = arrays[name]
+            if array.shape != parameter.shape:
+                raise ValueError(
+                    f"[{where}] expected {name} of shape {parameter.shape}, got {array.shape}"
+                )
+            if array.dtype != parameter.dtype:
+                raise TypeError(
+                    f"[{where}] expected {name} of dtype {parameter.dtype}, got {array.dtype}"
+                )
+        for name, parameter in self._parameters.items():
+            parameter[...] = arrays[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # NumPy copies and pickles a view as an array of its own, which would cut parameters off
+        # from the flat buffer; so only this layer's own arrays go out and `_build` runs again.
+        hidden = ("_parameters", "_grads", "_flat", "_owner", "_own_names")
+        state = {key: value for key, value in self.__dict__.items() if key not in hidden}
+        state["_own"] = {name: self._parameters[name] for name in self._own_names}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        own = state.pop("_own")
+        self.__dict__.update(state)
+        self._build(own)
+
+
+def _below(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the arrays of sub-layer `name`, by the names that it uses itself."""
+    prefix = name + "."
+    return {
+        key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)
+    }

@@ -1,0 +1,51 @@
+"""Checks of constructor arguments; array arguments are checked where they are used."""
+
+import operator
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ._types import Array, DType
+
+
+def checked_dtype(where: str, dtype: DTypeLike) -> DType:
+    """Returns `dtype` as a NumPy dtype; TypeError unless it is float32 or float64."""
+    result = np.dtype(dtype)
+    if result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"[{where}] expected dtype float32 or float64, got {result}")
+    return result
+
+
+def checked_size(where: str, name: str, value: int) -> int:
+    """Returns `value` as an int; ValueError unless it is at least 1."""
+    result = operator.index(value)
+    if result < 1:
+        raise ValueError(f"[{where}] expected {name} >= 1, got {result}")
+    return result
+
+
+def checked_probability(where: str, name: str, value: float) -> float:
+    """Returns `value` as a float; ValueError unless 0 <= value < 1."""
+    result = float(value)
+    if not 0.0 <= result < 1.0:
+        raise ValueError(f"[{where}] expected 0 <= {name} < 1, got {result}")
+    return result
+
+
+def check_array(where: str, text: str, array: Array, shape: tuple[int, ...], dtype: DType) -> None:
+    """Raises unless `array` is an array of exactly this shape and dtype.
+
+    Args:
+        where: the layer, as error texts name it.
+        text: the argument and its shape letters, as in "state h of shape (L*D, B, H)".
+        array: what the caller passed.
+        shape: the numbers behind the letters.
+        dtype: the dtype of the layer; arrays are never cast silently.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"[{where}] expected {text} = {shape}, got {type(array).__name__}")
+    if array.shape != shape:
+        raise ValueError(f"[{where}] expected {text} = {shape}, got {array.shape}")
+    if array.dtype != dtype:
+        name = text.split(" of shape")[0]
+        raise TypeError(f"[{where}] expected {name} of dtype {dtype}, got {array.dtype}")

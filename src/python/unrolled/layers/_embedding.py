@@ -1,0 +1,86 @@
+"""A table of vectors, looked up by index."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional
+from ._base import Layer
+from ._checks import checked_dtype, checked_size
+from ._initialisers import Initialiser, initialise
+from ._specs import ParameterSpec
+from ._types import Array
+
+
+class Embedding(Layer):
+    """A table of vectors, looked up by index.
+
+        y = weight[index]
+
+    Shapes: V rows, E embedding size. weight (V, E); indices (...) int64, y (..., E).
+
+    With `tied_to` the table is the weight of another layer, such as the output matrix of a
+    `SoftmaxHead`: it is stored once, there, and gradients of both uses add up there. Source: Press
+    and Wolf, "Using the output embedding to improve language models", 2017.
+
+    Args:
+        num_embeddings: V.
+        embedding_size: E.
+        tied_to: a layer with a parameter "weight" of shape (V, E), or None for a table of its own.
+        dtype: float32 or float64.
+        rng: where initial values come from; None draws fresh entropy.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+
+    Source: names and shapes as torch.nn.Embedding.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_size: int,
+        *,
+        tied_to: Layer | None = None,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+        init: str | Initialiser = "orthogonal",
+    ) -> None:
+        self.num_embeddings = checked_size("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_size = checked_size("Embedding", "embedding_size", embedding_size)
+        self._tied_to = tied_to
+        shape = (self.num_embeddings, self.embedding_size)
+        if tied_to is not None:
+            got = tied_to.parameters["weight"].shape
+            if got != shape:
+                raise ValueError(f"[Embedding] expected a tied weight (V, E) = {shape}, got {got}")
+            super().__init__()
+            return
+        kind = checked_dtype("Embedding", dtype)
+        rng = np.random.default_rng() if rng is None else rng
+        spec = ParameterSpec("weight", "embedding", shape, ("y",), self.embedding_size)
+        super().__init__({"weight": initialise(init, spec, rng, kind)})
+
+    def __repr__(self) -> str:
+        tied = "" if self._tied_to is None else ", tied"
+        return f"Embedding({self.num_embeddings}, {self.embedding_size}{tied})"
+
+    @property
+    def _table(self) -> Layer:
+        return self if self._tied_to is None else self._tied_to
+
+    @property
+    def weight(self) -> Array:
+        """The table (V, E), wherever it is stored."""
+        return self._table.parameters["weight"]
+
+    def __call__(self, indices: Array) -> Array:
+        """Returns y (..., E); ValueError if an index is outside 0 .. V-1."""
+        return functional.embedding(indices, self.weight)
+
+    def vjp(self, indices: Array) -> tuple[Array, Callable[[Array], None]]:
+        """Returns y and its pullback; `pullback(dy)` adds to the gradient of the table."""
+
+        def pullback(dy: Array) -> None:
+            functional.embedding_backward(indices, dy, dweight=self._table.grads["weight"])
+
+        return self(indices), pullback

@@ -1,0 +1,359 @@
+"""Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
+
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, cast
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional
+from ._base import Layer
+from ._checks import check_array, checked_dtype, checked_probability, checked_size
+from ._initialisers import Initialiser, initialise
+from ._resets import reverse_resets
+from ._specs import recurrent_specs
+from ._state import StateT, as_state, join_state, split_state
+from ._stream import Stream
+from ._types import Array
+
+
+class RecurrentPullback(Protocol[StateT]):
+    """Carries gradients back through one `Recurrent.vjp`; see there."""
+
+    def __call__(
+        self, dy: Array | None, dstate: StateT | None = None, *, needs_dx: bool = True
+    ) -> tuple[Any, StateT]: ...
+
+
+@dataclass(frozen=True)
+class _Tape:
+    """What one layer of a stack keeps for its pullback."""
+
+    input_size: int
+    saved: tuple[functional.Saved, ...]  # one a direction
+    dropout_seed: int | None  # of the dropout before this layer
+
+
+class Recurrent(Layer, Generic[StateT]):
+    """A stack of recurrent layers over the cell of a given name.
+
+    `RNN`, `LSTM` and `GRU` are this class with the cell filled in; a cell that has no class of its
+    own is used through this one: `Recurrent(cell, input_size, hidden_size)`.
+
+    Layer k reads the output of layer k-1. A bidirectional layer runs a second scan from the last
+    step to the first; outputs of the two directions lie side by side in the last axis.
+
+    Shapes: T steps, B batch, I input, H hidden, G gates, L layers, D directions.
+        parameters of layer k: weight_ih_lk (G*H, I or D*H), weight_hh_lk (G*H, H),
+        bias_ih_lk (G*H,), bias_hh_lk (G*H,); the reverse direction has the suffix "_reverse".
+        Names, shapes and gate order are torch's: `load_parameters` takes a torch state dict.
+
+    Args:
+        cell: a name from `unrolled.functional.cells()`.
+        input_size: I.
+        hidden_size: H.
+        num_layers: L.
+        bias: whether there are bias parameters.
+        batch_first: sequences are (B, T, I) rather than (T, B, I), and resets (B, T). States stay
+            (L*D, B, H).
+        dropout: probability of dropping each output of a layer before the next one reads it, in
+            `vjp` (training) only.
+        bidirectional: D = 2 rather than 1.
+        dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
+        rng: where initial values come from; None draws fresh entropy.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+
+    Raises:
+        ValueError: a size below 1, dropout outside 0 <= p < 1, an unknown cell or initialiser.
+        TypeError: another dtype.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+        init: str | Initialiser = "orthogonal",
+    ) -> None:
+        where = type(self).__name__
+        self.cell = cell
+        self.input_size = checked_size(where, "input_size", input_size)
+        self.hidden_size = checked_size(where, "hidden_size", hidden_size)
+        self.num_layers = checked_size(where, "num_layers", num_layers)
+        self.num_directions = 2 if bidirectional else 1
+        self.bias = bool(bias)
+        self.batch_first = bool(batch_first)
+        self.dropout = checked_probability(where, "dropout", dropout)
+
+        kind = checked_dtype(where, dtype)
+        info = functional.cell_info(cell)
+        self._state_names = info.states
+        scans = recurrent_specs(
+            info.gates,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.num_directions,
+            bias=self.bias,
+        )
+        # Of each scan, the names of its parameters in the order of `functional.pack`.
+        self._scan_names = [tuple(spec.name for spec in scan) for scan in scans]
+        rng = np.random.default_rng() if rng is None else rng
+        own = {spec.name: initialise(init, spec, rng, kind) for scan in scans for spec in scan}
+        super().__init__(own)
+
+    @property
+    def output_size(self) -> int:
+        """The size D*H of one step's output."""
+        return self.num_directions * self.hidden_size
+
+    def __repr__(self) -> str:
+        options = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
+        options += ["bidirectional=True"] if self.num_directions == 2 else []
+        options += ["bias=False"] if not self.bias else []
+        options += ["batch_first=True"] if self.batch_first else []
+        options += [f"dropout={self.dropout:g}"] if self.dropout else []
+        sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
+        sizes += [str(self.input_size), str(self.hidden_size)]
+        return f"{type(self).__name__}({', '.join(sizes + options)}, dtype={self.dtype})"
+
+    def __call__(
+        self,
+        x: Array,
+        state: StateT | None = None,
+        lengths: Array | None = None,
+        resets: Array | None = None,
+    ) -> tuple[Array, StateT]:
+        """Runs the stack over a batch of sequences, for inference: without dropout.
+
+        Shapes: x (T, B, I), y (T, B, D*H), states (L*D, B, H) each, lengths (B,), resets (T, B);
+            with batch_first x (B, T, I), y (B, T, D*H), resets (B, T).
+
+        Args:
+            x: input sequences; a batch of one is x[:, None].
+            state: the state before the first step, None = zeros.
+            lengths: row b ends after lengths[b] steps (any order, 0 allowed), None = all take T.
+                Outputs after the end are zero, and final states are those of the row's last step.
+            resets: true where a new sequence begins inside a row: no state crosses into step t.
+
+        Returns:
+            y and the final state, ready to be passed on with the next part of the sequences.
+
+        Raises:
+            ValueError: a shape does not fit; TypeError: a dtype does not fit.
+        """
+        y, final, _ = self._run(x, state, lengths, resets, None, training=False)
+        return y, final
+
+    def vjp(
+        self,
+        x: Array,
+        state: StateT | None = None,
+        *,
+        lengths: Array | None = None,
+        resets: Array | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[tuple[Array, StateT], RecurrentPullback[StateT]]:
+        """Runs the stack for training: `__call__` with dropout, and back-propagation through time.
+
+        ::
+
+            (y, state), pullback = layer.vjp(x, state)
+            dx, dstate = pullback(dy, dstate)    # adds to layer.grads
+
+        The pullback refers to x, y and the initial state and does not copy them: leave them as they
+        are until it has run. It uses the weights as they were at the time of `vjp`.
+
+        Args:
+            x, state, lengths, resets: see `__call__`.
+            rng: where dropout comes from; needed only by a stack with dropout.
+
+        Returns:
+            (y, final state), pullback. `pullback(dy, dstate=None, needs_dx=True)` takes gradients
+            of y and of the final state (None = zeros), adds those of the parameters to `grads`,
+            and returns those of x (None if not needed) and of the initial state.
+        """
+        y, final, tapes = self._run(x, state, lengths, resets, rng, training=True)
+        steps, batch = self._swapped(y).shape[:2]
+        y_shape = y.shape
+
+        def pullback(
+            dy: Array | None, dstate: StateT | None = None, *, needs_dx: bool = True
+        ) -> tuple[Any, StateT]:
+            if dy is not None:
+                letters = "(B, T, D*H)" if self.batch_first else "(T, B, D*H)"
+                check_array(self._where, f"dy of shape {letters}", dy, y_shape, self.dtype)
+                dy = self._swapped(dy)
+            return self._pull(tapes, dy, dstate, steps, batch, needs_dx)
+
+        return (y, final), pullback
+
+    def stream(self, batch: int = 1) -> Stream[StateT]:
+        """Starts a stream: the layer one step at a time, with a state that it keeps.
+
+        The stream holds a packed copy of the weights as they are now; training that goes on does
+        not change it.
+
+        Args:
+            batch: B, how many independent sequences advance together.
+
+        Raises:
+            ValueError: the layer is bidirectional: its output needs the end of the sequence first.
+        """
+        if self.num_directions == 2:
+            raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
+        weights = [self._pack(scan, training=False) for scan in range(self.num_layers)]
+        return Stream(weights, batch)
+
+    def _pack(self, scan: int, *, training: bool) -> functional.Weights:
+        """Returns the packed weights of one direction of one layer.
+
+        Parameters may be edited in place at any time, so nothing packed is kept between calls.
+        """
+        w_ih, w_hh, *biases = (self._parameters[name] for name in self._scan_names[scan])
+        return functional.pack(self.cell, w_ih, w_hh, *biases, backward=training)
+
+    def _run(
+        self,
+        x: Array,
+        state: StateT | None,
+        lengths: Array | None,
+        resets: Array | None,
+        rng: np.random.Generator | None,
+        *,
+        training: bool,
+    ) -> tuple[Array, StateT, list[_Tape]]:
+        """Runs all scans; the tapes are for `_pull`, empty unless training."""
+        x = self._checked_input(x)
+        steps, batch = x.shape[:2]
+        initial = split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
+        final: list[tuple[Array, ...]] = []
+        tapes: list[_Tape] = []
+        if resets is not None and self.batch_first:
+            resets = resets.swapaxes(0, 1)
+
+        for layer in range(self.num_layers):
+            seed = None
+            if training and layer > 0 and self.dropout > 0.0:
+                if rng is None:
+                    raise ValueError(f"[{self._where}] dropout={self.dropout:g} needs rng in vjp")
+                seed = int(rng.integers(2**63))
+                x = functional.dropout(x, self.dropout, seed=seed)
+            y = self._empty(steps, batch, self.output_size, outer=layer == self.num_layers - 1)
+            saved = []
+            for direction in range(self.num_directions):
+                scan = layer * self.num_directions + direction
+                weights = self._pack(scan, training=training)
+                reverse = direction == 1
+                cuts = reverse_resets(resets, lengths) if reverse else resets
+                out = self._half(y, direction)
+                if training:
+                    _, last, one = functional.scan_vjp(
+                        weights,
+                        x,
+                        initial[scan],
+                        lengths=lengths,
+                        resets=cuts,
+                        reverse=reverse,
+                        out=out,
+                    )
+                    saved.append(one)
+                else:
+                    _, last = functional.scan(
+                        weights,
+                        x,
+                        initial[scan],
+                        lengths=lengths,
+                        resets=cuts,
+                        reverse=reverse,
+                        out=out,
+                    )
+                final.append(last)
+            tapes.append(_Tape(x.shape[2], tuple(saved), seed))
+            x = y
+        return self._swapped(x), cast(StateT, as_state(join_state(final))), tapes
+
+    def _pull(
+        self,
+        tapes: list[_Tape],
+        dy: Array | None,
+        dstate: StateT | None,
+        steps: int,
+        batch: int,
+        needs_dx: bool,
+    ) -> tuple[Any, StateT]:
+        """The transpose of `_run`: layers in reverse order; both directions add to one dx."""
+        names = [f"d{name}" for name in self._state_names]
+        dfinal = split_state(self._where, dstate, names, self._shape(batch), self.dtype)
+        dinitial: list[tuple[Array, ...]] = [()] * len(dfinal)
+        for layer in range(self.num_layers - 1, -1, -1):
+            tape = tapes[layer]
+            wanted = needs_dx or layer > 0
+            dx = self._empty(steps, batch, tape.input_size, outer=layer == 0) if wanted else None
+            for direction, saved in enumerate(tape.saved):
+                scan = layer * self.num_directions + direction
+                dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
+                db_ih, db_hh = dbiases if self.bias else (None, None)
+                _, dinitial[scan] = functional.scan_backward(
+                    saved,
+                    None if dy is None else self._half(dy, direction),
+                    dfinal[scan],
+                    grads=(dw_ih, dw_hh, db_ih, db_hh),
+                    dx=dx,
+                    accumulate_dx=direction > 0,
+                    needs_dx=wanted,
+                )
+            if dx is not None and tape.dropout_seed is not None:
+                dx = functional.dropout(dx, self.dropout, seed=tape.dropout_seed)
+            dy = dx
+        dx = None if dy is None else self._swapped(dy)
+        return dx, cast(StateT, as_state(join_state(dinitial)))
+
+    @property
+    def _where(self) -> str:
+        return type(self).__name__
+
+    def _shape(self, batch: int) -> tuple[int, int, int]:
+        return (self.num_layers * self.num_directions, batch, self.hidden_size)
+
+    def _half(self, y: Array, direction: int) -> Array:
+        """The part of a (T, B, D*H) array that belongs to one direction."""
+        return y[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
+
+    def _swapped(self, sequence: Array) -> Array:
+        """Swaps (B, T, .) and (T, B, .) where the layer is batch_first; a view either way."""
+        if self.batch_first:
+            sequence = sequence.swapaxes(0, 1)
+        return sequence
+
+    def _empty(self, steps: int, batch: int, size: int, *, outer: bool) -> Array:
+        """A (T, B, size) array, laid out as the caller's sequences where he will see it."""
+        if outer and self.batch_first:
+            return np.empty((batch, steps, size), self.dtype).swapaxes(0, 1)
+        return np.empty((steps, batch, size), self.dtype)
+
+    def _checked_input(self, x: Array) -> Array:
+        letters = "(B, T, I)" if self.batch_first else "(T, B, I)"
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"[{self._where}] expected x as an array, got {type(x).__name__}")
+        if x.ndim != 3 or x.shape[2] != self.input_size:
+            sizes = letters.replace("I", str(self.input_size))
+            hint = ""
+            if x.ndim == 2:
+                hint = "; give one sequence a batch axis: x[%s]" % (
+                    "None" if self.batch_first else ":, None"
+                )
+            raise ValueError(
+                f"[{self._where}] expected x of shape {letters} = {sizes}, got {x.shape}{hint}"
+            )
+        if x.dtype != self.dtype:
+            raise TypeError(f"[{self._where}] expected x of dtype {self.dtype}, got {x.dtype}")
+        return self._swapped(x)

@@ -1,0 +1,57 @@
+"""Elman's simple recurrent network."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ._initialisers import Initialiser
+from ._recurrent import Recurrent
+from ._types import Array
+
+
+class RNN(Recurrent[Array]):
+    """Elman's simple recurrent network, one or more layers of it.
+
+        h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)      act = tanh or relu
+
+    The output is h_t and the state is h::
+
+        rnn = unrolled.RNN(16, 32, nonlinearity="relu", init="identity")
+        y, h = rnn(x)                                # x (T, B, 16), y (T, B, 32), h (1, B, 32)
+
+    Shapes and arguments: see `Recurrent`; G = 1.
+
+    Source: Elman, "Finding structure in time", 1990; two biases as torch.nn.RNN.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+        init: str | Initialiser = "orthogonal",
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"[RNN] expected nonlinearity tanh or relu, got {nonlinearity!r}")
+        super().__init__(
+            f"rnn_{nonlinearity}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )

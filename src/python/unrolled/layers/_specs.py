@@ -1,0 +1,72 @@
+"""Which parameters a layer has: their names, roles and shapes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Role: TypeAlias = Literal["input", "recurrent", "input_bias", "recurrent_bias", "embedding"]
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """What an initialiser may know of the parameter that it fills.
+
+    Attributes:
+        name: the parameter's name in its layer, as "weight_ih_l0".
+        role: what it does: "input" (a matrix applied to the layer's input), "recurrent" (a matrix
+            applied to the state), their biases "input_bias" and "recurrent_bias", or "embedding".
+        shape: (rows, columns) of a matrix, (rows,) of a bias.
+        gates: names of the equal blocks of rows, as ("i", "f", "g", "o"); one name for a layer
+            without gates.
+        fan: the number of units that torch's uniform rule scales by: H of a recurrent layer, the
+            input size of a linear one, the embedding size.
+    """
+
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    gates: tuple[str, ...]
+    fan: int
+
+
+def linear_specs(input_size: int, output_size: int, *, bias: bool) -> tuple[ParameterSpec, ...]:
+    """Returns the specs of an affine map: weight (O, I) and, if there is one, bias (O,)."""
+    weight = ParameterSpec("weight", "input", (output_size, input_size), ("y",), input_size)
+    if not bias:
+        return (weight,)
+    return (weight, ParameterSpec("bias", "input_bias", (output_size,), ("y",), input_size))
+
+
+def recurrent_specs(
+    gates: Sequence[str],
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    num_directions: int,
+    *,
+    bias: bool,
+) -> list[tuple[ParameterSpec, ...]]:
+    """Returns the specs of each scan of a stack, layer by layer, forward before reverse.
+
+    A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
+    bias_hh (G*H,). Layers after the first read the D*H outputs of the one below.
+    """
+    rows = len(gates) * hidden_size
+    scans = []
+    for layer in range(num_layers):
+        inputs = input_size if layer == 0 else num_directions * hidden_size
+        for suffix in ("", "_reverse")[:num_directions]:
+            ending = f"_l{layer}{suffix}"
+            plan: list[tuple[str, Role, tuple[int, ...]]] = [
+                ("weight_ih", "input", (rows, inputs)),
+                ("weight_hh", "recurrent", (rows, hidden_size)),
+                ("bias_ih", "input_bias", (rows,)),
+                ("bias_hh", "recurrent_bias", (rows,)),
+            ]
+            scans.append(
+                tuple(
+                    ParameterSpec(name + ending, role, shape, tuple(gates), hidden_size)
+                    for name, role, shape in (plan if bias else plan[:2])
+                )
+            )
+    return scans

@@ -1,0 +1,97 @@
+"""A recurrent layer one step at a time."""
+
+from collections.abc import Sequence
+from typing import Generic, cast
+
+import numpy as np
+
+from .. import functional
+from ._checks import check_array, checked_size
+from ._state import StateT, as_state, join_state, split_state
+from ._types import Array
+
+
+class Stream(Generic[StateT]):
+    """One step of a stack of recurrent layers at a time, for input that arrives as it is made.
+
+    ::
+
+        stream = layer.stream(batch=1)
+        for x_t in source:             # (B, I) each
+            y_t = stream(x_t)          # (B, H)
+
+    Weights are packed once, at the creation of the stream, and are a snapshot: later changes to the
+    layer's parameters do not reach it. The outputs are, bit for bit, those of the layer over the
+    whole sequence at once. A stream serves one caller; `fork` starts more over the same weights.
+
+    Shapes: B batch, I input, H hidden, L layers; x_t (B, I), y_t (B, H), states (L, B, H) each.
+    """
+
+    def __init__(self, weights: Sequence[functional.Weights], batch: int) -> None:
+        self._weights = tuple(weights)
+        self._batch = checked_size("stream", "batch", batch)
+        first, last = self._weights[0], self._weights[-1]
+        self._dtype = first.dtype
+        self._hidden_size = last.hidden_size
+        self._input_shape = (self._batch, first.input_size)
+        self._output_shape = (self._batch, last.hidden_size)
+        self._state_names = functional.cell_info(first.cell).states
+        # The outputs of all layers but the last, which writes into the caller's array.
+        self._between = [np.empty((1, *self._output_shape), self._dtype) for _ in weights[1:]]
+        self.reset()
+
+    def __call__(self, x_t: Array, *, out: Array | None = None) -> Array:
+        """Advances all B sequences by one step.
+
+        Args:
+            x_t: (B, I), the input of this step.
+            out: (B, H), where to write the output; by default a new array.
+
+        Returns:
+            y_t (B, H): the output of the last layer.
+        """
+        check_array("stream", "x_t of shape (B, I)", x_t, self._input_shape, self._dtype)
+        if out is None:
+            out = np.empty(self._output_shape, self._dtype)
+        else:
+            check_array("stream", "out of shape (B, H)", out, self._output_shape, self._dtype)
+        x = x_t[None]
+        outputs = [*self._between, out[None]]
+        for k, weights in enumerate(self._weights):
+            _, self._states[k] = functional.scan(weights, x, self._states[k], out=outputs[k])
+            x = outputs[k]
+        return out
+
+    @property
+    def state(self) -> StateT:
+        """A copy of the state, in the layer's form; assign one to continue from there."""
+        return cast(StateT, as_state(join_state(self._states)))
+
+    @state.setter
+    def state(self, state: StateT | None) -> None:
+        if state is None:
+            self.reset()
+            return
+        shape = (len(self._weights), *self._output_shape)
+        parts = split_state("stream", state, self._state_names, shape, self._dtype)
+        self._states = [tuple(array.copy() for array in part or ()) for part in parts]
+
+    @property
+    def batch(self) -> int:
+        """B, how many sequences advance together."""
+        return self._batch
+
+    def reset(self) -> None:
+        """Sets the state to zero: all sequences begin anew."""
+        self._states = [
+            tuple(np.zeros(self._output_shape, self._dtype) for _ in self._state_names)
+            for _ in self._weights
+        ]
+
+    def fork(self, batch: int | None = None) -> "Stream[StateT]":
+        """Starts another stream at the zero state; both share the packed weights.
+
+        Args:
+            batch: B of the new stream, by default that of this one.
+        """
+        return Stream(self._weights, self._batch if batch is None else batch)

@@ -1,0 +1,4 @@
+"""Models: layers put together, with their pullbacks composed in plain sight."""
+
+from .language_model import LanguageModel as LanguageModel
+from .language_model import LanguageModelStream as LanguageModelStream

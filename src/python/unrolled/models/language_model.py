@@ -1,0 +1,265 @@
+"""A language model: predicts each token of a text from those before it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional
+from ..layers import Dropout, Embedding, Initialiser, Layer, Recurrent, SoftmaxHead, Stream
+from ..layers._checks import checked_size
+from ..layers._types import Array
+
+
+class LanguageModel(Layer):
+    """Embedding, a stack of recurrent layers, and a softmax over the vocabulary.
+
+        e_t = embedding[token_t]
+        h_t = recurrent(e_t, h_{t-1})
+        p(token_{t+1}) = softmax(W h_t + b)
+
+    A text of any length is read in chunks of T steps: the state goes from each chunk to the next,
+    so the model remembers, and arrays have the size of one chunk, so memory does not grow::
+
+        model = LanguageModel(vocab_size=100, rng=np.random.default_rng(0))
+        state = None
+        for tokens, targets in chunks:               # (T, B) each; targets are one step ahead
+            (loss, state), pullback = model.loss_vjp(tokens, targets, state)
+            model.zero_grads()
+            pullback()                               # adds to model.grads
+            ...                                      # an optimizer step over model.flat
+
+    Gradients end at the start of a chunk (truncated back-propagation through time).
+
+    Shapes: T steps, B batch, V vocabulary, E embedding, H hidden, L layers.
+        tokens, targets (T, B) int64; state as of the recurrent layer, (L, B, H) each.
+
+    Args:
+        vocab_size: V.
+        embedding_size: E.
+        hidden_size: H.
+        num_layers: L.
+        cell: a name from `unrolled.functional.cells()`, as "lstm", "gru", "rnn_tanh".
+        dropout: probability of dropping each output of each recurrent layer in training.
+        tied: use one (V, E) matrix for the embedding and the softmax; E must equal H.
+        dtype: float32 or float64.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+        rng: where initial values come from; None draws fresh entropy.
+
+    Raises:
+        ValueError: a size or probability out of range, an unknown cell, tied with E != H.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        embedding_size: int = 64,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        dropout: float = 0.0,
+        tied: bool = False,
+        dtype: DTypeLike = np.float32,
+        init: str | Initialiser = "orthogonal",
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if tied and embedding_size != hidden_size:
+            raise ValueError(
+                "[LanguageModel] tied weights need embedding_size == hidden_size, "
+                f"got {embedding_size} and {hidden_size}"
+            )
+        vocab_size = checked_size("LanguageModel", "vocab_size", vocab_size)
+        rng = np.random.default_rng() if rng is None else rng
+        self._config: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "embedding_size": embedding_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "dropout": dropout,
+            "tied": tied,
+            "dtype": str(np.dtype(dtype)),
+        }
+        self.rnn: Recurrent[Any] = Recurrent(
+            cell,
+            embedding_size,
+            hidden_size,
+            num_layers,
+            dropout=dropout if num_layers > 1 else 0.0,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+        self.dropout = Dropout(dropout)
+        self.head = SoftmaxHead(hidden_size, vocab_size, dtype=dtype, rng=rng, init=init)
+        self.embedding = Embedding(
+            vocab_size,
+            embedding_size,
+            tied_to=self.head if tied else None,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+        super().__init__(
+            children={
+                "embedding": self.embedding,
+                "rnn": self.rnn,
+                "dropout": self.dropout,
+                "head": self.head,
+            }
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The architecture as plain values, ready for JSON; see `from_config`."""
+        return dict(self._config)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        init: str | Initialiser = "orthogonal",
+        rng: np.random.Generator | None = None,
+    ) -> "LanguageModel":
+        """Builds the architecture that `model.config` describes, with new parameters.
+
+        `init="zeros"` is the quick choice where parameters are loaded next.
+        """
+        return cls(**config, init=init, rng=rng)
+
+    def loss_vjp(
+        self,
+        tokens: Array,
+        targets: Array,
+        state: Any = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[tuple[float, Any], Callable[..., None]]:
+        """The training loss of one chunk, the state after it, and the pullback.
+
+        Args:
+            tokens: (T, B) int64, what the model reads.
+            targets: (T, B) int64, what it should predict at each place; -1 does not count.
+            state: the state after the chunk before, None = zeros. No gradient goes into it.
+            rng: where dropout comes from; needed only by a model with dropout.
+
+        Returns:
+            (loss, state), pullback: the mean loss of the targets that count, in nats; the state to
+            pass on; `pullback(dloss=1.0)`, which adds to `grads`. Parameters must not change
+            between `loss_vjp` and its pullback.
+        """
+        self._check_tokens(tokens, targets)
+        embedded, embedding_pullback = self.embedding.vjp(tokens)
+        (hidden, state), rnn_pullback = self.rnn.vjp(embedded, state, rng=rng)
+        dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
+        loss, head_pullback = self.head.loss_vjp(dropped, targets)
+
+        def pullback(dloss: float = 1.0) -> None:
+            ddropped = head_pullback(dloss)
+            dhidden = dropout_pullback(ddropped)
+            dembedded, _ = rnn_pullback(dhidden)
+            embedding_pullback(dembedded)
+
+        return (loss, state), pullback
+
+    def losses(self, tokens: Array, targets: Array, state: Any = None) -> tuple[Array, Any]:
+        """The loss of every target, for evaluation: without dropout.
+
+        ::
+
+            total, count, state = 0.0, 0, None
+            for tokens, targets in chunks:           # of one long text: memory is that of a chunk
+                losses, state = model.losses(tokens, targets, state)
+                total += losses.sum(dtype=np.float64)
+                count += np.count_nonzero(targets >= 0)
+            bits_per_token = total / count / np.log(2)
+
+        Returns:
+            losses (T, B) in nats, 0 where the target is -1, and the state to pass on.
+        """
+        self._check_tokens(tokens, targets)
+        hidden, state = self.rnn(self.embedding(tokens), state)
+        return self.head.losses(hidden, targets), state
+
+    def stream(self, batch: int = 1) -> "LanguageModelStream":
+        """Starts a stream, for writing text: one token in, the logits of the next one out.
+
+        The stream holds copies of the parameters as they are now; see `LanguageModelStream`.
+        """
+        weight, bias = self.head.parameters["weight"], self.head.parameters["bias"]
+        table = self.embedding.weight.copy()
+        return LanguageModelStream(table, self.rnn.stream(batch), weight.copy(), bias.copy())
+
+    def describe(self) -> str:
+        """A few lines for people: the layers and how many parameters they have."""
+        layers = [layer for layer in self._children.values() if layer is not self.dropout]
+        lines = [f"language model, {self.num_parameters:,} parameters, {self.dtype}"]
+        lines += [f"  {layer!r}: {layer.num_parameters:,}" for layer in layers]
+        if self.dropout.p:
+            lines.append(f"  {self.dropout!r} after each recurrent layer, in training")
+        return "\n".join(lines)
+
+    def _check_tokens(self, tokens: Array, targets: Array) -> None:
+        if tokens.ndim != 2:
+            raise ValueError(
+                f"[LanguageModel] expected tokens of shape (T, B), got {tokens.shape}"
+                + ("; give one text a batch axis: tokens[:, None]" if tokens.ndim == 1 else "")
+            )
+        if targets.shape != tokens.shape:
+            raise ValueError(
+                f"[LanguageModel] expected targets of shape (T, B) = {tokens.shape}, "
+                f"got {targets.shape}"
+            )
+
+
+class LanguageModelStream:
+    """A language model one token at a time, with the state that it keeps.
+
+    ::
+
+        stream = model.stream(batch=1)
+        for token in prompt:
+            logits = stream.step(np.array([token]))  # (B, V): of the token after this one
+
+    Memory does not grow with the length of the text: a stream holds the packed weights, one state,
+    and nothing of the tokens that went through it. Its parameters are a snapshot of the model's at
+    its creation. A stream serves one caller; `fork` starts more over the same parameters.
+
+    Shapes: B batch, V vocabulary; tokens (B,) int64, logits (B, V), state as of the model.
+    """
+
+    def __init__(self, table: Array, rnn: Stream[Any], weight: Array, bias: Array) -> None:
+        self._table = table
+        self._rnn = rnn
+        self._weight = weight
+        self._bias = bias
+
+    def step(self, tokens: Array) -> Array:
+        """Reads one token of each of the B texts; returns the logits (B, V) of the next ones."""
+        if tokens.shape != (self._rnn.batch,):
+            raise ValueError(
+                f"[LanguageModel] expected tokens of shape (B,) = ({self._rnn.batch},), "
+                f"got {tokens.shape}"
+            )
+        embedded = functional.embedding(tokens, self._table)
+        return functional.linear(self._rnn(embedded), self._weight, self._bias)
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state; assign one to continue from there, None to begin anew."""
+        return self._rnn.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._rnn.state = state
+
+    def reset(self) -> None:
+        """Sets the state to zero: all texts begin anew."""
+        self._rnn.reset()
+
+    def fork(self, batch: int | None = None) -> "LanguageModelStream":
+        """Starts another stream at the zero state; both share the parameters."""
+        return LanguageModelStream(self._table, self._rnn.fork(batch), self._weight, self._bias)

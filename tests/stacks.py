@@ -1,0 +1,108 @@
+"""Whole layers and models composed from the specification, one scan at a time, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from unrolled import reference
+from unrolled.layers import Recurrent
+
+
+def as_tuple(state: Any) -> tuple[np.ndarray, ...]:
+    """A layer's state, h or (h, c), as a tuple."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def as_state(arrays: tuple[np.ndarray, ...]) -> Any:
+    """A tuple of states in the layer's form."""
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def scan_weights(layer: Recurrent[Any], k: int) -> dict[str, np.ndarray]:
+    """Name -> array of the parameters of scan k, in the order in which the reference takes them."""
+    depth, direction = divmod(k, layer.num_directions)
+    ending = f"_l{depth}" + ("_reverse" if direction else "")
+    names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if layer.bias else [])
+    return {name + ending: layer.parameters[name + ending] for name in names}
+
+
+def reference_stack(
+    layer: Recurrent[Any],
+    x: np.ndarray,
+    state: Any = None,
+    *,
+    lengths: np.ndarray | None = None,
+    resets: np.ndarray | None = None,
+    dy: np.ndarray | None = None,
+    dstate: Any = None,
+) -> dict[str, Any]:
+    """y, state, dx, dstate and grads of a time-major stack without dropout.
+
+    Resets here are those of the forward direction; a bidirectional stack takes none, since what
+    they mean there is tested by its promise (see test_layers.py) rather than by a copy of the code.
+    """
+    scans = layer.num_layers * layer.num_directions
+    assert resets is None or layer.num_directions == 1
+    initial = [None] * scans
+    if state is not None:
+        initial = [tuple(s[k] for s in as_tuple(state)) for k in range(scans)]
+    final: list[tuple[np.ndarray, ...]] = []
+    pullbacks = []
+    y = x
+    for depth in range(layer.num_layers):
+        halves = []
+        for direction in range(layer.num_directions):
+            k = depth * layer.num_directions + direction
+            (half, last), pullback = reference.scan_vjp(
+                layer.cell,
+                y,
+                initial[k],
+                *scan_weights(layer, k).values(),
+                lengths=lengths,
+                resets=resets,
+                reverse=direction == 1,
+            )
+            halves.append(half)
+            final.append(last)
+            pullbacks.append(pullback)
+        y = np.concatenate(halves, axis=2)
+
+    states = len(final[0])
+    result: dict[str, Any] = {
+        "y": y,
+        "state": tuple(np.stack([f[i] for f in final]) for i in range(states)),
+    }
+    if dy is None and dstate is None:
+        return result
+    grads: dict[str, np.ndarray] = {}
+    dinitial: list[Any] = [None] * scans
+    dx = np.zeros_like(y) if dy is None else np.asarray(dy, np.float64)
+    for depth in range(layer.num_layers - 1, -1, -1):
+        below = 0.0
+        for direction in range(layer.num_directions):
+            k = depth * layer.num_directions + direction
+            half = dx[..., direction * layer.hidden_size : (direction + 1) * layer.hidden_size]
+            dlast = None if dstate is None else tuple(d[k] for d in as_tuple(dstate))
+            part, dinitial[k], dweights = pullbacks[k](half, dlast)
+            below = below + part
+            grads.update(zip(scan_weights(layer, k), dweights, strict=False))
+        dx = below
+    result["dx"] = dx
+    result["dstate"] = tuple(np.stack([d[i] for d in dinitial]) for i in range(states))
+    result["grads"] = grads
+    return result
+
+
+def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
+    """K of tolerances.py for the output of a stack: each layer follows the one below."""
+    rows, hidden = layer.parameters["weight_hh_l0"].shape
+    widest = max(layer.input_size, layer.output_size)
+    return layer.num_layers * steps * (widest + hidden + rows // hidden)
+
+
+def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
+    """K of tolerances.py for the gradients of a stack: through all layers and back."""
+    rows, hidden = layer.parameters["weight_hh_l0"].shape
+    widest = max(layer.input_size, layer.output_size)
+    return layer.num_layers * steps * (widest + rows + hidden + batch)
