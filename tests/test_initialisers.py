@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tolerances import assert_close, assert_same_bits
 from unrolled import functional
 from unrolled.layers import (
@@ -91,7 +92,8 @@ def test_every_name_fills_every_layer(make: Any, init: str, dtype: Any) -> None:
     first, same, other = (
         make(I, H, dtype=dtype, rng=np.random.default_rng(seed), init=init) for seed in (1, 1, 2)
     )
-    assert first.dtype == dtype and np.isfinite(first.flat.values).all()
+    assert first.dtype == dtype
+    assert np.isfinite(first.flat.values).all()
     assert_same_bits(first.flat.values, same.flat.values)
     assert init == "zeros" or np.any(first.flat.values != other.flat.values)
 

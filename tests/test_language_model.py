@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from stacks import as_tuple, forward_roundings, gradient_roundings, reference_stack
 from tolerances import STEP, assert_close, assert_same_bits, assert_slope
 from unrolled import reference
@@ -154,7 +155,9 @@ def test_describe(rng: np.random.Generator) -> None:
     count = V * E + 4 * H * (E + H + 2) + V * (H + 1)
     text = model.describe()
     assert text.splitlines()[0] == f"language model, {count:,} parameters, float32"
-    assert "Embedding(13, 5)" in text and "SoftmaxHead(8, 13" in text and "Dropout(0.5)" in text
+    assert "Embedding(13, 5)" in text
+    assert "SoftmaxHead(8, 13" in text
+    assert "Dropout(0.5)" in text
 
 
 def test_nothing_counts(rng: np.random.Generator) -> None:
@@ -162,7 +165,8 @@ def test_nothing_counts(rng: np.random.Generator) -> None:
     tokens, _ = draw_text(rng)
     (loss, _), pullback = model.loss_vjp(tokens, np.full_like(tokens, -1))
     pullback()
-    assert loss == 0.0 and not model.flat.grads.any()
+    assert loss == 0.0
+    assert not model.flat.grads.any()
 
 
 def test_memory_does_not_grow_with_the_text(rng: np.random.Generator) -> None:

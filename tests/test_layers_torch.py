@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from stacks import as_state, as_tuple, forward_roundings, gradient_roundings
 from tolerances import assert_close
 from unrolled.layers import GRU, LSTM, RNN, Recurrent

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from stacks import as_tuple
 from tolerances import assert_same_bits
 from unrolled.layers import GRU, LSTM, Recurrent

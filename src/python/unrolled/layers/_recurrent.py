@@ -330,14 +330,12 @@ class Recurrent(Layer, Generic[StateT]):
 
     def _swapped(self, sequence: Array) -> Array:
         """Swaps (B, T, .) and (T, B, .) where the layer is batch_first; a view either way."""
-        if self.batch_first:
-            sequence = sequence.swapaxes(0, 1)
-        return sequence
+        return sequence.swapaxes(0, 1) if self.batch_first else sequence
 
     def _empty(self, steps: int, batch: int, size: int, *, outer: bool) -> Array:
         """A (T, B, size) array, laid out as the caller's sequences where he will see it."""
         if outer and self.batch_first:
-            return np.empty((batch, steps, size), self.dtype).swapaxes(0, 1)
+            return self._swapped(np.empty((batch, steps, size), self.dtype))
         return np.empty((steps, batch, size), self.dtype)
 
     def _checked_input(self, x: Array) -> Array:
