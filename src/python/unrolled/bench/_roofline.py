@@ -1,0 +1,113 @@
+"""The least time that a shape can take on this machine: a roofline, measured in the same run.
+
+One direction of one layer over T steps of a batch of B, with I inputs, H hidden units and G gates:
+
+    operations, forward          2 * T * B * G*H * (I + H)
+    operations, with gradients   three times that: the products for y, for dx and dh, and for dW
+    seconds >= operations / peak                                         of all threads together
+    seconds >= sum over phases of bytes of weights read / bandwidth of the cache that holds them
+
+Weights are all that the second line counts. The recurrent weights (G*H*H values) are read again at
+every step, once on the way forward and, with gradients, once more on the way back; each thread
+reads its own part of them. The input weights (G*H*I values) are read once on the way forward, and
+once more for dx; they have to come from wherever both matrices fit together.
+
+The larger of the two is the roofline. It leaves out activations, the traffic of x and y, the
+meeting of the threads after each step and that a product with few rows cannot reach the peak, so
+that no program reaches 100%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from .. import functional
+from ._machine import Cache, caches
+from ._shapes import Shape
+
+_REPEATS = 5
+_DEFAULT_CACHES = (Cache(1, 32 << 10, 1), Cache(2, 1 << 20, 1), Cache(3, 32 << 20, 2))
+_ITEM = 4  # bytes of a float32
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of memory: what it holds for all threads together, and its read bandwidth."""
+
+    name: str
+    capacity: int | None  # bytes; None = everything
+    bandwidth: float  # bytes/s, all threads together
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Peak and bandwidths of `threads` threads in float32."""
+
+    threads: int
+    peak: float  # operations/s; a multiplication and an addition are two
+    levels: tuple[Level, ...]
+
+    def seconds(self, gates: int, shape: Shape, *, training: bool) -> float:
+        """The least time of one call on a shape."""
+        return max(
+            operations(gates, shape, training=training) / self.peak,
+            self.memory_seconds(gates, shape, training=training),
+        )
+
+    def memory_seconds(self, gates: int, shape: Shape, *, training: bool) -> float:
+        """The least time to read the weights as often as the scan needs them."""
+        passes = 2 if training else 1
+        recurrent = gates * shape.hidden * shape.hidden * _ITEM
+        inputs = gates * shape.hidden * shape.inputs * _ITEM
+        scan = shape.steps * recurrent / self.level(recurrent).bandwidth
+        product = inputs / self.level(inputs + recurrent).bandwidth
+        return passes * (scan + product)
+
+    def level(self, size: int) -> Level:
+        """The nearest level that holds `size` bytes, spread over the threads."""
+        for level in self.levels:
+            if level.capacity is None or size <= level.capacity:
+                return level
+        return self.levels[-1]
+
+
+def operations(gates: int, shape: Shape, *, training: bool) -> float:
+    """The floating-point operations of one call: products only, as everybody counts them."""
+    forward = 2.0 * shape.tokens * gates * shape.hidden * (shape.inputs + shape.hidden)
+    return 3.0 * forward if training else forward
+
+
+def measure_roofline(threads: int) -> Roofline:
+    """Measures the peak and every level with `threads` threads; `set_num_threads` is the caller's.
+
+    The best of several measurements counts: noise only ever makes them slower.
+    """
+    peak = _best(partial(functional.measure_fma_peak, np.float32))
+    levels = []
+    for cache in caches() or _DEFAULT_CACHES:
+        sharers = min(threads, cache.shared_by)
+        part = cache.size // sharers  # of one thread
+        bandwidth = _best(partial(functional.measure_bandwidth, part // 2))
+        levels.append(Level(f"L{cache.level}", part * threads, bandwidth))
+    beyond = max(64 << 20, 4 * (levels[-1].capacity or 0) // threads)
+    levels.append(
+        Level("memory", None, _best(partial(functional.measure_bandwidth, beyond), repeats=2))
+    )
+    return Roofline(threads, peak, tuple(levels))
+
+
+def better(one: Roofline, other: Roofline) -> Roofline:
+    """The better figure of two measurements, from before and after a run."""
+    levels = tuple(
+        Level(a.name, a.capacity, max(a.bandwidth, b.bandwidth))
+        for a, b in zip(one.levels, other.levels, strict=True)
+    )
+    return Roofline(one.threads, max(one.peak, other.peak), levels)
+
+
+def _best(measurement: Callable[[], float], repeats: int = _REPEATS) -> float:
+    return max(measurement() for _ in range(repeats))
