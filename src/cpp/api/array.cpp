@@ -1,0 +1,81 @@
+#include "api/array.hpp"
+
+namespace unrolled {
+namespace {
+
+const char* kind_name(Kind kind) {
+  switch (kind) {
+    case Kind::kFloat32:
+      return "float32";
+    case Kind::kFloat64:
+      return "float64";
+    case Kind::kInt64:
+      return "int64";
+    case Kind::kBool:
+      return "bool";
+    case Kind::kOther:
+      break;
+  }
+  return "another dtype";
+}
+
+std::string subject(const Expected& expected) {
+  return "[" + std::string(expected.function) + "] expected " + expected.name;
+}
+
+template <class Sizes>
+std::string tuple_text(const Sizes& sizes) {
+  std::string text = "(";
+  size_t count = 0;
+  for (const int64_t size : sizes) text += (count++ ? ", " : "") + std::to_string(size);
+  return text + (count == 1 ? ",)" : ")");
+}
+
+struct ShapeOf {
+  const ArrayView& view;
+  const int64_t* begin() const { return view.shape; }
+  const int64_t* end() const { return view.shape + view.dimensions; }
+};
+
+}  // namespace
+
+void fail_value(const std::string& text) { throw std::invalid_argument(text); }
+
+void check_kind(const Expected& expected, const ArrayView& view, Kind kind) {
+  if (view.kind == kind) return;
+  throw DtypeError(subject(expected) + " of dtype " + kind_name(kind) + ", got " + view.kind_name);
+}
+
+void check_shape(const Expected& expected, const ArrayView& view) {
+  bool same = view.dimensions == static_cast<int>(expected.shape.size());
+  for (int i = 0; same && i < view.dimensions; ++i)
+    same = view.shape[i] == expected.shape.begin()[i];
+  if (same) return;
+  fail_value(subject(expected) + " of shape " + expected.letters + " = " +
+             tuple_text(expected.shape) + ", got " + tuple_text(ShapeOf{view}));
+}
+
+void check_rows(const Expected& expected, const ArrayView& view) {
+  const int last = view.dimensions - 1;
+  if (view.shape[last] <= 1 || view.strides[last] == 1) return;
+  fail_value(subject(expected) +
+             " to have unit stride along its last axis; pass numpy.ascontiguousarray(" +
+             expected.name + ")");
+}
+
+void check_contiguous(const Expected& expected, const ArrayView& view) {
+  int64_t stride = 1;
+  for (int i = view.dimensions - 1; i >= 0; --i) {
+    if (view.shape[i] == 0) return;
+    if (view.shape[i] > 1 && view.strides[i] != stride)
+      fail_value(subject(expected) + " to be C-contiguous; pass numpy.ascontiguousarray(" +
+                 expected.name + ")");
+    stride *= view.shape[i];
+  }
+}
+
+void check_writable(const Expected& expected, const ArrayView& view) {
+  if (!view.writable) fail_value(subject(expected) + " to be writable, got a read-only array");
+}
+
+}  // namespace unrolled

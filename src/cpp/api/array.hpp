@@ -1,0 +1,75 @@
+// Views of the caller's arrays, and the checks that every argument passes. Error texts name the
+// function, what was expected with its shape letters, and what came.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+namespace unrolled {
+
+enum class Kind { kFloat32, kFloat64, kInt64, kBool, kOther };
+
+inline constexpr int kMaxDimensions = 4;
+
+// A strided array; strides count elements. `data` is null for an argument that was left out.
+struct ArrayView {
+  void* data = nullptr;
+  Kind kind = Kind::kOther;
+  std::string kind_name;
+  int dimensions = 0;
+  int64_t shape[kMaxDimensions] = {};
+  int64_t strides[kMaxDimensions] = {};
+  bool writable = false;
+  bool present = false;
+};
+
+template <class T>
+inline constexpr Kind kKindOf = Kind::kOther;
+template <>
+inline constexpr Kind kKindOf<float> = Kind::kFloat32;
+template <>
+inline constexpr Kind kKindOf<double> = Kind::kFloat64;
+template <>
+inline constexpr Kind kKindOf<int64_t> = Kind::kInt64;
+template <>
+inline constexpr Kind kKindOf<uint8_t> = Kind::kBool;
+
+// What is expected of an argument.
+struct Expected {
+  const char* function;
+  const char* name;
+  const char* letters;  // "(T, B, I)"
+  std::initializer_list<int64_t> shape;
+};
+
+[[noreturn]] void fail_value(const std::string& text);
+
+// Each throws TypeError (wrong dtype) or ValueError by way of std exceptions when the view differs.
+void check_kind(const Expected& expected, const ArrayView& view, Kind kind);
+void check_shape(const Expected& expected, const ArrayView& view);
+void check_rows(const Expected& expected, const ArrayView& view);  // unit last stride
+void check_contiguous(const Expected& expected, const ArrayView& view);
+void check_writable(const Expected& expected, const ArrayView& view);
+
+// A wrong dtype; the bindings turn it into TypeError.
+struct DtypeError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+enum class Access { kRead, kWrite };
+
+// Checked pointer to a C-contiguous array; null for an absent argument.
+template <class T>
+T* contiguous(const Expected& expected, const ArrayView& view, Access access) {
+  if (!view.present) return nullptr;
+  check_kind(expected, view, kKindOf<std::remove_const_t<T>>);
+  check_shape(expected, view);
+  check_contiguous(expected, view);
+  if (access == Access::kWrite) check_writable(expected, view);
+  return static_cast<T*>(view.data);
+}
+
+}  // namespace unrolled

@@ -1,0 +1,285 @@
+#include "api/head.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "kernels/table.hpp"
+#include "runtime/arena.hpp"
+#include "runtime/dispatch.hpp"
+#include "runtime/philox.hpp"
+#include "runtime/threads.hpp"
+
+namespace unrolled {
+namespace {
+
+int64_t axis(const ArrayView& view, int index) {
+  return index < view.dimensions ? view.shape[index] : 0;
+}
+
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+double product_flops(int64_t a, int64_t b, int64_t c) {
+  return 2.0 * static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
+}
+
+// A weight (O, I) packed for x W^T, with its bias padded to whole panels, and transposed for dy W.
+template <class T>
+struct PackedLinear {
+  Buffer<T> forward, bias, backward;
+
+  PackedLinear(const Kernels<T>& k, const T* weight, const T* from_bias, int64_t O, int64_t I,
+               bool need_forward, bool need_backward)
+      : forward(need_forward ? round_up(O, k.panel) * I : 0),
+        bias(from_bias != nullptr ? round_up(O, k.panel) : 0),
+        backward(need_backward ? round_up(I, k.panel) * O : 0) {
+    if (from_bias != nullptr) {
+      std::copy(from_bias, from_bias + O, bias.data());
+      std::fill(bias.data() + O, bias.data() + bias.size(), T(0));
+    }
+    const double work = 4.0 * static_cast<double>(forward.size() + backward.size());
+    run_team(team_size(work, 0, std::max(O, I)), [&](const Team& team) {
+      if (need_forward) k.pack_linear(weight, O, I, forward.data(), team);
+      if (need_backward) k.pack_linear_t(weight, O, I, backward.data(), team);
+    });
+  }
+};
+
+template <class T>
+const int64_t* checked_indices(const char* function, const char* name, const ArrayView& view,
+                               int64_t N, int64_t lowest, int64_t count) {
+  const int64_t* indices =
+      contiguous<const int64_t>({function, name, "(N,)", {N}}, view, Access::kRead);
+  for (int64_t n = 0; n < N; ++n)
+    if (indices[n] < lowest || indices[n] >= count)
+      fail_value("[" + std::string(function) + "] expected " + name + " in " +
+                 std::to_string(lowest) + " .. " + std::to_string(count - 1) + ", got " +
+                 std::to_string(indices[n]) + " at position " + std::to_string(n));
+  return indices;
+}
+
+}  // namespace
+
+template <class T>
+void run_linear(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
+                const ArrayView& y) {
+  const int64_t N = axis(x, 0), O = axis(weight, 0), I = axis(weight, 1);
+  LinearArgs<T> args{N, I, O, nullptr, nullptr, nullptr, nullptr};
+  args.x = contiguous<const T>({"linear", "x", "(N, I)", {N, I}}, x, Access::kRead);
+  const T* w = contiguous<const T>({"linear", "weight", "(O, I)", {O, I}}, weight, Access::kRead);
+  const T* b = contiguous<const T>({"linear", "bias", "(O,)", {O}}, bias, Access::kRead);
+  args.y = contiguous<T>({"linear", "y", "(N, O)", {N, O}}, y, Access::kWrite);
+  if (N == 0 || O == 0) return;
+  const Kernels<T>& k = kernels_of<T>(kernels());
+  const PackedLinear<T> packed(k, w, b, O, I, true, false);
+  args.packed = packed.forward.data();
+  args.bias = packed.bias.data();
+  run_team(team_size(product_flops(N, I, O), 0, std::max(N, O / k.panel)),
+           [&](const Team& team) { k.linear(args, team); });
+}
+
+template <class T>
+void run_linear_backward(const ArrayView& x, const ArrayView& weight, const ArrayView& dy,
+                         const ArrayView& dx, const ArrayView& dweight, const ArrayView& dbias) {
+  const char* name = "linear_backward";
+  const int64_t N = axis(x, 0), O = axis(weight, 0), I = axis(weight, 1);
+  LinearBackwardArgs<T> args{};
+  args.N = N, args.I = I, args.O = O;
+  args.x = contiguous<const T>({name, "x", "(N, I)", {N, I}}, x, Access::kRead);
+  args.dy = contiguous<const T>({name, "dy", "(N, O)", {N, O}}, dy, Access::kRead);
+  const T* w = contiguous<const T>({name, "weight", "(O, I)", {O, I}}, weight, Access::kRead);
+  args.dx = contiguous<T>({name, "dx", "(N, I)", {N, I}}, dx, Access::kWrite);
+  args.dweight = contiguous<T>({name, "dweight", "(O, I)", {O, I}}, dweight, Access::kWrite);
+  args.dbias = contiguous<T>({name, "dbias", "(O,)", {O}}, dbias, Access::kWrite);
+  if (N == 0 || O == 0) {
+    if (args.dx != nullptr) std::fill(args.dx, args.dx + N * I, T(0));
+    return;
+  }
+  const Kernels<T>& k = kernels_of<T>(kernels());
+  const PackedLinear<T> packed(k, w, nullptr, O, I, false, args.dx != nullptr);
+  args.packed_t = packed.backward.data();
+  const int size = team_size(2 * product_flops(N, I, O), 0, std::max(N, O));
+  Buffer<T> strips(size * k.strip);
+  args.strips = strips.data();
+  run_team(size, [&](const Team& team) { k.linear_backward(args, team); });
+}
+
+template <class T>
+void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
+                       const ArrayView& targets, const ArrayView& losses, double scale,
+                       const CrossEntropyGradients& gradients) {
+  const char* name = "linear_cross_entropy";
+  const int64_t N = axis(x, 0), V = axis(weight, 0), I = axis(weight, 1);
+  if (V < 1) fail_value("[linear_cross_entropy] expected weight of shape (V, H) with V >= 1");
+  const bool backward = gradients.dx.present;
+  CrossEntropyArgs<T> args{};
+  args.N = N, args.I = I, args.V = V;
+  args.x = contiguous<const T>({name, "x", "(N, H)", {N, I}}, x, Access::kRead);
+  const T* w = contiguous<const T>({name, "weight", "(V, H)", {V, I}}, weight, Access::kRead);
+  const T* b = contiguous<const T>({name, "bias", "(V,)", {V}}, bias, Access::kRead);
+  args.targets = checked_indices<T>(name, "targets", targets, N,
+                                    std::numeric_limits<int64_t>::min(), V);
+  args.scale = static_cast<T>(scale);
+  args.losses = contiguous<T>({name, "losses", "(N,)", {N}}, losses, Access::kWrite);
+  args.dx = contiguous<T>({name, "dx", "(N, H)", {N, I}}, gradients.dx, Access::kWrite);
+  args.dweight =
+      contiguous<T>({name, "dweight", "(V, H)", {V, I}}, gradients.dweight, Access::kWrite);
+  args.dbias = contiguous<T>({name, "dbias", "(V,)", {V}}, gradients.dbias, Access::kWrite);
+  if (N == 0) return;
+
+  const Kernels<T>& k = kernels_of<T>(kernels());
+  const PackedLinear<T> packed(k, w, b, V, I, true, backward);
+  args.packed = packed.forward.data();
+  args.packed_t = backward ? packed.backward.data() : nullptr;
+  args.bias = packed.bias.data();
+  // A block of about a million logits, and enough rows for the products to run at full speed.
+  args.block = std::clamp<int64_t>((int64_t{1} << 20) / V, 64, 256);
+  const int size = team_size((backward ? 3 : 1) * product_flops(N, I, V), N / args.block + 1,
+                             std::min(N, args.block) / 4);
+  const int64_t stride = padded_stride<T>(V), rows = std::min(args.block, N);
+  Buffer<T> logits(2 * rows * stride), strips(size * k.strip);
+  args.logits[0] = {logits.data(), stride};
+  args.logits[1] = {logits.data() + rows * stride, stride};
+  args.strips = strips.data();
+  run_team(size, [&](const Team& team) { k.cross_entropy(args, team); });
+}
+
+template <class T>
+void run_embedding(const ArrayView& indices, const ArrayView& weight, const ArrayView& out) {
+  const int64_t N = axis(indices, 0), V = axis(weight, 0), E = axis(weight, 1);
+  const T* w = contiguous<const T>({"embedding", "weight", "(V, E)", {V, E}}, weight,
+                                   Access::kRead);
+  T* to = contiguous<T>({"embedding", "out", "(N, E)", {N, E}}, out, Access::kWrite);
+  const int64_t* index = checked_indices<T>("embedding", "indices", indices, N, 0, V);
+  for (int64_t n = 0; n < N; ++n)
+    std::memcpy(to + n * E, w + index[n] * E, static_cast<size_t>(E) * sizeof(T));
+}
+
+template <class T>
+void run_embedding_backward(const ArrayView& indices, const ArrayView& dy,
+                            const ArrayView& dweight) {
+  const char* name = "embedding_backward";
+  const int64_t N = axis(indices, 0), V = axis(dweight, 0), E = axis(dweight, 1);
+  const T* from = contiguous<const T>({name, "dy", "(N, E)", {N, E}}, dy, Access::kRead);
+  T* to = contiguous<T>({name, "dweight", "(V, E)", {V, E}}, dweight, Access::kWrite);
+  const int64_t* index = checked_indices<T>(name, "indices", indices, N, 0, V);
+  // In token order by one thread: rows repeat, and the sum of each must have one order.
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t e = 0; e < E; ++e) to[index[n] * E + e] += from[n * E + e];
+}
+
+template <class T>
+void run_dropout(const ArrayView& x, const ArrayView& out, double p, uint64_t seed,
+                 uint64_t offset) {
+  const int64_t N = axis(x, 0);
+  const T* from = contiguous<const T>({"dropout", "x", "(N,)", {N}}, x, Access::kRead);
+  T* to = contiguous<T>({"dropout", "out", "(N,)", {N}}, out, Access::kWrite);
+  if (!(p >= 0.0 && p < 1.0))
+    fail_value("[dropout] expected p in [0, 1), got " + std::to_string(p));
+  const T factor = static_cast<T>(1.0 / (1.0 - p));
+  const uint64_t threshold = static_cast<uint64_t>(p * 4294967296.0);
+  const auto fill = [&](int64_t begin, int64_t end) {
+    uint64_t held = 0;
+    PhiloxBlock block{};
+    for (int64_t i = begin; i < end; ++i) {
+      const uint64_t index = offset + static_cast<uint64_t>(i);
+      if (i == begin || index / 4 != held) block = philox(seed, held = index / 4);
+      to[i] = block.word[index % 4] >= threshold ? from[i] * factor : T(0);
+    }
+  };
+  run_team(team_size(20.0 * static_cast<double>(N), 0, N / 1024), [&](const Team& team) {
+    fill(N * team.rank / team.size, N * (team.rank + 1) / team.size);
+  });
+}
+
+namespace {
+
+// One draw. `order` is scratch for the candidate indices, `weight` for their probabilities.
+template <class T>
+int64_t draw(const T* logits, int64_t V, double u, const SampleOptions& options,
+             std::vector<int64_t>& order, std::vector<double>& weight) {
+  const auto better = [logits](int64_t a, int64_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  };
+  for (int64_t v = 0; v < V; ++v)
+    if (std::isnan(logits[v])) fail_value("[sample] expected logits without NaN");
+  order.resize(static_cast<size_t>(V));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  const int64_t best = *std::min_element(order.begin(), order.end(), better);
+  if (options.temperature == 0.0 || options.top_k == 1) return best;
+  const double top = logits[best];
+  if (!std::isfinite(top)) fail_value("[sample] expected a finite largest logit");
+
+  // Ties are broken by index, so top-k and top-p keep the same candidates on every machine.
+  if (options.top_k > 0 && options.top_k < V) {
+    std::nth_element(order.begin(), order.begin() + (options.top_k - 1), order.end(), better);
+    order.resize(static_cast<size_t>(options.top_k));
+  }
+  if (options.top_p < 1.0) std::sort(order.begin(), order.end(), better);
+  weight.resize(order.size());
+  double total = 0;
+  for (size_t i = 0; i < order.size(); ++i)
+    total += weight[i] = std::exp((logits[order[i]] - top) / options.temperature);
+  if (options.top_p < 1.0) {
+    const double enough = options.top_p * total;
+    double mass = 0;
+    size_t kept = 0;
+    while (kept < order.size() && (kept == 0 || mass < enough)) mass += weight[kept++];
+    order.resize(kept);
+    total = mass;
+  }
+  const double goal = u * total;
+  double mass = 0;
+  for (size_t i = 0; i < order.size(); ++i)
+    if ((mass += weight[i]) > goal) return order[i];
+  return best;  // u so close to 1 that rounding passed the end
+}
+
+}  // namespace
+
+template <class T>
+void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions& options,
+                const ArrayView& out) {
+  const int64_t B = axis(logits, 0), V = axis(logits, 1);
+  if (V < 1) fail_value("[sample] expected logits of shape (B, V) with V >= 1");
+  if (!(options.temperature >= 0.0) || !std::isfinite(options.temperature))
+    fail_value("[sample] expected temperature >= 0, got " + std::to_string(options.temperature));
+  if (options.top_k < 0)
+    fail_value("[sample] expected top_k >= 0, got " + std::to_string(options.top_k));
+  if (!(options.top_p > 0.0 && options.top_p <= 1.0))
+    fail_value("[sample] expected top_p in (0, 1], got " + std::to_string(options.top_p));
+  const T* from = contiguous<const T>({"sample", "logits", "(B, V)", {B, V}}, logits,
+                                      Access::kRead);
+  const double* uniform = contiguous<const double>({"sample", "u", "(B,)", {B}}, u, Access::kRead);
+  int64_t* to = contiguous<int64_t>({"sample", "out", "(B,)", {B}}, out, Access::kWrite);
+  std::vector<int64_t> order;
+  std::vector<double> weight;
+  for (int64_t b = 0; b < B; ++b) {
+    if (!(uniform[b] >= 0.0 && uniform[b] < 1.0))
+      fail_value("[sample] expected u in [0, 1), got " + std::to_string(uniform[b]));
+    to[b] = draw(from + b * V, V, uniform[b], options, order, weight);
+  }
+}
+
+#define UNROLLED_INSTANTIATE(T)                                                                   \
+  template void run_linear<T>(const ArrayView&, const ArrayView&, const ArrayView&,               \
+                              const ArrayView&);                                                  \
+  template void run_linear_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,      \
+                                       const ArrayView&, const ArrayView&, const ArrayView&);     \
+  template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,        \
+                                     const ArrayView&, const ArrayView&, double,                  \
+                                     const CrossEntropyGradients&);                               \
+  template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);           \
+  template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&);  \
+  template void run_dropout<T>(const ArrayView&, const ArrayView&, double, uint64_t, uint64_t);   \
+  template void run_sample<T>(const ArrayView&, const ArrayView&, const SampleOptions&,           \
+                              const ArrayView&);
+UNROLLED_INSTANTIATE(float)
+UNROLLED_INSTANTIATE(double)
+
+}  // namespace unrolled

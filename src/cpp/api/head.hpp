@@ -1,0 +1,55 @@
+// What stands around the recurrent layers: linear, softmax cross-entropy, embedding, dropout,
+// sampling.
+#pragma once
+
+#include "api/array.hpp"
+
+namespace unrolled {
+
+// y (N, O) = x (N, I) weight^T + bias.
+template <class T>
+void run_linear(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
+                const ArrayView& y);
+
+// Adds to dweight (O, I) and dbias (O); writes dx (N, I) unless it is absent.
+template <class T>
+void run_linear_backward(const ArrayView& x, const ArrayView& weight, const ArrayView& dy,
+                         const ArrayView& dx, const ArrayView& dweight, const ArrayView& dbias);
+
+struct CrossEntropyGradients {
+  ArrayView dx, dweight, dbias;  // dx absent: losses only
+};
+
+// losses (N) of logits x weight^T + bias against targets (N); never holds more than a block of
+// logits. Gradients are those of scale * sum(losses); dweight and dbias are added to.
+template <class T>
+void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
+                       const ArrayView& targets, const ArrayView& losses, double scale,
+                       const CrossEntropyGradients& gradients);
+
+// out (N, E) = rows `indices` (N) of weight (V, E).
+template <class T>
+void run_embedding(const ArrayView& indices, const ArrayView& weight, const ArrayView& out);
+
+// dweight (V, E) += dy (N, E) at rows `indices`.
+template <class T>
+void run_embedding_backward(const ArrayView& indices, const ArrayView& dy,
+                            const ArrayView& dweight);
+
+// out[i] = x[i] / (1 - p) with probability 1 - p, else 0, decided by (seed, offset + i).
+template <class T>
+void run_dropout(const ArrayView& x, const ArrayView& out, double p, uint64_t seed,
+                 uint64_t offset);
+
+struct SampleOptions {
+  double temperature;  // 0: the most probable
+  int64_t top_k;       // 0: all
+  double top_p;        // 1: all
+};
+
+// out (B) = an index drawn from softmax(logits (B, V) / temperature) by inverting u (B) in [0, 1).
+template <class T>
+void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions& options,
+                const ArrayView& out);
+
+}  // namespace unrolled

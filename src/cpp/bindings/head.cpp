@@ -1,0 +1,96 @@
+#include "api/head.hpp"
+
+#include "bindings/arrays.hpp"
+#include "bindings/register.hpp"
+
+#include <pybind11/stl.h>
+
+namespace unrolled {
+namespace {
+
+using Optional = std::optional<py::array>;
+
+void linear(const py::array& x, const py::array& weight, const Optional& bias,
+            const py::array& y) {
+  const ArrayView views[] = {view_of(x), view_of(weight), view_of(bias), view_of(y)};
+  with_dtype("linear", "x", views[0], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_linear<decltype(zero)>(views[0], views[1], views[2], views[3]);
+  });
+}
+
+void linear_backward(const py::array& x, const py::array& weight, const py::array& dy,
+                     const Optional& dx, const py::array& dweight, const Optional& dbias) {
+  const ArrayView views[] = {view_of(x),  view_of(weight),  view_of(dy),
+                             view_of(dx), view_of(dweight), view_of(dbias)};
+  with_dtype("linear_backward", "x", views[0], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_linear_backward<decltype(zero)>(views[0], views[1], views[2], views[3], views[4],
+                                        views[5]);
+  });
+}
+
+void cross_entropy(const py::array& x, const py::array& weight, const Optional& bias,
+                   const py::array& targets, const py::array& losses, double scale,
+                   const Optional& dx, const Optional& dweight, const Optional& dbias) {
+  const ArrayView views[] = {view_of(x), view_of(weight), view_of(bias), view_of(targets),
+                             view_of(losses)};
+  const CrossEntropyGradients gradients{view_of(dx), view_of(dweight), view_of(dbias)};
+  with_dtype("linear_cross_entropy", "x", views[0], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_cross_entropy<decltype(zero)>(views[0], views[1], views[2], views[3], views[4], scale,
+                                      gradients);
+  });
+}
+
+void embedding(const py::array& indices, const py::array& weight, const py::array& out) {
+  const ArrayView views[] = {view_of(indices), view_of(weight), view_of(out)};
+  with_dtype("embedding", "weight", views[1], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_embedding<decltype(zero)>(views[0], views[1], views[2]);
+  });
+}
+
+void embedding_backward(const py::array& indices, const py::array& dy, const py::array& dweight) {
+  const ArrayView views[] = {view_of(indices), view_of(dy), view_of(dweight)};
+  with_dtype("embedding_backward", "dy", views[1], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_embedding_backward<decltype(zero)>(views[0], views[1], views[2]);
+  });
+}
+
+void dropout(const py::array& x, const py::array& out, double p, uint64_t seed, uint64_t offset) {
+  const ArrayView views[] = {view_of(x), view_of(out)};
+  with_dtype("dropout", "x", views[0], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_dropout<decltype(zero)>(views[0], views[1], p, seed, offset);
+  });
+}
+
+void sample(const py::array& logits, const py::array& u, double temperature, int64_t top_k,
+            double top_p, const py::array& out) {
+  const ArrayView views[] = {view_of(logits), view_of(u), view_of(out)};
+  with_dtype("sample", "logits", views[0], [&](auto zero) {
+    py::gil_scoped_release release;
+    run_sample<decltype(zero)>(views[0], views[1], {temperature, top_k, top_p}, views[2]);
+  });
+}
+
+}  // namespace
+
+void register_head(py::module_& m) {
+  const auto in = [](const char* name) { return py::arg(name).noconvert(); };
+  m.def("linear", &linear, in("x"), in("weight"), in("bias"), in("y"));
+  m.def("linear_backward", &linear_backward, in("x"), in("weight"), in("dy"), in("dx"),
+        in("dweight"), in("dbias"));
+  m.def("cross_entropy", &cross_entropy, in("x"), in("weight"), in("bias"), in("targets"),
+        in("losses"), py::arg("scale"), in("dx"), in("dweight"), in("dbias"));
+  m.def("embedding", &embedding, in("indices"), in("weight"), in("out"));
+  m.def("embedding_backward", &embedding_backward, in("indices"), in("dy"), in("dweight"));
+  m.def("dropout", &dropout, in("x"), in("out"), py::arg("p"), py::arg("seed"),
+        py::arg("offset"));
+  m.def("sample", &sample, in("logits"), in("u"), py::arg("temperature"), py::arg("top_k"),
+        py::arg("top_p"), in("out"));
+}
+
+}  // namespace unrolled

@@ -1,0 +1,65 @@
+#include "api/optimizer.hpp"
+
+#include "bindings/arrays.hpp"
+#include "bindings/register.hpp"
+
+#include <pybind11/stl.h>
+
+namespace unrolled {
+namespace {
+
+// Views of 1-D arrays: the api takes its size from the first.
+ArrayView flat_view(const char* function, const char* name, const py::array& array) {
+  ArrayView view = view_of(array);
+  if (view.dimensions != 1)
+    fail_value("[" + std::string(function) + "] expected " + name +
+               " of shape (P,), got an array of " + std::to_string(view.dimensions) +
+               " dimensions");
+  return view;
+}
+
+void adam_step(const py::array& params, const py::array& grads, const py::array& m,
+               const py::array& v, double lr, double beta1, double beta2, double eps,
+               double weight_decay, bool decoupled, int64_t step, double grad_scale) {
+  const ArrayView values = flat_view("adam_step", "params", params);
+  const ArrayView views[] = {view_of(grads), view_of(m), view_of(v)};
+  const AdamOptions options{lr, beta1, beta2, eps, weight_decay, grad_scale, step, decoupled};
+  with_dtype("adam_step", "params", values, [&](auto zero) {
+    py::gil_scoped_release release;
+    run_adam<decltype(zero)>(values, views[0], views[1], views[2], options);
+  });
+}
+
+void sgd_step(const py::array& params, const py::array& grads,
+              const std::optional<py::array>& velocity, double lr, double momentum, bool nesterov,
+              double weight_decay, double grad_scale) {
+  const ArrayView values = flat_view("sgd_step", "params", params);
+  const ArrayView views[] = {view_of(grads), view_of(velocity)};
+  const SgdOptions options{lr, momentum, weight_decay, grad_scale, nesterov};
+  with_dtype("sgd_step", "params", values, [&](auto zero) {
+    py::gil_scoped_release release;
+    run_sgd<decltype(zero)>(values, views[0], views[1], options);
+  });
+}
+
+double global_norm(const py::array& flat) {
+  const ArrayView values = flat_view("global_norm", "flat", flat);
+  return with_dtype("global_norm", "flat", values, [&](auto zero) {
+    py::gil_scoped_release release;
+    return run_norm<decltype(zero)>(values);
+  });
+}
+
+}  // namespace
+
+void register_optimizer(py::module_& m) {
+  const auto in = [](const char* name) { return py::arg(name).noconvert(); };
+  m.def("adam_step", &adam_step, in("params"), in("grads"), in("m"), in("v"), py::arg("lr"),
+        py::arg("beta1"), py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"),
+        py::arg("decoupled"), py::arg("step"), py::arg("grad_scale"));
+  m.def("sgd_step", &sgd_step, in("params"), in("grads"), in("velocity"), py::arg("lr"),
+        py::arg("momentum"), py::arg("nesterov"), py::arg("weight_decay"), py::arg("grad_scale"));
+  m.def("global_norm", &global_norm, in("flat"));
+}
+
+}  // namespace unrolled

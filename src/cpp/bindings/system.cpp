@@ -1,0 +1,71 @@
+#include "api/system.hpp"
+
+#include <pybind11/stl.h>
+
+#include "bindings/arrays.hpp"
+#include "bindings/register.hpp"
+#include "runtime/arena.hpp"
+#include "runtime/dispatch.hpp"
+#include "runtime/threads.hpp"
+
+namespace unrolled {
+namespace {
+
+struct PyCell {
+  std::string name;
+  std::vector<std::string> gates, states;
+};
+
+std::vector<PyCell> cells() {
+  const KernelTable& table = kernels();
+  std::vector<PyCell> list;
+  for (int i = 0; i < table.cell_count; ++i) {
+    const CellInfo& info = table.cells[i];
+    list.push_back({info.name,
+                    {info.gates, info.gates + info.gate_count},
+                    {info.states, info.states + info.state_count}});
+  }
+  return list;
+}
+
+void apply_math(const std::string& function, const py::array& x, const py::array& y) {
+  const ArrayView from = view_of(x), to = view_of(y);
+  const MathFunction chosen = function == "exp"       ? MathFunction::kExp
+                              : function == "sigmoid" ? MathFunction::kSigmoid
+                              : function == "tanh"
+                                  ? MathFunction::kTanh
+                                  : (fail_value("[apply_math] expected exp, sigmoid or tanh, got '" +
+                                                function + "'"),
+                                     MathFunction::kExp);
+  with_dtype("apply_math", "x", from,
+             [&](auto zero) { run_math<decltype(zero)>(chosen, from, to); });
+}
+
+}  // namespace
+
+void register_system(py::module_& m) {
+  kernels();  // an UNROLLED_ISA that cannot be had fails the import, not a later call
+  py::class_<PyCell>(m, "CellInfo")
+      .def_readonly("name", &PyCell::name)
+      .def_property_readonly("gates", [](const PyCell& c) { return py::tuple(py::cast(c.gates)); })
+      .def_property_readonly("states",
+                             [](const PyCell& c) { return py::tuple(py::cast(c.states)); });
+  m.def("cells", &cells);
+  m.def("isa", [] { return std::string(kernels().isa); });
+  m.def("available_isas", &available_isas);
+  m.def("force_isa", &force_isa, py::arg("name"));
+  m.def("get_num_threads", &num_threads);
+  m.def("set_num_threads", &set_num_threads, py::arg("count"));
+  m.def("trim_memory", &trim_memory);
+  m.def("apply_math", &apply_math, py::arg("function"), py::arg("x").noconvert(),
+        py::arg("y").noconvert());
+  m.def("measure_fma_peak",
+        [](bool double_precision) {
+          return double_precision ? measure_fma_peak<double>() : measure_fma_peak<float>();
+        },
+        py::arg("double_precision"), py::call_guard<py::gil_scoped_release>());
+  m.def("measure_bandwidth", &measure_bandwidth, py::arg("nbytes"),
+        py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace unrolled

@@ -1,0 +1,34 @@
+// The list of cells, and the contract that each cell header fulfils.
+//
+// A cell is a struct with
+//   kName                 the name under which Python knows it
+//   kGates, kGateCount    names and number G of the gates, in torch's order
+//   kStates, kStateCount  names and number S of the states; state 0 is the output h
+//   kSavedCount           values per unit and step that backward needs beside the entering states
+//   kSplitGradient        true when the gradient of the recurrent product differs from that of
+//                         the input product (as in GRU, where r stands between the two)
+//   forward(x, r, state, next, saved)
+//       x[G]      input part W_ih x_t + b_ih        r[G]     recurrent part W_hh h + b_hh
+//       state[S]  states that enter the step        next[S]  states that leave it
+//       saved     what backward will get (not stored at inference: the compiler drops it)
+//   backward(saved, state, d, dx, dr)
+//       d[S]      in: gradients of the states that leave the step
+//                 out: gradients of the entering states, WITHOUT the path through W_hh, which
+//                 the scan adds from dr
+//       dx[G]     gradient of the input part
+//       dr[G]     gradient of the recurrent part; left alone unless kSplitGradient
+// Both are element-wise over hidden units and templated on V: a Vec on CPUs, float on CUDA.
+// Nothing outside src/cpp/cells knows a gate equation. A new cell is: its header, one line in
+// UNROLLED_CELLS, its NumPy twin in reference.py. A padded unit (zero weights, biases and states)
+// must keep zero states.
+//
+// What does not fit: cells that need a whole row first (LayerNorm) or a second product per step
+// (reset-before GRU, projection). They will declare an explicit second phase; this contract is
+// not bent for them.
+#pragma once
+
+#include "cells/elman.hpp"
+#include "cells/gru.hpp"
+#include "cells/lstm.hpp"
+
+#define UNROLLED_CELLS(X) X(ElmanTanh) X(ElmanRelu) X(Lstm) X(Gru)

@@ -1,0 +1,230 @@
+// The packed micro-kernel and the three products that are built on it.
+//
+// Every output element is one chain of multiply-adds over k in ascending order, whatever the tile
+// that it falls in, so bits depend neither on the number of threads nor on the other rows.
+//
+// Packed operand: panels of kPanel<NV> = NV * L columns, each [K][NV * L], the last one padded with
+// zeros. The row operand is read in place by broadcasts. A tile of kTileRows<NV> rows x NV vectors
+// fills the register file: 24 accumulators of 32 registers, 12 of 16.
+#pragma once
+
+#include "kernels/table.hpp"
+#include "simd/math.hpp"
+
+namespace unrolled::UNROLLED_ISA {
+
+template <int N>
+struct Int {
+  static constexpr int kValue = N;
+};
+
+inline constexpr int kAccumulators = kVectorRegisters == 32 ? 24 : 12;
+template <int NV>
+inline constexpr int kTileRows = kAccumulators / NV;
+
+inline constexpr int kPlainVectors = 4;  // panel width of products without gates, in vectors
+template <class T>
+inline constexpr int kPlainPanel = kPlainVectors * kLanes<T>;
+
+// Depth of a pass over a packed panel: 1024 x 4 vectors of 64 bytes are 256 KB, a part of L2.
+inline constexpr int64_t kDepth = 1024;
+// Rows of an outer-product strip; with a panel's width it stays in L2.
+inline constexpr int64_t kStripRows = 512;
+
+UNROLLED_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+UNROLLED_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+UNROLLED_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+UNROLLED_INLINE void sync(const Team& team) {
+  if (team.size > 1) team.wait(team.barrier);
+}
+
+struct Range {
+  int64_t begin, end;
+};
+
+// The part of `count` items that is this member's.
+UNROLLED_INLINE Range share(int64_t count, const Team& team) {
+  return {count * team.rank / team.size, count * (team.rank + 1) / team.size};
+}
+
+// Calls f(Int<M>, first_row) for tiles of at most Max rows that are as even as can be.
+template <int M, class F>
+UNROLLED_INLINE void dispatch_rows(int64_t rows, int64_t first, F&& f) {
+  if (rows == M)
+    f(Int<M>{}, first);
+  else if constexpr (M > 1)
+    dispatch_rows<M - 1>(rows, first, static_cast<F&&>(f));
+}
+template <int Max, class F>
+UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
+  const int64_t tiles = ceil_div(rows, Max);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t begin = rows * i / tiles, end = rows * (i + 1) / tiles;
+    dispatch_rows<Max>(end - begin, begin, f);
+  }
+}
+
+// sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...].
+template <class T, int MR, int NV>
+UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* b,
+                                   int64_t K, Vec<T> (&sum)[MR][NV]) {
+  for (int64_t k = 0; k < K; ++k) {
+    Vec<T> column[NV];
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) column[v] = load(b + (k * NV + v) * kLanes<T>);
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+      const Vec<T> value(a[r * row_stride + k * k_stride]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) sum[r][v] = multiply_add(value, column[v], sum[r][v]);
+    }
+  }
+}
+
+// C (rows, columns) = start + A (rows, K) B, where start is C itself, a bias over the columns, or
+// zero. B is packed with NV vectors a panel; panels [panels.begin, panels.end) are computed.
+template <class T>
+struct Product {
+  const T* a;
+  int64_t a_stride;
+  const T* b;
+  int64_t K;
+  T* c;
+  int64_t c_stride, rows, columns;
+  const T* bias;  // padded to whole panels, or null
+  bool accumulate;
+};
+
+template <int NV, class T>
+inline void multiply(const Product<T>& p, Range panels) {
+  constexpr int64_t kWidth = NV * kLanes<T>;
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    const T* packed = p.b + panel * p.K * kWidth;
+    const int64_t column = panel * kWidth;
+    const bool whole = column + kWidth <= p.columns;
+    int64_t k = 0;
+    do {
+      const int64_t depth = smaller(kDepth, p.K - k);
+      for_row_tiles<kTileRows<NV>>(p.rows, [&](auto rows, int64_t first) {
+        constexpr int MR = decltype(rows)::kValue;
+        Vec<T> sum[MR][NV];
+        T* c = p.c + first * p.c_stride;
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+          for (int v = 0; v < NV; ++v) {
+            const int64_t at = column + v * kLanes<T>;
+            if (k > 0 || p.accumulate)
+              sum[r][v] = whole            ? load(c + r * p.c_stride + at)
+                          : at < p.columns ? load_tail(c + r * p.c_stride, at, p.columns)
+                                           : Vec<T>(T(0));
+            else
+              sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
+          }
+        multiply_tile<T, MR, NV>(p.a + first * p.a_stride + k, p.a_stride, 1, packed + k * kWidth,
+                                 depth, sum);
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+          for (int v = 0; v < NV; ++v) {
+            const int64_t at = column + v * kLanes<T>;
+            if (whole)
+              store(c + r * p.c_stride + at, sum[r][v]);
+            else if (at < p.columns)
+              store_tail(c + r * p.c_stride, at, p.columns, sum[r][v]);
+          }
+      });
+      k += depth;
+    } while (k < p.K);
+  }
+}
+
+// C += D^T X over `rows` rows: element (m, i) gains the sum over n of D[n][m] * X[n][i], for m in
+// `outputs` and all i < columns. `row_of(m)` gives the C row of m, or null for a padded m.
+// The sum of a call is formed apart and then added, so long sums go over `rows` at a time.
+template <class T>
+struct OuterProduct {
+  const T* d;
+  int64_t d_stride;
+  const T* x;
+  int64_t x_stride, rows, columns;
+  T* strip;  // scratch of kStripRows * kPlainPanel elements
+};
+
+template <class T, class RowOf>
+inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of) {
+  constexpr int NV = kPlainVectors;
+  constexpr int64_t kWidth = kPlainPanel<T>;
+  for (int64_t column = 0; column < p.columns; column += kWidth) {
+    for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {
+      const int64_t depth = smaller(kStripRows, p.rows - n0);
+      for (int64_t n = 0; n < depth; ++n)
+        for (int v = 0; v < NV; ++v) {
+          const int64_t at = column + v * kLanes<T>;
+          store(p.strip + n * kWidth + v * kLanes<T>,
+                at < p.columns ? load_tail(p.x + (n0 + n) * p.x_stride, at, p.columns)
+                               : Vec<T>(T(0)));
+        }
+      for_row_tiles<kTileRows<NV>>(outputs.end - outputs.begin, [&](auto rows, int64_t first) {
+        constexpr int MR = decltype(rows)::kValue;
+        const int64_t m = outputs.begin + first;
+        Vec<T> sum[MR][NV];
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+          for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
+        multiply_tile<T, MR, NV>(p.d + n0 * p.d_stride + m, 1, p.d_stride, p.strip, depth, sum);
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r) {
+          T* c = row_of(m + r);
+          if (c == nullptr) continue;
+#pragma GCC unroll 8
+          for (int v = 0; v < NV; ++v) {
+            const int64_t at = column + v * kLanes<T>;
+            if (at < p.columns)
+              store_tail(c, at, p.columns, load_tail(c, at, p.columns) + sum[r][v]);
+          }
+        }
+      });
+    }
+  }
+}
+
+// Packs rows of a matrix as columns of panels: packed column p is source row row_of(p) (or zeros
+// when that is null), K long.
+template <class T, class RowOf>
+inline void pack_rows(T* packed, int64_t K, int64_t width, Range panels, RowOf row_of) {
+  constexpr int64_t kBlock = 16;  // a block of k stays in L1 while its lines are written
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    T* to = packed + panel * K * width;
+    for (int64_t k0 = 0; k0 < K; k0 += kBlock) {
+      const int64_t k1 = smaller(k0 + kBlock, K);
+      for (int64_t lane = 0; lane < width; ++lane) {
+        const T* from = row_of(panel * width + lane);
+        if (from != nullptr)
+          for (int64_t k = k0; k < k1; ++k) to[k * width + lane] = from[k];
+        else
+          for (int64_t k = k0; k < k1; ++k) to[k * width + lane] = T(0);
+      }
+    }
+  }
+}
+
+// Packs columns of a matrix as columns of panels: packed row k is source row row_of(k), of which
+// `columns` columns are valid.
+template <class T, class RowOf>
+inline void pack_columns(T* packed, int64_t K, int64_t columns, Range panels, RowOf row_of) {
+  constexpr int64_t kWidth = kPlainPanel<T>;
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel)
+    for (int64_t k = 0; k < K; ++k) {
+      const T* from = row_of(k);
+      for (int v = 0; v < kPlainVectors; ++v) {
+        const int64_t at = panel * kWidth + v * kLanes<T>;
+        store(packed + (panel * K + k) * kWidth + v * kLanes<T>,
+              from != nullptr && at < columns ? load_tail(from, at, columns) : Vec<T>(T(0)));
+      }
+    }
+}
+
+}  // namespace unrolled::UNROLLED_ISA

@@ -1,0 +1,159 @@
+// Linear layer and the fused linear + softmax cross-entropy.
+#pragma once
+
+#include "kernels/gemm.hpp"
+
+namespace unrolled::UNROLLED_ISA {
+
+template <class T>
+void pack_linear(const T* weight, int64_t O, int64_t I, T* packed, const Team& team) {
+  pack_rows(packed, I, kPlainPanel<T>, share(ceil_div(O, kPlainPanel<T>), team),
+            [=](int64_t p) { return p < O ? weight + p * I : nullptr; });
+}
+
+template <class T>
+void pack_linear_t(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team) {
+  pack_columns(packed_t, O, I, share(ceil_div(I, kPlainPanel<T>), team),
+               [=](int64_t k) { return weight + k * I; });
+}
+
+template <class T>
+void linear(const LinearArgs<T>& a, const Team& team) {
+  const int64_t count = ceil_div(a.O, kPlainPanel<T>);
+  // Many rows are shared by rows; a few (a step of a stream) by columns, so that each member reads
+  // only its part of the weights.
+  const bool by_rows = a.N >= 8 * team.size;
+  const Range rows = by_rows ? share(a.N, team) : Range{0, a.N};
+  const Range panels = by_rows ? Range{0, count} : share(count, team);
+  multiply<kPlainVectors>(Product<T>{.a = a.x + rows.begin * a.I,
+                                     .a_stride = a.I,
+                                     .b = a.packed,
+                                     .K = a.I,
+                                     .c = a.y + rows.begin * a.O,
+                                     .c_stride = a.O,
+                                     .rows = rows.end - rows.begin,
+                                     .columns = a.O,
+                                     .bias = a.bias,
+                                     .accumulate = false},
+                          panels);
+}
+
+// dweight (O, I) += dy^T x and dbias (O) += column sums of dy, for outputs in `outputs`.
+template <class T>
+inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, int64_t I,
+                             Range outputs, T* dweight, T* dbias, T* strip) {
+  accumulate_outer(OuterProduct<T>{dy.data, dy.stride, x.data, x.stride, rows, I, strip}, outputs,
+                   [=](int64_t m) { return dweight + m * I; });
+  if (dbias == nullptr) return;
+  for (int64_t m = outputs.begin; m < outputs.end; m += kLanes<T>) {
+    Vec<T> sum(T(0));
+    for (int64_t n = 0; n < rows; ++n)
+      sum = sum + load_tail(dy.data + n * dy.stride, m, outputs.end);
+    store_tail(dbias, m, outputs.end, load_tail(dbias, m, outputs.end) + sum);
+  }
+}
+
+// dx (rows, I) = dy (rows, O) W for rows in `part`.
+template <class T>
+inline void input_gradient(Rows<const T> dy, const T* packed_t, int64_t O, int64_t I, Range part,
+                           T* dx) {
+  multiply<kPlainVectors>(Product<T>{.a = dy.data + part.begin * dy.stride,
+                                     .a_stride = dy.stride,
+                                     .b = packed_t,
+                                     .K = O,
+                                     .c = dx + part.begin * I,
+                                     .c_stride = I,
+                                     .rows = part.end - part.begin,
+                                     .columns = I,
+                                     .bias = nullptr,
+                                     .accumulate = false},
+                          {0, ceil_div(I, kPlainPanel<T>)});
+}
+
+template <class T>
+void linear_backward(const LinearBackwardArgs<T>& a, const Team& team) {
+  const Rows<const T> dy{a.dy, a.O};
+  output_gradients(dy, {a.x, a.I}, a.N, a.I, share(a.O, team), a.dweight, a.dbias,
+                   a.strips + team.rank * kStripRows * kPlainPanel<T>);
+  if (a.dx != nullptr) input_gradient(dy, a.packed_t, a.O, a.I, share(a.N, team), a.dx);
+}
+
+// Loss of one row of V logits, in nats. With `gradient` the logits are replaced by
+// scale * (softmax - onehot(target)). A row with a negative target counts for nothing.
+template <class T>
+inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradient) {
+  if (target < 0) {
+    if (gradient)
+      for (int64_t v = 0; v < V; ++v) logits[v] = T(0);
+    return T(0);
+  }
+  constexpr int L = kLanes<T>;
+  const Vec<T> lowest(static_cast<T>(-__builtin_huge_val()));
+  const auto load_padded = [&](int64_t v) {
+    if (v + L <= V) return load(logits + v);
+    Vec<T> a = lowest;
+    for (int64_t lane = 0; lane < V - v; ++lane) a.v[lane] = logits[v + lane];
+    return a;
+  };
+  Vec<T> best = lowest;
+  for (int64_t v = 0; v < V; v += L) best = max(best, load_padded(v));
+  const T top = max_lane(best);
+  const T target_logit = logits[target];
+  Vec<T> total(T(0));
+  for (int64_t v = 0; v < V; v += L) {
+    // NaN logits survive: exp and the sum keep them, and `top` cannot hide them.
+    const Vec<T> e = exp(load_padded(v) - Vec<T>(top));
+    if (v + L <= V) {
+      total = total + e;
+      if (gradient) store(logits + v, e);
+    } else {
+      for (int64_t lane = 0; lane < V - v; ++lane) {
+        total.v[lane] += e.v[lane];
+        if (gradient) logits[v + lane] = e.v[lane];
+      }
+    }
+  }
+  const T sum = sum_lanes(total);
+  if (gradient) {
+    const Vec<T> factor(scale / sum);
+    for (int64_t v = 0; v < V; v += L) store_tail(logits, v, V, load_tail(logits, v, V) * factor);
+    logits[target] -= scale;
+  }
+  return static_cast<T>(__builtin_log(static_cast<double>(sum))) + (top - target_logit);
+}
+
+template <class T>
+void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
+  const int64_t panels = ceil_div(a.V, kPlainPanel<T>);
+  const bool gradient = a.packed_t != nullptr;
+  T* strip = a.strips + team.rank * kStripRows * kPlainPanel<T>;
+  int buffer = 0;
+  for (int64_t begin = 0; begin < a.N; begin += a.block, buffer ^= 1) {
+    const int64_t rows = smaller(a.block, a.N - begin);
+    const Range part = share(rows, team);
+    const Rows<T>& logits = a.logits[buffer];
+    const T* x = a.x + begin * a.I;
+    multiply<kPlainVectors>(Product<T>{.a = x + part.begin * a.I,
+                                       .a_stride = a.I,
+                                       .b = a.packed,
+                                       .K = a.I,
+                                       .c = logits.data + part.begin * logits.stride,
+                                       .c_stride = logits.stride,
+                                       .rows = part.end - part.begin,
+                                       .columns = a.V,
+                                       .bias = a.bias,
+                                       .accumulate = false},
+                            {0, panels});
+    for (int64_t n = part.begin; n < part.end; ++n)
+      a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V,
+                                         a.targets[begin + n], a.scale, gradient);
+    if (!gradient) continue;
+    const Rows<const T> d{logits.data, logits.stride};
+    input_gradient(d, a.packed_t, a.V, a.I, part, a.dx + begin * a.I);
+    sync(team);  // the other buffer is free again: everyone has passed the sync before last
+    output_gradients(d, Rows<const T>{x, a.I}, rows, a.I, share(a.V, team), a.dweight, a.dbias,
+                     strip);
+  }
+}
+
+}  // namespace unrolled::UNROLLED_ISA

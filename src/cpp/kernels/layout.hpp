@@ -1,0 +1,141 @@
+// Layout of one cell's packed rows, and helpers that walk the live rows of a plan.
+#pragma once
+
+#include "cells/all.hpp"
+#include "kernels/gemm.hpp"
+
+namespace unrolled::UNROLLED_ISA {
+
+template <class Cell, class T>
+struct Layout {
+  static constexpr int L = kLanes<T>;
+  static constexpr int G = Cell::kGateCount;
+  static constexpr int kBlocks = G >= 3 ? 1 : 4 / G;  // blocks of L units in a gate panel
+  static constexpr int kVectors = kBlocks * G;        // vectors in a gate panel
+  static constexpr int64_t kPanelUnits = kBlocks * L;
+  static constexpr int64_t kPanelWidth = kVectors * L;
+  static constexpr int64_t kBlockWidth = G * L;
+
+  UNROLLED_INLINE int64_t blocks(int64_t H) { return ceil_div(H, L); }
+  UNROLLED_INLINE int64_t gate_width(int64_t H) { return blocks(H) * kBlockWidth; }
+  UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * Cell::kSavedCount * L; }
+  UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
+
+  // Row g * H + u of torch's matrices that stands at packed column p, or -1 for padding.
+  UNROLLED_INLINE int64_t torch_row(int64_t p, int64_t H) {
+    const int64_t block = p / kBlockWidth, gate = p / L % G, unit = block * L + p % L;
+    return unit < H ? gate * H + unit : -1;
+  }
+
+  static LayerSizes sizes(int64_t I, int64_t H) {
+    const int64_t width = gate_panels(H) * kPanelWidth;
+    const int64_t plain = kPlainPanel<T>;
+    LayerSizes s;
+    s.gate_width = gate_width(H);
+    s.split_width = Cell::kSplitGradient ? gate_width(H) : 0;
+    s.saved_width = saved_width(H);
+    s.state_width = blocks(H) * L;
+    s.input = width * I;
+    s.recurrent = width * H;
+    s.bias = width;
+    s.input_t = ceil_div(I, plain) * plain * gate_width(H);
+    s.recurrent_t = ceil_div(H, plain) * plain * gate_width(H);
+    s.forward_panels = gate_panels(H);
+    s.backward_panels = ceil_div(H, plain);
+    return s;
+  }
+
+  static void pack(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team) {
+    const int64_t I = to.I, H = to.H;
+    const Range panels = share(gate_panels(H), team);
+    const auto packed_row = [H](const T* matrix, int64_t K) {
+      return [matrix, K, H](int64_t p) -> const T* {
+        const int64_t row = torch_row(p, H);
+        return row < 0 ? nullptr : matrix + row * K;
+      };
+    };
+    pack_rows(to.input, I, kPanelWidth, panels, packed_row(from.weight_ih, I));
+    pack_rows(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
+    const auto pack_bias = [&](T* packed, const T* bias) {
+      for (int64_t p = panels.begin * kPanelWidth; p < panels.end * kPanelWidth; ++p) {
+        const int64_t row = torch_row(p, H);
+        packed[p] = bias != nullptr && row >= 0 ? bias[row] : T(0);
+      }
+    };
+    pack_bias(to.bias_input, from.bias_ih);
+    pack_bias(to.bias_recurrent, from.bias_hh);
+    if (to.input_t == nullptr) return;
+    const int64_t K = gate_width(H);
+    pack_columns(to.input_t, K, I, share(ceil_div(I, kPlainPanel<T>), team),
+                 packed_row(from.weight_ih, I));
+    pack_columns(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
+                 packed_row(from.weight_hh, H));
+  }
+};
+
+// Step that stands at position s of the processing order.
+UNROLLED_INLINE int64_t step_at(const Plan& plan, int64_t s) {
+  return plan.reverse ? plan.T - 1 - s : s;
+}
+
+UNROLLED_INLINE bool is_reset(const Plan& plan, int64_t t, int64_t ordered_row) {
+  return plan.resets != nullptr && plan.resets[t * plan.resets_step + plan.order[ordered_row]] != 0;
+}
+
+// Consecutive positions [begin, end) of the processing order; their tokens are the compact rows
+// [first_row, first_row + rows).
+struct Chunk {
+  int64_t begin, end, first_row, rows;
+};
+
+UNROLLED_INLINE Chunk make_chunk(const Plan& plan, int64_t begin, int64_t end) {
+  const int64_t first = step_at(plan, plan.reverse ? end - 1 : begin);
+  const int64_t last = step_at(plan, plan.reverse ? begin : end - 1);
+  return {begin, end, plan.offset[first], plan.offset[last + 1] - plan.offset[first]};
+}
+
+// The chunk of at least `tokens` tokens (fewer at the end) that starts at position `begin`.
+UNROLLED_INLINE Chunk chunk_from(const Plan& plan, int64_t begin, int64_t tokens) {
+  int64_t end = begin, count = 0;
+  while (end < plan.T && (end == begin || count < tokens)) count += plan.live[step_at(plan, end++)];
+  return make_chunk(plan, begin, end);
+}
+
+// The same, ending before position `end`.
+UNROLLED_INLINE Chunk chunk_before(const Plan& plan, int64_t end, int64_t tokens) {
+  int64_t begin = end, count = 0;
+  while (begin > 0 && (begin == end || count < tokens))
+    count += plan.live[step_at(plan, --begin)];
+  return make_chunk(plan, begin, end);
+}
+
+// True when compact row n of the plan is row n of the user's array, so that it is used in place.
+template <class Array>
+UNROLLED_INLINE bool in_place(const Plan& plan, const Array& array) {
+  return plan.ordered && array.step == plan.B * array.row;
+}
+
+// Calls f(compact row relative to the chunk, user's row pointer) for rows `part` of a chunk.
+template <class Array, class F>
+UNROLLED_INLINE void for_user_rows(const Plan& plan, const Chunk& chunk, Range part,
+                                   const Array& array, F f) {
+  for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+    const int64_t t = step_at(plan, s), start = plan.offset[t] - chunk.first_row;
+    const int64_t end = smaller(plan.live[t], part.end - start);
+    for (int64_t j = larger(0, part.begin - start); j < end; ++j)
+      f(start + j, array.data + t * array.step + plan.order[j] * array.row);
+  }
+}
+
+// The input rows of a chunk as one matrix: in place where possible, else gathered.
+template <class T>
+UNROLLED_INLINE Rows<const T> input_rows(const Plan& plan, const Chunk& chunk,
+                                         const Sequence<const T>& x, int64_t I, T* gathered) {
+  if (in_place(plan, x)) return {x.data + chunk.first_row * x.row, x.row};
+  for_user_rows(plan, chunk, {0, chunk.rows}, x, [&](int64_t row, const T* from) {
+    __builtin_memcpy(gathered + row * I, from, static_cast<size_t>(I) * sizeof(T));
+  });
+  return {gathered, I};
+}
+
+}  // namespace unrolled::UNROLLED_ISA

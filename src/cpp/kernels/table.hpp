@@ -1,0 +1,224 @@
+// The plain interface between the ISA units and the rest of the program: structs of pointers and
+// sizes, and the table of functions that every unit fills in. No member functions, no STL: this
+// header is compiled with and without AVX flags.
+//
+// Letters: T steps, B batch, I input, H hidden, G gates, S states, L lanes of a vector register.
+//
+// Packed gate order. Units are taken in blocks of L; the gates of a block stand side by side:
+// column of (gate g, unit u) = (u / L * G + g) * L + u % L. The width of such a row is
+// gate_width = ceil(H / L) * G * L. Pre-activations, their gradients, biases and the columns of
+// packed weights are in this order, so that all gates of a block of units end in registers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace unrolled {
+
+// One member of the thread team that runs a kernel. Every member calls the same kernel with the
+// same arguments and does the share of `rank`; wait() returns when all members have called it.
+struct Team {
+  int rank, size;
+  void* barrier;
+  void (*wait)(void* barrier);
+};
+
+// Rows of memory: element (row, column) is data[row * stride + column].
+template <class T>
+struct Rows {
+  T* data;
+  int64_t stride;
+};
+
+// A user's (T, B, width) array with unit last stride: row (t, b) is data + t*step + b*row.
+template <class T>
+struct Sequence {
+  T* data;
+  int64_t step, row;
+};
+
+// Packed weights of one direction of one layer. `panel` = columns that a micro-kernel computes
+// together. The transposed copies are null when they were not asked for.
+template <class T>
+struct PackedLayer {
+  int64_t I, H;
+  T* input;         // [gate panels][I][panel]
+  T* recurrent;     // [gate panels][H][panel]
+  T* bias_input;    // [gate_width, padded to whole panels]
+  T* bias_recurrent;
+  T* input_t;      // [panels of I][gate_width][panel]
+  T* recurrent_t;  // [panels of H][gate_width][panel]
+};
+
+// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H) or null.
+template <class T>
+struct LayerParameters {
+  T *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+};
+
+// Sizes, in elements, of the arrays of PackedLayer and of the rows of a scan.
+struct LayerSizes {
+  int64_t gate_width;   // row of pre-activations
+  int64_t split_width;  // row of a separate recurrent gradient: gate_width or 0
+  int64_t saved_width;  // row of values saved for BPTT
+  int64_t state_width;  // row of a state: H rounded up to whole blocks
+  int64_t input, recurrent, bias, input_t, recurrent_t;
+  int64_t forward_panels, backward_panels;  // what threads can share
+};
+
+// Which rows are live at which step. Rows are ordered by length, longest first, so that the live
+// rows of step t are 0 .. live[t]-1 and stand at compact rows offset[t] .. of all token arrays.
+struct Plan {
+  int64_t T, B, tokens;
+  const int64_t* live;    // [T]
+  const int64_t* offset;  // [T + 1]
+  const int64_t* order;   // [B] user row of each ordered row
+  const uint8_t* resets;  // (T, B) in user order, or null
+  int64_t resets_step;    // elements from one step of resets to the next
+  bool reverse;
+  bool ordered;  // order is the identity and every row is live at every step
+};
+
+inline constexpr int kMaxStates = 2;
+
+template <class T>
+struct ForwardArgs {
+  const PackedLayer<T>* weights;
+  const Plan* plan;
+  Sequence<const T> x;
+  Sequence<T> y;
+  const T* initial[kMaxStates];  // (B, H) or null for zeros
+  T* final[kMaxStates];          // (B, H)
+  // States that enter each step: all tokens plus B spare rows when `saved` is set, else 2 * B rows.
+  Rows<T> states[kMaxStates];
+  T* saved;            // [tokens][saved_width] or null (inference)
+  Rows<T> gates;       // scratch: input part for `chunk_tokens` rows
+  T* gathered;         // scratch: [team size][chunk_tokens][I], used when rows are not in place
+  int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
+  int64_t chunk_rows;    // rows that the scratch arrays hold
+};
+
+template <class T>
+struct BackwardArgs {
+  const PackedLayer<T>* weights;
+  const Plan* plan;
+  Sequence<const T> x;
+  Sequence<const T> dy;  // data may be null: zeros
+  Sequence<T> dx;        // data may be null: not wanted
+  bool accumulate_dx;
+  const T* dfinal[kMaxStates];  // (B, H) or null for zeros
+  T* dinitial[kMaxStates];      // (B, H)
+  Rows<T> states[kMaxStates];   // as left by forward
+  const T* saved;
+  LayerParameters<T> grads;  // added to; biases may be null
+  Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
+  Rows<T> dinput[2];      // scratch: two chunks of input-part gradients, used alternately
+  Rows<T> drecurrent[2];  // the same for the recurrent part; equal to dinput unless split
+  T* gathered;            // scratch: [team size][chunk_rows][max(I, 1)]
+  T* strips;              // scratch: [team size][strip]
+  int64_t chunk_tokens, chunk_rows;
+};
+
+template <class T>
+struct CellKernels {
+  LayerSizes (*sizes)(int64_t I, int64_t H);
+  void (*pack)(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team);
+  void (*forward)(const ForwardArgs<T>& args, const Team& team);
+  void (*backward)(const BackwardArgs<T>& args, const Team& team);
+};
+
+struct CellInfo {
+  const char* name;
+  int gate_count, state_count;
+  const char* const* gates;
+  const char* const* states;
+};
+
+// y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.
+template <class T>
+struct LinearArgs {
+  int64_t N, I, O;
+  const T* x;
+  const T* packed;  // [panels of O][I][panel]
+  const T* bias;    // (O), padded to whole panels, or null
+  T* y;
+};
+
+template <class T>
+struct LinearBackwardArgs {
+  int64_t N, I, O;
+  const T *x, *dy;
+  const T* packed_t;  // [panels of I][O][panel]; null when dx is null
+  T *dx, *dweight, *dbias;
+  T* strips;
+};
+
+template <class T>
+struct CrossEntropyArgs {
+  int64_t N, I, V;
+  const T* x;              // (N, I)
+  const T* packed;         // [panels of V][I][panel]
+  const T* packed_t;       // [panels of I][V][panel]; null: losses only
+  const T* bias;           // (V), padded to whole panels, or null
+  const int64_t* targets;  // (N), negative: ignored
+  T scale;                 // of the gradients
+  T* losses;               // (N)
+  T *dx, *dweight, *dbias;  // dx is written, the others are added to; dbias may be null
+  Rows<T> logits[2];        // scratch: two blocks of `block` rows, used alternately
+  int64_t block;
+  T* strips;
+};
+
+template <class T>
+struct AdamArgs {
+  int64_t size;
+  T* values;
+  const T* grads;
+  T *first, *second;
+  T learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale;
+  T first_correction, second_correction;  // 1 - beta^step
+  bool decoupled;
+};
+
+template <class T>
+struct SgdArgs {
+  int64_t size;
+  T* values;
+  const T* grads;
+  T* velocity;  // null without momentum
+  T learning_rate, momentum, weight_decay, grad_scale;
+  bool nesterov;
+};
+
+enum class MathFunction : int { kExp, kSigmoid, kTanh };
+
+template <class T>
+struct Kernels {
+  const CellKernels<T>* cells;  // in the order of KernelTable::cells
+  int64_t panel;                // columns of a panel of the plain products
+  int64_t strip;                // elements of a thread's strip scratch
+  void (*pack_linear)(const T* weight, int64_t O, int64_t I, T* packed, const Team& team);
+  void (*pack_linear_t)(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team);
+  void (*linear)(const LinearArgs<T>& args, const Team& team);
+  void (*linear_backward)(const LinearBackwardArgs<T>& args, const Team& team);
+  void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);
+  void (*adam)(const AdamArgs<T>& args, const Team& team);
+  void (*sgd)(const SgdArgs<T>& args, const Team& team);
+  // Sums of squares of blocks of kNormBlock elements, in double.
+  void (*square_sums)(const T* values, int64_t size, double* sums, const Team& team);
+  void (*apply_math)(MathFunction function, const T* x, T* y, int64_t size);
+  double (*run_fma)(int64_t rounds);  // returns the floating-point operations done
+  T (*sum_all)(const T* values, int64_t size);
+};
+
+inline constexpr int64_t kNormBlock = 4096;
+
+struct KernelTable {
+  const char* isa;
+  int cell_count;
+  const CellInfo* cells;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+}  // namespace unrolled

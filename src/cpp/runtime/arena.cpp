@@ -1,0 +1,119 @@
+#include "runtime/arena.hpp"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace unrolled {
+namespace {
+
+constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
+constexpr size_t kKeptLimit = size_t{512} << 20;  // bytes that may lie unused
+constexpr size_t kKeptBlocks = 256;
+
+struct Block {
+  void* memory;
+  size_t capacity;
+};
+
+struct Store {
+  std::mutex mutex;
+  std::vector<Block> kept;
+  size_t kept_bytes = 0;
+};
+
+// Leaked on purpose: buffers may be released while the interpreter shuts down.
+Store& store() {
+  static Store* const instance = [] {
+    Store* fresh = new Store;
+    fresh->kept.reserve(kKeptBlocks);
+#if !defined(_WIN32)
+    // A fork must not copy the lock while another thread holds it.
+    pthread_atfork([] { store().mutex.lock(); }, [] { store().mutex.unlock(); },
+                   [] { store().mutex.unlock(); });
+#endif
+    return fresh;
+  }();
+  return *instance;
+}
+
+void* allocate(size_t bytes) {
+  const size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
+  void* memory = ::operator new(bytes, std::align_val_t{alignment});
+#if defined(__linux__)
+  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: failure costs speed only
+#endif
+  return memory;
+}
+
+void deallocate(const Block& block) {
+  const size_t alignment = block.capacity >= kHugePage ? kHugePage : kLine;
+  ::operator delete(block.memory, std::align_val_t{alignment});
+}
+
+}  // namespace
+
+void* acquire_memory(size_t bytes, size_t* capacity) {
+  bytes = (bytes + kLine - 1) / kLine * kLine;
+  if (bytes >= kHugePage) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  Store& s = store();
+  {
+    std::lock_guard<std::mutex> lock(s.mutex);
+    size_t best = s.kept.size();
+    for (size_t i = 0; i < s.kept.size(); ++i)
+      if (s.kept[i].capacity >= bytes && s.kept[i].capacity <= 2 * bytes &&
+          (best == s.kept.size() || s.kept[i].capacity < s.kept[best].capacity))
+        best = i;
+    if (best < s.kept.size()) {
+      const Block block = s.kept[best];
+      s.kept[best] = s.kept.back();
+      s.kept.pop_back();
+      s.kept_bytes -= block.capacity;
+      *capacity = block.capacity;
+      return block.memory;
+    }
+  }
+  *capacity = bytes;
+  return allocate(bytes);
+}
+
+void release_memory(void* memory, size_t capacity) noexcept {
+  const Block block{memory, capacity};
+  Store& s = store();
+  {
+    std::lock_guard<std::mutex> lock(s.mutex);
+    if (s.kept.size() < kKeptBlocks && s.kept_bytes + capacity <= kKeptLimit) {
+      s.kept.push_back(block);
+      s.kept_bytes += capacity;
+      return;
+    }
+  }
+  deallocate(block);
+}
+
+size_t trim_memory() {
+  Store& s = store();
+  std::vector<Block> blocks;
+  blocks.reserve(kKeptBlocks);
+  {
+    std::lock_guard<std::mutex> lock(s.mutex);
+    blocks.swap(s.kept);
+    s.kept_bytes = 0;
+  }
+  size_t freed = 0;
+  for (const Block& block : blocks) {
+    freed += block.capacity;
+    deallocate(block);
+  }
+  return freed;
+}
+
+}  // namespace unrolled

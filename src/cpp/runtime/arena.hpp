@@ -1,0 +1,62 @@
+// Buffers of aligned memory that are kept for the next call when they are given back: fresh pages
+// cost the kernel more than the work on them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace unrolled {
+
+// Aligned to a cache line; big buffers to 2 MB, with huge pages asked for. Throws std::bad_alloc.
+void* acquire_memory(size_t bytes, size_t* capacity);
+void release_memory(void* memory, size_t capacity) noexcept;
+
+// Frees what is kept; returns the number of bytes.
+size_t trim_memory();
+
+// An uninitialised array of T.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t size) : size_(size) {
+    if (size > 0)
+      data_ = static_cast<T*>(acquire_memory(static_cast<size_t>(size) * sizeof(T), &capacity_));
+  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) release_memory(data_, capacity_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  int64_t size() const { return size_; }
+  int64_t bytes() const { return size_ * static_cast<int64_t>(sizeof(T)); }
+
+ private:
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+  }
+
+  T* data_ = nullptr;
+  int64_t size_ = 0;
+  size_t capacity_ = 0;
+};
+
+// Distance between rows of `width` elements: whole cache lines and never a multiple of 512 bytes,
+// so that a column of a matrix does not fall into a few sets of the cache.
+template <class T>
+inline int64_t padded_stride(int64_t width) {
+  const int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  const int64_t lines = (width + line - 1) / line;
+  return (lines % 8 == 0 ? lines + 1 : lines) * line;
+}
+
+}  // namespace unrolled

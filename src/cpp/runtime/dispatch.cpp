@@ -1,0 +1,97 @@
+#include "runtime/dispatch.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace unrolled {
+
+namespace generic {
+const KernelTable& table();
+}
+#if defined(__x86_64__)
+namespace avx2 {
+const KernelTable& table();
+}
+namespace avx512 {
+const KernelTable& table();
+}
+#elif defined(__aarch64__)
+namespace neon {
+const KernelTable& table();
+}
+#endif
+
+namespace {
+
+struct Candidate {
+  const char* name;
+  const KernelTable& (*table)();
+  bool available;
+};
+
+// Slowest first.
+const std::vector<Candidate>& candidates() {
+  static const std::vector<Candidate> list = [] {
+    std::vector<Candidate> found;
+    found.push_back({"generic", generic::table, true});
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    found.push_back({"avx2", avx2::table, avx2_fma});
+    found.push_back({"avx512", avx512::table,
+                     avx2_fma && __builtin_cpu_supports("avx512f") &&
+                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512vl")});
+#elif defined(__aarch64__)
+    found.push_back({"neon", neon::table, true});  // part of the AArch64 baseline
+#endif
+    return found;
+  }();
+  return list;
+}
+
+const KernelTable* find(const std::string& name) {
+  for (const Candidate& candidate : candidates()) {
+    if (name != candidate.name) continue;
+    if (!candidate.available)
+      throw std::invalid_argument("[isa] this CPU does not support '" + name + "'");
+    return &candidate.table();
+  }
+  std::string names;
+  for (const Candidate& candidate : candidates())
+    names += (names.empty() ? "" : ", ") + std::string(candidate.name);
+  throw std::invalid_argument("[isa] unknown instruction set '" + name + "', expected one of " +
+                              names);
+}
+
+const KernelTable* choose() {
+  if (const char* forced = std::getenv("UNROLLED_ISA"); forced != nullptr && *forced != '\0')
+    return find(forced);
+  const KernelTable* best = nullptr;
+  for (const Candidate& candidate : candidates())
+    if (candidate.available) best = &candidate.table();
+  return best;
+}
+
+std::atomic<const KernelTable*>& current() {
+  static std::atomic<const KernelTable*> table{choose()};
+  return table;
+}
+
+}  // namespace
+
+const KernelTable& kernels() { return *current().load(std::memory_order_acquire); }
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates())
+    if (candidate.available) names.emplace_back(candidate.name);
+  return names;
+}
+
+void force_isa(const std::string& name) {
+  current().store(find(name), std::memory_order_release);
+}
+
+}  // namespace unrolled

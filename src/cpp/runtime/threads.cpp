@@ -1,0 +1,207 @@
+#include "runtime/threads.hpp"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+namespace unrolled {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+// Spins before a waiting thread yields its core (barriers) or goes to sleep (between calls). A
+// pause is about 40 cycles, so these are about 20 and 100 microseconds.
+constexpr int kBarrierSpins = 2000;
+constexpr int kIdleSpins = 10000;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+struct Barrier {
+  alignas(64) std::atomic<int> arrived{0};
+  alignas(64) std::atomic<unsigned> phase{0};
+  int size = 1;
+
+  void wait() {
+    const unsigned entered = phase.load(std::memory_order_relaxed);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+      arrived.store(0, std::memory_order_relaxed);
+      phase.store(entered + 1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; phase.load(std::memory_order_acquire) == entered; ++spins)
+      spins < kBarrierSpins ? pause() : std::this_thread::yield();
+  }
+};
+
+// Workers are started when first needed and never end: the pool is leaked on purpose, so that no
+// destructor runs while a worker waits at process exit.
+class Pool {
+ public:
+  void run(int size, void* context, void (*body)(void*, const Team&)) {
+    std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
+    if (size <= 1 || !owner.owns_lock()) {
+      body(context, Team{0, 1, nullptr, nullptr});
+      return;
+    }
+    size = start_workers(size);
+    barrier_.size = size;
+    context_ = context;
+    body_ = body;
+    remaining_.store(size - 1, std::memory_order_relaxed);
+    // One word tells a worker both that there is a new job and whether it belongs to it; only
+    // members of the team go on to read the other fields.
+    job_.store(((job_.load(std::memory_order_relaxed) >> 16) + 1) << 16 |
+                   static_cast<uint64_t>(size),
+               std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+      { std::lock_guard<std::mutex> lock(sleep_); }
+      wake_.notify_all();
+    }
+    body(context, team(0, size));
+    for (int spins = 0; remaining_.load(std::memory_order_acquire) > 0; ++spins)
+      spins < kBarrierSpins ? pause() : std::this_thread::yield();
+  }
+
+ private:
+  Team team(int rank, int size) {
+    return {rank, size, &barrier_, [](void* barrier) { static_cast<Barrier*>(barrier)->wait(); }};
+  }
+
+  // Returns the team size that could be had.
+  int start_workers(int size) {
+    while (workers_ < size - 1) {
+      try {
+        std::thread(&Pool::work, this, workers_ + 1, job_.load()).detach();
+      } catch (const std::system_error&) {
+        break;  // the system gives no more threads: go on with those there are
+      }
+      ++workers_;
+    }
+    return std::min(size, workers_ + 1);
+  }
+
+  void work(int rank, uint64_t seen) {
+    for (;;) {
+      const uint64_t job = next_job(seen);
+      seen = job;
+      const int size = static_cast<int>(job & 0xffff);
+      if (rank >= size) continue;
+      body_(context_, team(rank, size));
+      remaining_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  uint64_t next_job(uint64_t seen) {
+    for (int spins = 0; spins < kIdleSpins; ++spins) {
+      const uint64_t job = job_.load(std::memory_order_acquire);
+      if (job != seen) return job;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(sleep_);
+    sleeping_.fetch_add(1, std::memory_order_seq_cst);
+    wake_.wait(lock, [&] { return job_.load(std::memory_order_seq_cst) != seen; });
+    sleeping_.fetch_sub(1, std::memory_order_relaxed);
+    return job_.load(std::memory_order_acquire);
+  }
+
+  std::mutex owner_;
+  int workers_ = 0;
+  void* context_ = nullptr;
+  void (*body_)(void*, const Team&) = nullptr;
+  Barrier barrier_;
+  alignas(64) std::atomic<uint64_t> job_{0};
+  alignas(64) std::atomic<int> remaining_{0};
+  std::atomic<int> sleeping_{0};
+  std::mutex sleep_;
+  std::condition_variable wake_;
+};
+
+std::atomic<Pool*> current_pool{nullptr};
+
+// After fork only the calling thread exists in the child: it begins again with a new pool.
+Pool& pool() {
+  static const bool registered = [] {
+#if !defined(_WIN32)
+    pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
+#endif
+    return true;
+  }();
+  (void)registered;
+  Pool* found = current_pool.load(std::memory_order_acquire);
+  if (found != nullptr) return *found;
+  Pool* fresh = new Pool;
+  if (current_pool.compare_exchange_strong(found, fresh)) return *fresh;
+  delete fresh;
+  return *found;
+}
+
+int parse_threads(const std::string& text) {
+  try {
+    size_t used = 0;
+    const int count = std::stoi(text, &used);
+    if (used == text.size() && count >= 1 && count <= kMaxThreads) return count;
+  } catch (const std::logic_error&) {
+    // not a number, or one that no int holds: reported below like any other bad value
+  }
+  throw std::invalid_argument("[threads] expected UNROLLED_NUM_THREADS to be 1 .. " +
+                              std::to_string(kMaxThreads) + ", got '" + text + "'");
+}
+
+int default_threads() {
+  if (const char* text = std::getenv("UNROLLED_NUM_THREADS"); text != nullptr && *text != '\0')
+    return parse_threads(text);
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) count = CPU_COUNT(&allowed);
+#endif
+  return std::clamp(count, 1, kMaxThreads);
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count{default_threads()};
+  return count;
+}
+
+}  // namespace
+
+int num_threads() { return thread_count().load(); }
+
+void set_num_threads(int count) {
+  if (count < 1 || count > kMaxThreads)
+    throw std::invalid_argument("[set_num_threads] expected 1 .. " + std::to_string(kMaxThreads) +
+                                ", got " + std::to_string(count));
+  thread_count().store(count);
+}
+
+int team_size(double work, int64_t meetings, int64_t parts) {
+  // A call costs about 5 microseconds to hand out and each meeting about 0.3; at some 50 GFLOP/s a
+  // thread that is the work below. A second thread must save more than it costs.
+  const double call_cost = 250e3, meeting_cost = 15e3;
+  const double worth = work / (call_cost + meeting_cost * static_cast<double>(meetings));
+  const int64_t most = std::min<int64_t>(num_threads(), std::max<int64_t>(parts, 1));
+  return static_cast<int>(std::clamp<double>(worth, 1.0, static_cast<double>(most)));
+}
+
+void run_team(int size, void* context, void (*body)(void*, const Team&)) {
+  pool().run(size, context, body);
+}
+
+}  // namespace unrolled

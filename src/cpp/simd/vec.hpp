@@ -1,0 +1,207 @@
+// Vec<T>: one native vector register of float or double. Everything that differs between
+// instruction sets is in this file; kernels and cells are written once on top of it.
+//
+// The file is compiled once per ISA, inside namespace unrolled::<isa>, so that no function that
+// contains AVX code can be merged by the linker with a baseline one. For the same reason nothing
+// here or in any header of an ISA unit uses STL containers, algorithms or inline std functions.
+//
+// Native vector types are spelled outside templates because GCC 12 ignores the vector_size
+// attribute on dependent types.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if !defined(__GNUC__)
+#error "the kernels need the vector extension of GCC or Clang (on Windows: clang-cl)"
+#endif
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define UNROLLED_VECTOR_BYTES 64
+#define UNROLLED_VECTOR_REGISTERS 32
+#elif defined(__AVX2__)
+#define UNROLLED_VECTOR_BYTES 32
+#define UNROLLED_VECTOR_REGISTERS 16
+#elif defined(__aarch64__)
+#define UNROLLED_VECTOR_BYTES 16
+#define UNROLLED_VECTOR_REGISTERS 32
+#else
+#define UNROLLED_VECTOR_BYTES 16
+#define UNROLLED_VECTOR_REGISTERS 16
+#endif
+
+#define UNROLLED_INLINE static inline __attribute__((always_inline))
+#define UNROLLED_INLINE_MEMBER inline __attribute__((always_inline))
+
+namespace unrolled::UNROLLED_ISA {
+
+inline constexpr int kVectorBytes = UNROLLED_VECTOR_BYTES;
+inline constexpr int kVectorRegisters = UNROLLED_VECTOR_REGISTERS;
+
+typedef float NativeF32 __attribute__((vector_size(UNROLLED_VECTOR_BYTES)));
+typedef double NativeF64 __attribute__((vector_size(UNROLLED_VECTOR_BYTES)));
+typedef int32_t NativeI32 __attribute__((vector_size(UNROLLED_VECTOR_BYTES)));
+typedef int64_t NativeI64 __attribute__((vector_size(UNROLLED_VECTOR_BYTES)));
+typedef float LooseF32 __attribute__((vector_size(UNROLLED_VECTOR_BYTES), aligned(4), may_alias));
+typedef double LooseF64 __attribute__((vector_size(UNROLLED_VECTOR_BYTES), aligned(8), may_alias));
+
+template <class T>
+struct Native;
+template <>
+struct Native<float> {
+  using Type = NativeF32;
+  using Loose = LooseF32;  // the same register in memory, aligned like a single element
+  using Bits = NativeI32;
+};
+template <>
+struct Native<double> {
+  using Type = NativeF64;
+  using Loose = LooseF64;
+  using Bits = NativeI64;
+};
+
+template <class T>
+struct Vec {
+  using Scalar = T;
+  static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+  typename Native<T>::Type v;
+
+  UNROLLED_INLINE_MEMBER Vec() = default;
+  UNROLLED_INLINE_MEMBER Vec(typename Native<T>::Type native) : v(native) {}
+  UNROLLED_INLINE_MEMBER Vec(T scalar) : v(scalar - typename Native<T>::Type{}) {}
+};
+
+template <class T>
+inline constexpr int kLanes = Vec<T>::kLanes;
+
+template <class T>
+UNROLLED_INLINE Vec<T> load(const T* p) {
+  return Vec<T>(*reinterpret_cast<const typename Native<T>::Loose*>(p));
+}
+
+template <class T>
+UNROLLED_INLINE void store(T* p, Vec<T> a) {
+  *reinterpret_cast<typename Native<T>::Loose*>(p) = a.v;
+}
+
+// The first `count` lanes (0 <= count <= lanes); the other lanes read as zero.
+template <class T>
+UNROLLED_INLINE Vec<T> load_some(const T* p, int64_t count) {
+  Vec<T> a(T(0));
+  for (int lane = 0; lane < kLanes<T>; ++lane)
+    if (lane < count) a.v[lane] = p[lane];
+  return a;
+}
+
+template <class T>
+UNROLLED_INLINE void store_some(T* p, Vec<T> a, int64_t count) {
+  for (int lane = 0; lane < kLanes<T>; ++lane)
+    if (lane < count) p[lane] = a.v[lane];
+}
+
+#if defined(__AVX512F__)
+UNROLLED_INLINE Vec<float> load_some(const float* p, int64_t count) {
+  return Vec<float>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p));
+}
+UNROLLED_INLINE void store_some(float* p, Vec<float> a, int64_t count) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), a.v);
+}
+UNROLLED_INLINE Vec<double> load_some(const double* p, int64_t count) {
+  return Vec<double>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p));
+}
+UNROLLED_INLINE void store_some(double* p, Vec<double> a, int64_t count) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), a.v);
+}
+#endif
+
+// Loads and stores at column `column` of a row that is `width` long.
+template <class T>
+UNROLLED_INLINE Vec<T> load_tail(const T* row, int64_t column, int64_t width) {
+  return column + kLanes<T> <= width ? load(row + column) : load_some(row + column, width - column);
+}
+template <class T>
+UNROLLED_INLINE void store_tail(T* row, int64_t column, int64_t width, Vec<T> a) {
+  if (column + kLanes<T> <= width)
+    store(row + column, a);
+  else
+    store_some(row + column, a, width - column);
+}
+
+template <class T>
+UNROLLED_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) {
+  return Vec<T>(a.v + b.v);
+}
+template <class T>
+UNROLLED_INLINE Vec<T> operator-(Vec<T> a, Vec<T> b) {
+  return Vec<T>(a.v - b.v);
+}
+template <class T>
+UNROLLED_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) {
+  return Vec<T>(a.v * b.v);
+}
+template <class T>
+UNROLLED_INLINE Vec<T> operator/(Vec<T> a, Vec<T> b) {
+  return Vec<T>(a.v / b.v);
+}
+template <class T>
+UNROLLED_INLINE Vec<T> operator-(Vec<T> a) {
+  return Vec<T>(-a.v);
+}
+
+// a * b + c; fused where the ISA has FMA (the units are compiled with -ffp-contract=fast).
+template <class T>
+UNROLLED_INLINE Vec<T> multiply_add(Vec<T> a, Vec<T> b, Vec<T> c) {
+  return Vec<T>(a.v * b.v + c.v);
+}
+
+// Lane-wise `a` where x > 0, else `b`; a NaN in x selects b.
+template <class T>
+UNROLLED_INLINE Vec<T> where_positive(Vec<T> x, Vec<T> a, Vec<T> b) {
+  return Vec<T>(x.v > typename Native<T>::Type{} ? a.v : b.v);
+}
+
+// min and max keep a NaN that is in `a`: the comparison is false and `a` is returned.
+template <class T>
+UNROLLED_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
+  return Vec<T>(a.v > b.v ? b.v : a.v);
+}
+template <class T>
+UNROLLED_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+  return Vec<T>(a.v < b.v ? b.v : a.v);
+}
+
+template <class T>
+UNROLLED_INLINE Vec<T> sqrt(Vec<T> a) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm512_maskz_sqrt_ps(0xffff, a.v));
+  else
+    return Vec<T>(_mm512_maskz_sqrt_pd(0xff, a.v));
+#else
+  for (int lane = 0; lane < kLanes<T>; ++lane) {
+    if constexpr (sizeof(T) == 4)
+      a.v[lane] = __builtin_sqrtf(a.v[lane]);
+    else
+      a.v[lane] = __builtin_sqrt(a.v[lane]);
+  }
+  return a;
+#endif
+}
+
+// Sum of all lanes, in lane order: the same bits whatever the compiler does.
+template <class T>
+UNROLLED_INLINE T sum_lanes(Vec<T> a) {
+  T total = T(0);
+  for (int lane = 0; lane < kLanes<T>; ++lane) total += a.v[lane];
+  return total;
+}
+
+template <class T>
+UNROLLED_INLINE T max_lane(Vec<T> a) {
+  T best = a.v[0];
+  for (int lane = 1; lane < kLanes<T>; ++lane) best = a.v[lane] > best ? a.v[lane] : best;
+  return best;
+}
+
+}  // namespace unrolled::UNROLLED_ISA

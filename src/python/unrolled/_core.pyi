@@ -1,0 +1,139 @@
+"""Types of the compiled extension. Private: `unrolled.functional` is its only importer.
+
+Nothing is cast or copied here: dtypes and layouts must be right. Arrays named `y`, `out`, `dx`,
+`final`, `dinitial`, `losses` are written; `dweight*`, `dbias*` are added to.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]  # float32 or float64, the same in all arguments of a call
+
+class CellInfo:
+    @property
+    def name(self) -> str: ...
+    @property
+    def gates(self) -> tuple[str, ...]: ...
+    @property
+    def states(self) -> tuple[str, ...]: ...
+
+class Weights:
+    @property
+    def cell(self) -> str: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def state_count(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Saved:
+    @property
+    def nbytes(self) -> int: ...
+
+def cells() -> list[CellInfo]: ...
+def isa() -> str: ...
+def available_isas() -> list[str]: ...
+def force_isa(name: str) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def trim_memory() -> int: ...
+def apply_math(function: str, x: _Array, y: _Array) -> None: ...
+def measure_fma_peak(double_precision: bool) -> float: ...
+def measure_bandwidth(nbytes: int) -> float: ...
+def pack(
+    cell: str,
+    weight_ih: _Array,  # (G*H, I)
+    weight_hh: _Array,  # (G*H, H)
+    bias_ih: _Array | None,  # (G*H,)
+    bias_hh: _Array | None,  # (G*H,)
+    backward: bool,
+) -> Weights: ...
+def forward(
+    weights: Weights,
+    x: _Array,  # (T, B, I)
+    y: _Array,  # (T, B, H)
+    initial: Sequence[_Array],  # empty (zeros) or one (B, H) a state
+    final: Sequence[_Array],  # one (B, H) a state
+    lengths: NDArray[np.int64] | None,  # (B,)
+    resets: NDArray[np.bool_] | None,  # (T, B)
+    reverse: bool,
+    save: bool,
+) -> Saved | None: ...
+def backward(
+    saved: Saved,
+    dy: _Array | None,  # (T, B, H)
+    dfinal: Sequence[_Array],  # empty (zeros) or one (B, H) a state
+    dinitial: Sequence[_Array],  # one (B, H) a state
+    dx: _Array | None,  # (T, B, I)
+    accumulate_dx: bool,
+    dweight_ih: _Array,
+    dweight_hh: _Array,
+    dbias_ih: _Array | None,
+    dbias_hh: _Array | None,
+) -> None: ...
+def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
+def linear_backward(
+    x: _Array,  # (N, I)
+    weight: _Array,  # (O, I)
+    dy: _Array,  # (N, O)
+    dx: _Array | None,
+    dweight: _Array,
+    dbias: _Array | None,
+) -> None: ...
+def cross_entropy(
+    x: _Array,  # (N, H)
+    weight: _Array,  # (V, H)
+    bias: _Array | None,  # (V,)
+    targets: NDArray[np.int64],  # (N,), negative: ignored
+    losses: _Array,  # (N,)
+    scale: float,
+    dx: _Array | None,  # None: losses only
+    dweight: _Array | None,
+    dbias: _Array | None,
+) -> None: ...
+def embedding(indices: NDArray[np.int64], weight: _Array, out: _Array) -> None: ...
+def embedding_backward(indices: NDArray[np.int64], dy: _Array, dweight: _Array) -> None: ...
+def dropout(x: _Array, out: _Array, p: float, seed: int, offset: int) -> None: ...
+def sample(
+    logits: _Array,  # (B, V)
+    u: NDArray[np.float64],  # (B,)
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    out: NDArray[np.int64],  # (B,)
+) -> None: ...
+def adam_step(
+    params: _Array,
+    grads: _Array,
+    m: _Array,
+    v: _Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    grad_scale: float,
+) -> None: ...
+def sgd_step(
+    params: _Array,
+    grads: _Array,
+    velocity: _Array | None,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    grad_scale: float,
+) -> None: ...
+def global_norm(flat: _Array) -> float: ...
