@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from problems import DIMS, Dims
 
+from problems import DIMS, Dims
 from unrolled import functional
 
 settings.register_profile(

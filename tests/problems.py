@@ -13,7 +13,7 @@ from unrolled import functional, reference
 class Dims(NamedTuple):
     T: int
     B: int
-    I: int  # noqa: E741 - the project's letter for the input size
+    I: int  # noqa: E741
     H: int
 
 
@@ -126,7 +126,7 @@ def make_problem(
     resets: bool = False,
     reverse: bool = False,
 ) -> Problem:
-    """Inputs of order 1 and weights of order 1/sqrt(fan-in), so that states neither die nor explode."""
+    """Inputs of order 1, weights of order 1/sqrt(fan-in): states neither die nor explode."""
     steps, batch, inputs, hidden = dims
     rng = np.random.default_rng([seed, *dims])
     info = functional.cell_info(cell)
@@ -149,7 +149,12 @@ def make_problem(
         cell=cell,
         x=x,
         states=initial if states else None,
-        weights=(weight_ih, weight_hh, bias_ih if biases[0] else None, bias_hh if biases[1] else None),
+        weights=(
+            weight_ih,
+            weight_hh,
+            bias_ih if biases[0] else None,
+            bias_hh if biases[1] else None,
+        ),
         dy=dy,
         dstates=tuple(normal(batch, hidden) for _ in info.states),
         options=options,

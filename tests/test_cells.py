@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from problems import Dims, Problem, make_problem
 from tolerances import assert_close
-
 from unrolled import functional, reference
 
 MODES = {

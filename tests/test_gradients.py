@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from problems import Dims, Problem, make_problem
 from test_cells import MODES
 from tolerances import STEP, assert_close, assert_same_bits, assert_slope
-
 from unrolled import functional
 
 GRADS = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
@@ -63,7 +63,9 @@ def test_adjoint_identity(cell: str, isa: str, mode: dict, rng: np.random.Genera
     def value() -> float:
         y, states = problem.scan()
         weighted = (problem.dy * y * live[..., None]).sum()
-        return float(weighted + sum((d * s).sum() for d, s in zip(problem.dstates, states, strict=True)))
+        return float(
+            weighted + sum((d * s).sum() for d, s in zip(problem.dstates, states, strict=True))
+        )
 
     for i, (array, gradient) in enumerate(zip(inputs, outputs, strict=True)):
         if array is None:
@@ -90,7 +92,9 @@ def test_weight_gradients_are_added(cell: str, isa: str, dtype: type) -> None:
     added = tuple(np.full_like(g, 3.0) for g in once)
     functional.scan_backward(saved, problem.dy, problem.dstates, grads=added)
     for name, a, g in zip(GRADS, added, once, strict=True):
-        assert_close(a, g.astype(np.float64) + 3.0, K=problem.gradient_roundings, kind="gradient", what=name)
+        assert_close(
+            a, g.astype(np.float64) + 3.0, K=problem.gradient_roundings, kind="gradient", what=name
+        )
 
 
 def test_gradients_into_slices_of_one_flat_buffer(cell: str, isa: str, dtype: type) -> None:
@@ -117,7 +121,9 @@ def test_several_pullbacks_of_one_forward_pass(cell: str, isa: str, dtype: type)
     for _ in range(3):
         grads = problem.zero_grads()
         dx, dstates = functional.scan_backward(saved, problem.dy, problem.dstates, grads=grads)
-        assert_same_bits((dx, dstates, grads), (expected["dx"], expected["dstates"], expected["grads"]))
+        assert_same_bits(
+            (dx, dstates, grads), (expected["dx"], expected["dstates"], expected["grads"])
+        )
     zeros = np.zeros_like(problem.dy)
     dx, dstates = functional.scan_backward(saved, zeros, None, grads=problem.zero_grads())
     assert not dx.any()
@@ -149,7 +155,9 @@ def test_where_dx_goes(cell: str, isa: str, dtype: type) -> None:
 
     def back(**options: object) -> tuple:
         grads = problem.zero_grads()
-        result = functional.scan_backward(saved, problem.dy, problem.dstates, grads=grads, **options)
+        result = functional.scan_backward(
+            saved, problem.dy, problem.dstates, grads=grads, **options
+        )
         assert_same_bits(grads, expected["grads"])
         return result
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from problems import Dims, Problem, make_problem
 from tolerances import assert_close, assert_same_bits
 
@@ -36,7 +37,9 @@ def check_rows(problem: Problem) -> None:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize(
-    "dims", [Dims(6, 9, 5, 7), Dims(3, 23, 17, 33), Dims(13, 2, 3, 4), Dims(2, 70, 40, 130)], ids=str
+    "dims",
+    [Dims(6, 9, 5, 7), Dims(3, 23, 17, 33), Dims(13, 2, 3, 4), Dims(2, 70, 40, 130)],
+    ids=str,
 )
 def test_batch_equals_rows(cell: str, isa: str, dtype: type, dims: Dims, reverse: bool) -> None:
     resets = dims.T > 3
@@ -50,7 +53,9 @@ def test_any_lengths(cell: str, isa: str, data: st.DataObject) -> None:
     dims = Dims(steps, batch, data.draw(size), data.draw(st.integers(1, 20)))
     lengths = data.draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch))
     problem = make_problem(cell, dims, np.float32)
-    check_rows(problem.but(options={"lengths": np.array(lengths), "reverse": data.draw(st.booleans())}))
+    check_rows(
+        problem.but(options={"lengths": np.array(lengths), "reverse": data.draw(st.booleans())})
+    )
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tolerances import STEP, assert_close, assert_slope
 
+from tolerances import STEP, assert_close, assert_slope
 from unrolled import reference
 
 T, B, I, H = 4, 3, 2, 3  # noqa: E741
@@ -68,14 +68,18 @@ def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator
 
     def value() -> float:
         y, final = reference.scan(name, x, states, *weights, **options)
-        return float(sum((s * d).sum() for s, d in zip(final, dstates, strict=True)) + (y * dy).sum())
+        return float(
+            sum((s * d).sum() for s, d in zip(final, dstates, strict=True)) + (y * dy).sum()
+        )
 
     _, pullback = reference.scan_vjp(name, x, states, *weights, **options)
     dx, dinitial, dweights = pullback(dy, dstates)
     check_every_slope(value, x, dx, "dx")
     for state, gradient, letter in zip(states, dinitial, reference.CELLS[name].states, strict=True):
         check_every_slope(value, state, gradient, f"d{letter}0")
-    for weight, gradient, which in zip(weights, dweights, ("w_ih", "w_hh", "b_ih", "b_hh"), strict=True):
+    for weight, gradient, which in zip(
+        weights, dweights, ("w_ih", "w_hh", "b_ih", "b_hh"), strict=True
+    ):
         check_every_slope(value, weight, gradient, f"d{which}")
 
 
@@ -137,7 +141,9 @@ def test_values_by_hand() -> None:
     assert run("rnn_tanh", (h0,)) == [0.0]
     one = np.ones((1, 1))
     assert reference.scan("rnn_tanh", x, (h0,), one, one, [0.5], [0.25])[1][0] == np.tanh(2.55)
-    assert reference.scan("rnn_relu", x, (h0,), one, one, [0.5], [0.25])[1][0] == pytest.approx(2.55)
+    assert reference.scan("rnn_relu", x, (h0,), one, one, [0.5], [0.25])[1][0] == pytest.approx(
+        2.55
+    )
     assert reference.scan("rnn_relu", x, (h0,), -one, one)[1][0] == 0.0
 
 

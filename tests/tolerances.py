@@ -9,7 +9,7 @@ the slopes of tanh, sigmoid and relu are at most 1, so K is the number of roundi
 path from an input to a result:
 
     forward    T * (I + H + gates)         each step sums I + H products, and steps follow another
-    gradient   T * (I + (G + 1) * H + B)   the forward pass, then G*H products a step, then T*B terms
+    gradient   T * (I + (G + 1) * H + B)   the forward pass, G*H products a step, T*B terms
 
 `scale` is the largest magnitude among the expected values, at least 1 because the tests draw all
 inputs of order 1. The bound is a worst case: random roundings reach about its square root.
@@ -46,7 +46,7 @@ def assert_close(
     actual: npt.ArrayLike,
     expected: npt.ArrayLike,
     *,
-    K: int,  # noqa: N803 - the name in the formula
+    K: int,
     kind: str,
     dtype: npt.DTypeLike | None = None,
     what: str = "value",
@@ -57,13 +57,13 @@ def assert_close(
     if actual.size == 0:
         return
     scale = max(1.0, float(np.abs(expected).max()))
-    bound = FACTORS[kind] * max(K, 1) * eps(dtype or actual.dtype) * scale
+    bound = FACTORS[kind] * eps(dtype or actual.dtype) * max(K, 1) * scale
     error = np.abs(actual.astype(np.float64) - expected)
     worst = np.unravel_index(int(np.argmax(error)), error.shape)  # argmax stops at a NaN
     if not error[worst] <= bound:
         raise AssertionError(
-            f"{what}{[int(i) for i in worst]}: got {actual[worst]!r}, expected {expected[worst]!r}, "
-            f"error {error[worst]:.3g} > {FACTORS[kind]} * K {K} * eps * scale {scale:.3g} = {bound:.3g}"
+            f"{what}{[int(i) for i in worst]}: got {actual[worst]!r}, not {expected[worst]!r}; "
+            f"error {error[worst]:.3g} > {bound:.3g} at K {K}, scale {scale:.3g}"
         )
 
 
@@ -90,14 +90,17 @@ def assert_same_bits(
 ) -> None:
     """Equality of every bit, so that 0.0 differs from -0.0 and a NaN equals itself."""
     if isinstance(expected, tuple | list):
-        assert isinstance(actual, tuple | list) and len(actual) == len(expected), what
+        assert isinstance(actual, tuple | list), what
+        assert len(actual) == len(expected), what
         for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
             assert_same_bits(a, e, f"{what}[{i}]")
     elif expected is None:
         assert actual is None, what
     else:
         a, e = np.asarray(actual), np.asarray(expected)
-        assert a.dtype == e.dtype and a.shape == e.shape, f"{what}: {a.dtype}{a.shape}, {e.dtype}{e.shape}"
+        assert (a.dtype, a.shape) == (e.dtype, e.shape), what
         if a.tobytes() != e.tobytes():
             differs = np.argwhere(a != e)
-            raise AssertionError(f"{what}: {len(differs)} of {a.size} differ, first at {differs[:1]}")
+            raise AssertionError(
+                f"{what}: {len(differs)} of {a.size} differ, first at {differs[:1]}"
+            )
