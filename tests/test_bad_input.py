@@ -1,7 +1,8 @@
 """Bad input of every kind gets a clear error; odd but good input gets the right numbers.
 
 An error names the function, what was expected with its shape letters, and what came:
-`[scan] expected x of shape (T, B, I) = (*, *, 5), got (4, 3, 6)`.
+`[lstm] expected x of shape (T, B, I) = (4, 3, 5), got (4, 3, 6)`. Where the cell is known it stands
+for the function.
 """
 
 from __future__ import annotations
@@ -36,19 +37,21 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def refused(function: str, call: Callable[[], object], *words: str) -> None:
+def refused(where: str, call: Callable[[], object], *words: str) -> None:
     """The call raises ValueError or TypeError, names the function and says each of the words."""
     with pytest.raises((ValueError, TypeError)) as caught:
         call()
     text = str(caught.value)
-    assert text.startswith(f"[{function}]"), text
+    assert text.startswith(f"[{where}] expected "), text
+    assert ", got " in text or "; pass " in text, text
+    assert str(2**63) not in text, f"an inner limit shows: {text}"
     for word in words:
         assert word in text, f"{word!r} not in: {text}"
 
 
 PACK = {
     "cell": (("nonsense",), {}, ["nonsense", "lstm", "gru"]),
-    "hh_not_square": ((None, None, zeros(4 * H, H + 1)), {}, ["weight_hh", "(G*H, H)"]),
+    "hh_not_square": ((None, None, zeros(4 * H, H + 1)), {}, ["weight_ih", "(G*H, I)"]),
     "hh_rows": ((None, None, zeros(3 * H, H)), {}, ["weight_hh", "(G*H, H)"]),
     "ih_rows": ((None, zeros(3 * H, I)), {}, ["weight_ih", "(G*H, I)"]),
     "ih_ndim": ((None, zeros(4 * H)), {}, ["weight_ih", "(G*H, I)"]),
@@ -58,7 +61,7 @@ PACK = {
     "bias_dtype": ((), {"bias_ih": zeros(4 * H, dtype=F64)}, ["float32", "float64"]),
     "half": ((None, zeros(4 * H, I, dtype=np.float16)), {}, ["float32", "float64", "float16"]),
     "integers": ((None, zeros(4 * H, I, dtype=np.int64)), {}, ["int64"]),
-    "list": ((None, [[1.0]]), {}, ["weight_ih", "list"]),
+    "list": ((None, [[1.0]]), {}, ["weight_ih", "(G*H, I)", "(1, 1)"]),
 }
 
 
@@ -69,7 +72,8 @@ def test_pack(case: tuple) -> None:
     given = tuple(
         args[i] if i < len(args) and args[i] is not None else default[i] for i in range(3)
     )
-    refused("pack", lambda: functional.pack(*given, **options), *words)
+    where = given[0] if given[0] == "lstm" else "cell"
+    refused(where, lambda: functional.pack(*given, **options), *words)
 
 
 SCAN: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -80,10 +84,10 @@ SCAN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "x_big_endian": ({"x": zeros(T, B, I, dtype=">f4")}, ["x", "float32"]),
     "x_last_stride": ({"x": zeros(T, B, 2 * I)[..., ::2]}, ["x", "stride"]),
     "x_reversed": ({"x": zeros(T, B, I)[..., ::-1]}, ["x", "stride"]),
-    "x_list": ({"x": [[[0.0] * I]]}, ["x", "list"]),
-    "x_none": ({"x": None}, ["x", "None"]),
-    "one_state": ({"states": (zeros(B, H),)}, ["states", "h", "c"]),
-    "three_states": ({"states": (zeros(B, H),) * 3}, ["states", "h", "c"]),
+    "x_list": ({"x": [[[0.0] * I]]}, ["x", "float32", "float64"]),
+    "x_none": ({"x": None}, ["x", "(T, B, I)"]),
+    "one_state": ({"states": (zeros(B, H),)}, ["2 state", "got 1"]),
+    "three_states": ({"states": (zeros(B, H),) * 3}, ["2 state", "got 3"]),
     "state_shape": ({"states": (zeros(B, H), zeros(B, H + 1))}, ["c", "(B, H)", f"({B}, {H})"]),
     "state_batch": ({"states": (zeros(B + 1, H), zeros(B, H))}, ["h", "(B, H)", f"({B}, {H})"]),
     "state_dtype": ({"states": (zeros(B, H, dtype=F64), zeros(B, H))}, ["h", "float64"]),
@@ -110,13 +114,13 @@ def test_scan(problem: Problem, function: str, case: tuple) -> None:
     arguments = {"x": problem.x, "states": problem.states, **changes}
     call = getattr(functional, function)
     weights = problem.pack()
-    refused(function, lambda: call(weights, **arguments), *words)
+    refused("lstm", lambda: call(weights, **arguments), *words)
 
 
 def test_scan_vjp_needs_backward_weights(problem: Problem) -> None:
     weights = problem.pack(backward=False)
     functional.scan(weights, problem.x)
-    refused("scan_vjp", lambda: functional.scan_vjp(weights, problem.x), "backward=True")
+    refused("lstm", lambda: functional.scan_vjp(weights, problem.x), "backward=True")
 
 
 GRADS = [(4 * H, I), (4 * H, H), (4 * H,), (4 * H,)]
@@ -124,7 +128,7 @@ BACKWARD: dict[str, tuple[Callable[[list, dict], None], list[str]]] = {
     "dy_shape": (lambda g, a: a.update(dy=zeros(T, B, H + 1)), ["dy", "(T, B, H)"]),
     "dy_dtype": (lambda g, a: a.update(dy=zeros(T, B, H, dtype=F64)), ["dy", "float64"]),
     "dy_stride": (lambda g, a: a.update(dy=zeros(T, B, 2 * H)[..., ::2]), ["dy", "stride"]),
-    "dstates_count": (lambda g, a: a.update(dstates=(zeros(B, H),)), ["dstates"]),
+    "dstates_count": (lambda g, a: a.update(dstates=(zeros(B, H),)), ["2 state", "got 1"]),
     "dstates_shape": (lambda g, a: a.update(dstates=(zeros(B, H), zeros(H, B))), ["(B, H)"]),
     "dx_shape": (lambda g, a: a.update(dx=zeros(T, B, H)), ["dx", "(T, B, I)"]),
     "dx_dtype": (lambda g, a: a.update(dx=zeros(T, B, I, dtype=F64)), ["dx", "float64"]),
@@ -148,7 +152,7 @@ def test_scan_backward(problem: Problem, case: tuple) -> None:
     grads, arguments = [zeros(*shape) for shape in GRADS], {"dy": problem.dy, "dstates": None}
     change(grads, arguments)
     refused(
-        "scan_backward",
+        "lstm",
         lambda: functional.scan_backward(saved, grads=tuple(grads), **arguments),
         *words,
     )
@@ -188,8 +192,11 @@ def head_cases() -> dict[str, tuple[str, Callable[[], object], list[str]]]:
         "loss_targets": ("linear_cross_entropy", lambda: ce(x, w, b, t[:2]), ["targets", "(N,)"]),
         "loss_float": ("linear_cross_entropy", lambda: ce(x, w, b, t * 1.0), ["targets", "int64"]),
         "loss_range": ("linear_cross_entropy", lambda: ce(x, w, b, t + 1), ["targets", "7"]),
-        "loss_minus_2": ("linear_cross_entropy", lambda: ce(x, w, b, t - 1), ["targets", "-2"]),
-        "vjp_range": ("linear_cross_entropy_vjp", lambda: ce_vjp(x, w, b, t + 1, 1.0), ["7"]),
+        "vjp_range": (
+            "linear_cross_entropy",
+            lambda: ce_vjp(x, w, b, t + 1, 1.0),
+            ["targets", "7"],
+        ),
         "embedding_high": ("embedding", lambda: f.embedding(np.array([0, 7]), w), ["indices", "7"]),
         "embedding_low": ("embedding", lambda: f.embedding(np.array([-1]), w), ["indices", "-1"]),
         "embedding_float": ("embedding", lambda: f.embedding(zeros(2), w), ["indices", "int64"]),
@@ -213,7 +220,7 @@ def head_cases() -> dict[str, tuple[str, Callable[[], object], list[str]]]:
         "dropout_negative": ("dropout", lambda: f.dropout(x, -0.1, seed=0), ["p", "-0.1"]),
         "dropout_nan": ("dropout", lambda: f.dropout(x, float("nan"), seed=0), ["p", "nan"]),
         "dropout_integers": ("dropout", lambda: f.dropout(t, 0.5, seed=0), ["x", "int64"]),
-        "norm_ndim": ("global_norm", lambda: f.global_norm(x), ["1"]),
+        "norm_ndim": ("global_norm", lambda: f.global_norm(x), ["(P,)", "2"]),
         "adam_size": ("adam_step", lambda: adam_with(5), ["v", "4", "5"]),
         "adam_dtype": ("adam_step", lambda: adam_with(m=zeros(4, dtype=F64)), ["m", "float64"]),
         "adam_frozen": (

@@ -78,7 +78,7 @@ def test_weights_of_another_isa_are_refused(isa: str) -> None:
     problem = make_problem("gru", Dims(2, 2, 3, 4), np.float32)
     weights = problem.pack()
     functional._force_isa(next(name for name in ISAS if name != isa))
-    with pytest.raises(ValueError, match=rf"\[scan\].*{isa}"):
+    with pytest.raises(ValueError, match=rf"^\[gru\] expected .*{isa}"):
         functional.scan(weights, problem.x)
 
 

@@ -25,7 +25,7 @@ PEERS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "gru": ("GRU", {}, ["Sigmoid", "Tanh"]),
 }
 # ONNX orders the gates of the LSTM i o f g and those of the GRU z r n.
-ONNX_GATES = {"lstm": "iofg", "gru": "zrn", "rnn_tanh": "a", "rnn_relu": "a"}
+ONNX_GATES = {"lstm": "iofg", "gru": "zrn", "rnn_tanh": "h", "rnn_relu": "h"}
 DIMS = [Dims(5, 4, 7, 9), Dims(7, 3, 1, 33), Dims(1, 1, 5, 16)]
 MODES = {
     "forward": {},

@@ -142,8 +142,8 @@ def _gru_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, Sta
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in (
-        Cell("rnn_tanh", ("a",), ("h",), _rnn_tanh_step, _rnn_tanh_step_backward),
-        Cell("rnn_relu", ("a",), ("h",), _rnn_relu_step, _rnn_relu_step_backward),
+        Cell("rnn_tanh", ("h",), ("h",), _rnn_tanh_step, _rnn_tanh_step_backward),
+        Cell("rnn_relu", ("h",), ("h",), _rnn_relu_step, _rnn_relu_step_backward),
         Cell("lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward),
         Cell("gru", ("r", "z", "n"), ("h",), _gru_step, _gru_step_backward),
     )
