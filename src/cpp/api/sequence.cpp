@@ -94,6 +94,25 @@ void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H, 
     }
 }
 
+// A copy of tokens (T, B) after a check of those that are live.
+Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int64_t V,
+                               const Plan& plan) {
+  const int64_t T_steps = view.shape[0], B = view.shape[1];
+  const int64_t* given = contiguous<const int64_t>({function, "tokens", "(T, B)", {T_steps, B}},
+                                                   view, Access::kRead);
+  for (int64_t t = 0; t < plan.T; ++t)
+    for (int64_t j = 0; j < plan.live[t]; ++j) {
+      const int64_t token = given[t * B + plan.order[j]];
+      if (token < 0 || token >= V)
+        fail_value("[" + std::string(function) + "] expected tokens in 0 .. " +
+                   std::to_string(V - 1) + ", got " + std::to_string(token) + " at step " +
+                   std::to_string(t) + ", row " + std::to_string(plan.order[j]));
+    }
+  Buffer<int64_t> tokens(T_steps * B);
+  std::copy(given, given + T_steps * B, tokens.data());
+  return tokens;
+}
+
 std::string cell_names(const KernelTable& table) {
   std::string names;
   for (int i = 0; i < table.cell_count; ++i)
@@ -211,14 +230,17 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
                ", got " + w.table->isa);
   if (save && !w.backward)
     fail_value("[" + std::string(name) + "] expected weights packed with backward=True");
-  if (arrays.x.dimensions != 3)
-    fail_value("[" + std::string(name) + "] expected x of shape (T, B, I), got an array of " +
-               std::to_string(arrays.x.dimensions) + " dimensions");
-  const int64_t T_steps = arrays.x.shape[0], B = arrays.x.shape[1];
+  const bool looked_up = arrays.tokens.present;
+  const ArrayView& shaped = looked_up ? arrays.tokens : arrays.x;
+  if (arrays.x.dimensions != (looked_up ? 2 : 3) || shaped.dimensions < 2)
+    fail_value("[" + std::string(name) + "] expected x of shape (T, B, I), or tokens of shape " +
+               "(T, B) and a table of shape (V, I)");
+  const int64_t T_steps = shaped.shape[0], B = shaped.shape[1];
 
   ForwardArgs<T> args{};
   args.weights = &w.packed;
-  args.x = sequence<const T>({name, "x", "(T, B, I)", {T_steps, B, I}}, arrays.x, Access::kRead);
+  if (!looked_up)
+    args.x = sequence<const T>({name, "x", "(T, B, I)", {T_steps, B, I}}, arrays.x, Access::kRead);
   args.y = sequence<T>({name, "out", "(T, B, H)", {T_steps, B, H}}, arrays.y, Access::kWrite);
   states<const T>(name, kStateNames, info, arrays.initial, B, H, Access::kRead, args.initial);
   states<T>(name, kStateNames, info, arrays.final, B, H, Access::kWrite, args.final);
@@ -227,11 +249,19 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   saved->weights = weights;
   saved->T_steps = T_steps;
   saved->B = B;
-  saved->x = args.x;
   saved->plan = std::make_unique<RaggedPlan>(name, T_steps, B, arrays.lengths, arrays.resets,
                                              arrays.reverse);
   const Plan& plan = saved->plan->view();
   args.plan = &plan;
+  if (looked_up) {
+    const int64_t V = arrays.x.shape[0];
+    saved->tokens = checked_tokens(name, arrays.tokens, V, plan);
+    args.lookup = {saved->tokens.data(),
+                   contiguous<const T>({name, "table", "(V, I)", {V, I}}, arrays.x, Access::kRead),
+                   V};
+  }
+  saved->x = args.x;
+  saved->lookup = args.lookup;
   if (!plan.ordered) clear_dead_rows(args.y, T_steps, *saved->plan, H);
   pass_empty_rows(info, *saved->plan, H, args.initial, args.final);
 
@@ -248,9 +278,9 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   const int64_t gate_stride = padded_stride<T>(w.sizes.gate_width);
   args.chunk_tokens = kChunkTokens;
   args.chunk_rows = chunk_rows(plan);
-  Buffer<T> gates(args.chunk_rows * gate_stride);
-  Buffer<T> gathered(rows_in_place(plan, args.x.step, args.x.row) ? 0
-                                                                  : size * args.chunk_rows * I);
+  Buffer<T> gates((looked_up ? args.lookup.V : args.chunk_rows) * gate_stride);
+  const bool in_place = looked_up || rows_in_place(plan, args.x.step, args.x.row);
+  Buffer<T> gathered(in_place ? 0 : size * args.chunk_rows * I);
   args.gates = {gates.data(), gate_stride};
   args.gathered = gathered.data();
   if (plan.T > 0) {
@@ -273,8 +303,15 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.weights = &w.packed;
   args.plan = &plan;
   args.x = saved.x;
+  args.lookup = saved.lookup;
+  const bool looked_up = args.lookup.tokens != nullptr;
   args.dy = sequence<const T>({name, "dy", "(T, B, H)", {T_steps, B, H}}, arrays.dy, Access::kRead);
-  args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
+  if (looked_up)
+    args.dx = {contiguous<T>({name, "dtable", "(V, I)", {args.lookup.V, I}}, arrays.dx,
+                             Access::kWrite),
+               0, I};
+  else
+    args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
   states<const T>(name, kGradientNames, info, arrays.dfinal, B, H, Access::kRead, args.dfinal);
   states<T>(name, kGradientNames, info, arrays.dinitial, B, H, Access::kWrite, args.dinitial);
@@ -287,8 +324,12 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
                 gradient("dweight_hh", "(G*H, H)", {G * H, H}, g.weight_hh),
                 gradient("dbias_ih", "(G*H,)", {G * H}, g.bias_ih),
                 gradient("dbias_hh", "(G*H,)", {G * H}, g.bias_hh)};
-  if (args.dx.data != nullptr && !plan.ordered && !args.accumulate_dx)
-    clear_dead_rows(args.dx, T_steps, *saved.plan, I);
+  if (args.dx.data != nullptr && !args.accumulate_dx) {
+    if (looked_up)
+      std::fill(args.dx.data, args.dx.data + args.lookup.V * I, T(0));
+    else if (!plan.ordered)
+      clear_dead_rows(args.dx, T_steps, *saved.plan, I);
+  }
   pass_empty_rows(info, *saved.plan, H, args.dfinal, args.dinitial);
   if (plan.T == 0) return;
 
@@ -303,7 +344,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const int64_t chunk = args.chunk_rows * gate_stride;
   const bool split = w.sizes.split_width > 0;
   Buffer<T> gradients((split ? 4 : 2) * chunk), carry(S * B * saved.state_stride),
-      strips(size * kernels_of<T>(*w.table).strip), gathered(size * args.chunk_rows * I);
+      strips(size * kernels_of<T>(*w.table).strip), gathered(size * args.chunk_rows * I),
+      dlookup(args.lookup.V * gate_stride);
+  args.dlookup = {dlookup.data(), gate_stride};
   for (int i = 0; i < 2; ++i) {
     args.dinput[i] = {gradients.data() + i * chunk, gate_stride};
     args.drecurrent[i] = {gradients.data() + (split ? i + 2 : i) * chunk, gate_stride};

@@ -57,6 +57,8 @@ struct Saved {
   int64_t T_steps, B;
   std::unique_ptr<RaggedPlan> plan;
   Sequence<const T> x;
+  Lookup<T> lookup;
+  Buffer<int64_t> tokens;  // a copy: the pullback may come after the caller changed his own
   Buffer<T> states[kMaxStates];
   Buffer<T> values;
   int64_t state_stride;
@@ -66,6 +68,7 @@ struct Saved {
 
 struct ForwardArrays {
   ArrayView x, y;
+  ArrayView tokens;  // (T, B), present: x is a table (V, I) whose rows they look up
   std::vector<ArrayView> initial, final;  // initial may be empty: zeros
   ArrayView lengths, resets;
   bool reverse;

@@ -42,13 +42,15 @@ PyWeights pack(const std::string& cell, const py::array& weight_ih, const py::ar
   });
 }
 
-std::optional<PySaved> forward(const PyWeights& weights, const py::array& x, const py::array& y,
+std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
+                               const std::optional<py::array>& tokens, const py::array& y,
                                const std::vector<py::array>& initial,
                                const std::vector<py::array>& final,
                                const std::optional<py::array>& lengths,
                                const std::optional<py::array>& resets, bool reverse, bool save) {
-  const ForwardArrays arrays{view_of(x),       view_of(y),      views_of(initial), views_of(final),
-                             view_of(lengths), view_of(resets), reverse};
+  const ForwardArrays arrays{view_of(x),       view_of(y),     view_of(tokens),
+                             views_of(initial), views_of(final), view_of(lengths),
+                             view_of(resets),   reverse};
   return std::visit(
       [&](const auto& held) -> std::optional<PySaved> {
         std::optional<SavedOf> saved;
@@ -117,7 +119,7 @@ void register_sequence(py::module_& m) {
         py::arg("weight_hh").noconvert(), py::arg("bias_ih").noconvert(),
         py::arg("bias_hh").noconvert(), py::arg("backward"));
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
-        py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("final").noconvert(),
+        py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("final").noconvert(),
         py::arg("lengths").noconvert(), py::arg("resets").noconvert(), py::arg("reverse"),
         py::arg("save"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),

@@ -31,6 +31,8 @@ struct Backward {
     Rows<T> later{};        // recurrent gradients of the step that was processed before
     int64_t later_t = -1;   // and that step
     int buffer = 0;
+    const bool lookup = a.lookup.tokens != nullptr;
+    if (lookup) clear_lookup();
     for (int64_t end = plan.T; end > 0; buffer ^= 1) {
       const Chunk chunk = chunk_before(plan, end, a.chunk_tokens);
       for (int64_t s = chunk.end - 1; s >= chunk.begin; --s) {
@@ -42,11 +44,15 @@ struct Backward {
         later = {d.data + (plan.offset[t] - chunk.first_row) * d.stride, d.stride};
         later_t = t;
       }
-      weight_gradients(chunk, buffer);
-      if (a.dx.data != nullptr) input_gradient(chunk, buffer);
+      recurrent_gradients(chunk, buffer);
+      if (lookup)
+        add_to_lookup(chunk, buffer);
+      else
+        input_gradients(chunk, buffer);
       end = chunk.begin;
     }
     receive(later, later_t, 0);
+    if (lookup) lookup_gradients();
   }
 
   // Turns `carry` from the gradients of the states that enter step `later_t` into those of the
@@ -120,30 +126,82 @@ struct Backward {
     }
   }
 
-  // Rows of this member's gates in all four parameter gradients.
-  void weight_gradients(const Chunk& chunk, int buffer) const {
-    if (columns.begin == columns.end) return;
-    const Rows<const T> x = input_rows(plan, chunk, a.x, w.I,
-                                       a.gathered + team.rank * a.chunk_rows * w.I);
-    T* strip = a.strips + team.rank * kStripRows * kPlainPanel<T>;
-    const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
-    accumulate_outer(OuterProduct<T>{dinput.data, dinput.stride, x.data, x.stride, chunk.rows, w.I,
-                                     strip},
-                     columns, rows_of(a.grads.weight_ih, w.I));
-    const Rows<T>& h = a.states[0];
-    accumulate_outer(OuterProduct<T>{drecurrent.data, drecurrent.stride,
-                                     h.data + chunk.first_row * h.stride, h.stride, chunk.rows, H,
-                                     strip},
-                     columns, rows_of(a.grads.weight_hh, H));
-    bias_gradient(dinput, chunk.rows, a.grads.bias_ih);
-    bias_gradient(drecurrent, chunk.rows, a.grads.bias_hh);
+  // dW_hh and db_hh: rows of this member's gates.
+  void recurrent_gradients(const Chunk& chunk, int buffer) const {
+    const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
+    weight_gradient(d, {h.data + chunk.first_row * h.stride, h.stride}, chunk.rows, H,
+                    a.grads.weight_hh);
+    bias_gradient(d, chunk.rows, a.grads.bias_hh);
   }
 
-  auto rows_of(T* matrix, int64_t width) const {
-    return [matrix, width, H = H](int64_t m) -> T* {
-      const int64_t row = Y::torch_row(m, H);
-      return row < 0 ? nullptr : matrix + row * width;
-    };
+  // dW_ih, db_ih and dx of a chunk.
+  void input_gradients(const Chunk& chunk, int buffer) const {
+    const Rows<T>& d = a.dinput[buffer];
+    T* gathered = a.gathered + team.rank * a.chunk_rows * w.I;
+    weight_gradient(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows, w.I,
+                    a.grads.weight_ih);
+    bias_gradient(d, chunk.rows, a.grads.bias_ih);
+    if (a.dx.data == nullptr) return;
+    // An existing dx is added to after the product, so that the bits are the same whether rows
+    // are in place or gathered.
+    const Range part = share(chunk.rows, team);
+    const bool direct = !a.accumulate_dx && in_place(plan, a.dx);
+    T* to = direct ? a.dx.data + (chunk.first_row + part.begin) * a.dx.row : gathered;
+    multiply_input(d, part, to, direct ? a.dx.row : w.I);
+    if (direct) return;
+    for_user_rows(plan, chunk, part, a.dx, [&](int64_t row, T* user) {
+      add_or_copy(to + (row - part.begin) * w.I, user);
+    });
+  }
+
+  void clear_lookup() const {
+    for (int64_t v = 0; v < a.lookup.V; ++v)
+      for (int64_t p = columns.begin; p < columns.end; p += Y::L)
+        store(a.dlookup.data + v * a.dlookup.stride + p, V(T(0)));
+  }
+
+  // Sums the input-part gradients of a chunk by looked-up row, in this member's columns.
+  void add_to_lookup(const Chunk& chunk, int buffer) const {
+    const Rows<T>& d = a.dinput[buffer];
+    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+      const int64_t t = step_at(plan, s);
+      for (int64_t j = 0; j < plan.live[t]; ++j) {
+        const T* from = d.data + (plan.offset[t] - chunk.first_row + j) * d.stride;
+        T* to = a.dlookup.data + a.lookup.tokens[t * plan.B + plan.order[j]] * a.dlookup.stride;
+        for (int64_t p = columns.begin; p < columns.end; p += Y::L)
+          store(to + p, load(to + p) + load(from + p));
+      }
+    }
+  }
+
+  // dW_ih, db_ih and the gradient of the looked-up rows, once for the whole sequence.
+  void lookup_gradients() const {
+    const int64_t rows = a.lookup.V;
+    weight_gradient(a.dlookup, {a.lookup.rows, w.I}, rows, w.I, a.grads.weight_ih);
+    bias_gradient(a.dlookup, rows, a.grads.bias_ih);
+    if (a.dx.data == nullptr) return;
+    sync(team);
+    const Range part = share(rows, team);
+    for (int64_t v = part.begin; v < part.end; v += a.chunk_rows) {
+      const Range block = {v, smaller(v + a.chunk_rows, part.end)};
+      T* to = a.gathered + team.rank * a.chunk_rows * w.I;
+      multiply_input(a.dlookup, block, to, w.I);
+      for (int64_t row = block.begin; row < block.end; ++row)
+        add_or_copy(to + (row - block.begin) * w.I, a.dx.data + row * a.dx.row);
+    }
+  }
+
+  // grad (G*H, width) += d^T x in the rows of this member's gates.
+  void weight_gradient(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
+                       T* grad) const {
+    if (columns.begin == columns.end) return;
+    accumulate_outer(
+        OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
+                        a.strips + team.rank * kStripRows * kPlainPanel<T>},
+        columns, [grad, width, H = H](int64_t m) -> T* {
+          const int64_t row = Y::torch_row(m, H);
+          return row < 0 ? nullptr : grad + row * width;
+        });
   }
 
   void bias_gradient(const Rows<T>& d, int64_t rows, T* grad) const {
@@ -157,30 +215,26 @@ struct Backward {
     }
   }
 
-  // dx for this member's rows of the chunk. An existing dx is added to after the product, so that
-  // the bits are the same whether rows are in place or gathered.
-  void input_gradient(const Chunk& chunk, int buffer) const {
-    const Range part = share(chunk.rows, team);
-    const bool direct = !a.accumulate_dx && in_place(plan, a.dx);
-    const Rows<T>& d = a.dinput[buffer];
-    T* c = direct ? a.dx.data + (chunk.first_row + part.begin) * a.dx.row
-                  : a.gathered + (team.rank * a.chunk_rows + part.begin) * w.I;
+  // to = d W_ih for rows `part` of d.
+  void multiply_input(const Rows<T>& d, Range part, T* to, int64_t stride) const {
     multiply<kPlainVectors>(Product<T>{.a = d.data + part.begin * d.stride,
                                        .a_stride = d.stride,
                                        .b = w.input_t,
                                        .K = K,
-                                       .c = c,
-                                       .c_stride = direct ? a.dx.row : w.I,
+                                       .c = to,
+                                       .c_stride = stride,
                                        .rows = part.end - part.begin,
                                        .columns = w.I,
                                        .bias = nullptr,
                                        .accumulate = false},
                             {0, ceil_div(w.I, kPlainPanel<T>)});
-    if (direct) return;
-    for_user_rows(plan, chunk, part, a.dx, [&](int64_t row, T* to) {
-      const T* from = c + (row - part.begin) * w.I;
-      for (int64_t i = 0; i < w.I; ++i) to[i] = a.accumulate_dx ? to[i] + from[i] : from[i];
-    });
+  }
+
+  UNROLLED_INLINE_MEMBER void add_or_copy(const T* from, T* to) const {
+    if (a.accumulate_dx)
+      for (int64_t i = 0; i < w.I; ++i) to[i] += from[i];
+    else
+      for (int64_t i = 0; i < w.I; ++i) to[i] = from[i];
   }
 };
 

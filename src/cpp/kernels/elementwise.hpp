@@ -109,7 +109,6 @@ double run_fma(int64_t rounds) {
   for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) sums[i] = multiply_add(sums[i], factor, term);
-    asm volatile("" ::: "memory");
   }
   T total(0);
   for (int i = 0; i < kChains; ++i) total += sum_lanes(sums[i]);

@@ -29,10 +29,14 @@ struct Forward {
 
   void run() const {
     start_rows(0, 0, plan.live[step_at(plan, 0)]);
+    if (a.lookup.tokens != nullptr) input_product({a.lookup.rows, w.I}, a.lookup.V);
     sync(team);
     for (int64_t s = 0; s < plan.T;) {
       const Chunk chunk = chunk_from(plan, s, a.chunk_tokens);
-      input_product(chunk);
+      if (a.lookup.tokens == nullptr)
+        input_product(input_rows(plan, chunk, a.x, w.I,
+                                 a.gathered + team.rank * a.chunk_rows * w.I),
+                      chunk.rows);
       for (; s < chunk.end; ++s) {
         step(s, chunk);
         hand_over(s);
@@ -41,21 +45,25 @@ struct Forward {
     }
   }
 
-  // W_ih x + b_ih for this member's units and all rows of the chunk.
-  void input_product(const Chunk& chunk) const {
-    const Rows<const T> x = input_rows(plan, chunk, a.x, w.I,
-                                       a.gathered + team.rank * a.chunk_rows * w.I);
+  // W_ih x + b_ih for this member's units.
+  void input_product(const Rows<const T>& x, int64_t rows) const {
     multiply<Y::kVectors>(Product<T>{.a = x.data,
                                      .a_stride = x.stride,
                                      .b = w.input,
                                      .K = w.I,
                                      .c = a.gates.data,
                                      .c_stride = a.gates.stride,
-                                     .rows = chunk.rows,
+                                     .rows = rows,
                                      .columns = Y::gate_width(H),
                                      .bias = w.bias_input,
                                      .accumulate = false},
                           panels);
+  }
+
+  // Row of `gates` that holds the input part of an ordered row at step t.
+  UNROLLED_INLINE_MEMBER int64_t gate_row(int64_t t, int64_t row, const Chunk& chunk) const {
+    return a.lookup.tokens == nullptr ? plan.offset[t] - chunk.first_row + row
+                                      : a.lookup.tokens[t * plan.B + plan.order[row]];
   }
 
   // The recurrent product of one step with the cell applied where it ends.
@@ -78,7 +86,7 @@ struct Forward {
                                           packed, H, sum);
         for (int r = 0; r < MR; ++r) {
           const int64_t row = first + r;
-          const T* x = a.gates.data + (token - chunk.first_row + row) * a.gates.stride;
+          const T* x = a.gates.data + gate_row(t, row, chunk) * a.gates.stride;
           T* y = a.y.data + t * a.y.step + plan.order[row] * a.y.row;
           T* saved = a.saved == nullptr ? nullptr : a.saved + (token + row) * Y::saved_width(H);
 #pragma GCC unroll 4

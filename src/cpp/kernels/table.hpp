@@ -81,18 +81,28 @@ struct Plan {
 
 inline constexpr int kMaxStates = 2;
 
+// Input that is looked up: x[t, b] = rows[tokens[t * B + b]]. The input product is then done once
+// for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
+template <class T>
+struct Lookup {
+  const int64_t* tokens;
+  const T* rows;  // (V, I)
+  int64_t V;
+};
+
 template <class T>
 struct ForwardArgs {
   const PackedLayer<T>* weights;
   const Plan* plan;
   Sequence<const T> x;
+  Lookup<T> lookup;
   Sequence<T> y;
   const T* initial[kMaxStates];  // (B, H) or null for zeros
   T* final[kMaxStates];          // (B, H)
   // States that enter each step: all tokens plus B spare rows when `saved` is set, else 2 * B rows.
   Rows<T> states[kMaxStates];
   T* saved;            // [tokens][saved_width] or null (inference)
-  Rows<T> gates;       // scratch: input part for `chunk_tokens` rows
+  Rows<T> gates;       // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
   T* gathered;         // scratch: [team size][chunk_tokens][I], used when rows are not in place
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
   int64_t chunk_rows;    // rows that the scratch arrays hold
@@ -103,8 +113,9 @@ struct BackwardArgs {
   const PackedLayer<T>* weights;
   const Plan* plan;
   Sequence<const T> x;
+  Lookup<T> lookup;
   Sequence<const T> dy;  // data may be null: zeros
-  Sequence<T> dx;        // data may be null: not wanted
+  Sequence<T> dx;        // data may be null: not wanted; rows are those of `lookup` if it is used
   bool accumulate_dx;
   const T* dfinal[kMaxStates];  // (B, H) or null for zeros
   T* dinitial[kMaxStates];      // (B, H)
@@ -114,6 +125,7 @@ struct BackwardArgs {
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
   Rows<T> dinput[2];      // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];  // the same for the recurrent part; equal to dinput unless split
+  Rows<T> dlookup;        // scratch: V rows, sums of input-part gradients by looked-up row
   T* gathered;            // scratch: [team size][chunk_rows][max(I, 1)]
   T* strips;              // scratch: [team size][strip]
   int64_t chunk_tokens, chunk_rows;

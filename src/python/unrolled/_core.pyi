@@ -60,7 +60,8 @@ def pack(
 ) -> Weights: ...
 def forward(
     weights: Weights,
-    x: _Array,  # (T, B, I)
+    x: _Array,  # (T, B, I), or (V, I) with tokens
+    tokens: NDArray[np.int64] | None,  # (T, B): rows of x
     y: _Array,  # (T, B, H)
     initial: Sequence[_Array],  # empty (zeros) or one (B, H) a state
     final: Sequence[_Array],  # one (B, H) a state
@@ -74,7 +75,7 @@ def backward(
     dy: _Array | None,  # (T, B, H)
     dfinal: Sequence[_Array],  # empty (zeros) or one (B, H) a state
     dinitial: Sequence[_Array],  # one (B, H) a state
-    dx: _Array | None,  # (T, B, I)
+    dx: _Array | None,  # (T, B, I), or (V, I) with tokens
     accumulate_dx: bool,
     dweight_ih: _Array,
     dweight_hh: _Array,

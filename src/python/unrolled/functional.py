@@ -28,6 +28,7 @@ States = tuple[Array, ...]
 
 __all__ = [
     "CellInfo",
+    "Lookup",
     "Saved",
     "Weights",
     "adam_step",
@@ -92,11 +93,35 @@ class Saved:
     weights: Weights
     shape: tuple[int, int]
     """(T, B) of the sequence."""
+    lookup: Lookup | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes, without x."""
         return self._core.nbytes
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Input of a scan that is looked up in a table: x[t, b] = table[tokens[t, b]].
+
+    Shapes: tokens (T, B) integers, table (V, I). The scan gives what it gives for the gathered x,
+    but where tokens repeat (T*B >= V) it multiplies each row of the table once instead of each
+    token: for characters that is most of the work of the input product and of its gradients.
+    The gradient that `scan_backward` returns for it is that of the table.
+    """
+
+    tokens: NDArray[np.int64]
+    table: Array
+
+    @property
+    def pays(self) -> bool:
+        """Whether the table has no more rows than there are tokens."""
+        return self.table.shape[0] <= self.tokens.size
+
+    def gather(self) -> Array:
+        """The looked-up input (T, B, I)."""
+        return embedding(self.tokens, self.table)
 
 
 def _array(name: str, value: ArrayLike) -> Array:
@@ -149,7 +174,7 @@ def _states(states: Sequence[Array] | None) -> list[Array]:
 
 def _run_scan(
     weights: Weights,
-    x: Array,
+    x: Array | Lookup,
     states: Sequence[Array] | None,
     lengths: ArrayLike | None,
     resets: ArrayLike | None,
@@ -157,16 +182,20 @@ def _run_scan(
     out: Array | None,
     save: bool,
 ) -> tuple[Array, States, _core.Saved | None]:
+    tokens = None
+    if isinstance(x, Lookup):
+        tokens, x = (_indices(x.tokens), x.table) if x.pays else (None, x.gather())
     x = np.asarray(x)
-    if x.ndim != 3:
+    if x.ndim != (3 if tokens is None else 2):
         raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {x.shape}")
-    steps, batch, _ = x.shape
+    steps, batch = x.shape[:2] if tokens is None else tokens.shape
     hidden, dtype = weights.hidden_size, weights.dtype
     y = np.empty((steps, batch, hidden), dtype) if out is None else out
     final = tuple(np.empty((batch, hidden), dtype) for _ in range(weights.state_count))
     saved = _core.forward(
         weights,
         x,
+        tokens,
         y,
         _states(states),
         final,
@@ -198,7 +227,7 @@ def _resets(where: str, resets: ArrayLike | None) -> NDArray[np.bool_] | None:
 
 def scan(
     weights: Weights,
-    x: Array,
+    x: Array | Lookup,
     states: Sequence[Array] | None = None,
     *,
     lengths: ArrayLike | None = None,
@@ -228,7 +257,7 @@ def scan(
 
 def scan_vjp(
     weights: Weights,
-    x: Array,
+    x: Array | Lookup,
     states: Sequence[Array] | None = None,
     *,
     lengths: ArrayLike | None = None,
@@ -239,7 +268,7 @@ def scan_vjp(
     """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`."""
     y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, True)
     assert saved is not None
-    return y, final, Saved(saved, weights, y.shape[:2])
+    return y, final, Saved(saved, weights, y.shape[:2], x if isinstance(x, Lookup) else None)
 
 
 def scan_backward(
@@ -260,14 +289,14 @@ def scan_backward(
         dy: gradient of the output, or None for zeros. Ignored where no token is.
         dstates: gradients of the final states, or None for zeros.
         grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh), added to; biases may be None.
-        dx: array for the gradient of x; a new one if None.
+        dx: array for the gradient of x (of the table of a Lookup); a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
 
     Returns:
         dx (zero where no token is) and the gradients of the initial states.
     """
-    weights = saved.weights
+    weights, lookup = saved.weights, saved.lookup
     steps, batch = saved.shape
     dinitial = tuple(
         np.empty((batch, weights.hidden_size), weights.dtype) for _ in range(weights.state_count)
@@ -277,7 +306,11 @@ def scan_backward(
     elif dx is None:
         if accumulate_dx:
             raise ValueError(f"[{weights.cell}] expected dx with accumulate_dx=True, got None")
-        dx = np.empty((steps, batch, weights.input_size), weights.dtype)
+        shape = (steps, batch, weights.input_size) if lookup is None else lookup.table.shape
+        dx = np.empty(shape, weights.dtype)
+    gathered = None
+    if lookup is not None and dx is not None and not lookup.pays:
+        gathered = np.empty((steps, batch, weights.input_size), weights.dtype)
     dweight_ih, dweight_hh, dbias_ih, dbias_hh = grads
     if dweight_ih is None or dweight_hh is None:
         raise ValueError(f"[{weights.cell}] expected dweight_ih and dweight_hh, got None")
@@ -286,13 +319,17 @@ def scan_backward(
         dy,
         _states(dstates),
         dinitial,
-        dx,
-        accumulate_dx,
+        dx if gathered is None else gathered,
+        accumulate_dx and gathered is None,
         dweight_ih,
         dweight_hh,
         dbias_ih,
         dbias_hh,
     )
+    if lookup is not None and dx is not None and gathered is not None:
+        if not accumulate_dx:
+            dx[...] = 0
+        embedding_backward(lookup.tokens, gathered, dweight=dx)
     return dx, dinitial
 
 
