@@ -1,0 +1,163 @@
+"""What a task's checkpoint holds: the best weights, how to use them, and the state of the run.
+
+Arrays: `model.NAME` for each parameter of the best model; `trainer.NAME` for what `Trainer.state`
+returns. Metadata: the task, its options and sources, its assets (`Task.assets`), the values of
+`Trainer.state`, and the version of this package. A file without the trainer's part is a model that
+can be used, but not trained on.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from unrolled.layers import Layer
+from unrolled.training import Array, CheckpointError, Trainer, load_checkpoint, save_checkpoint
+
+from ._task import Task, TrainOptions
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+_WEIGHTS, _TRAINER = "model.", "trainer."
+
+#: Options that a resumed run may change: it is given more time, or less.
+_BUDGET = ("minutes", "epochs", "steps")
+
+
+def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) -> None:
+    """Writes a model without the state of its training."""
+    weights = {_WEIGHTS + name: array for name, array in model.parameters.items()}
+    save_checkpoint(path, weights, _metadata(task, model))
+
+
+def write_run(
+    path: PathLike, task: Task[Any, Any, Any, Any], model: Layer, trainer: Trainer[Any]
+) -> None:
+    """Writes the best model so far, and all that the run needs to go on."""
+    state, values = trainer.state()
+    best = model.flat.values if trainer.best_values is None else trainer.best_values
+    arrays = {
+        **{_WEIGHTS + name: array for name, array in model.flat.views(best).items()},
+        **{_TRAINER + name: array for name, array in state.items()},
+    }
+    save_checkpoint(path, arrays, {**_metadata(task, model), "trainer": values})
+
+
+def _metadata(task: Task[Any, Any, Any, Any], model: Layer) -> dict[str, Any]:
+    return {
+        "unrolled": version("unrolled"),
+        "task": task.name,
+        "options": asdict(task.options),
+        "sources": [str(path) for path in task.sources],
+        "assets": task.assets(model),
+    }
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The content of a task's checkpoint.
+
+    Attributes:
+        path: the file.
+        arrays: arrays by their names in the file.
+        metadata: JSON values.
+    """
+
+    path: Path
+    arrays: dict[str, Array]
+    metadata: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: PathLike, *, training: bool) -> "Saved":
+        """Reads a checkpoint, with the state of the training or without.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: it cannot be read, or no task wrote it.
+        """
+        checkpoint = load_checkpoint(path, "" if training else _WEIGHTS)
+        missing = {"task", "options", "sources", "assets"} - set(checkpoint.metadata)
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise CheckpointError(f"{path} is not the checkpoint of a task: it has no {names}")
+        return cls(Path(path), checkpoint.arrays, checkpoint.metadata)
+
+    @property
+    def task_name(self) -> str:
+        """The task that wrote it."""
+        return str(self.metadata["task"])
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What the task was trained on; nothing = its own data."""
+        return tuple(Path(source) for source in self.metadata["sources"])
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """The best parameters, by name."""
+        return self._part(_WEIGHTS)
+
+    def _part(self, prefix: str) -> dict[str, Array]:
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.arrays.items()
+            if name.startswith(prefix)
+        }
+
+    def check_task(self, task_class: type[Task[Any, Any, Any, Any]]) -> None:
+        """Raises CheckpointError if another task wrote it."""
+        if self.task_name != task_class.name:
+            raise CheckpointError(
+                f"{self.path} belongs to the task {self.task_name!r}, not {task_class.name!r}"
+            )
+
+    def options(self, task_class: type[Task[Any, Any, Any, Any]]) -> TrainOptions:
+        """Returns the options of the run."""
+        self.check_task(task_class)
+        try:
+            return task_class.options_type(**self.metadata["options"])
+        except TypeError as error:
+            raise CheckpointError(f"{self.path} has options unknown here: {error}") from error
+
+    def resumed_options(
+        self, task_class: type[Task[Any, Any, Any, Any]], given: Mapping[str, Any]
+    ) -> TrainOptions:
+        """Returns the options to go on with: those of the run, with a new budget if one is given.
+
+        Raises:
+            ValueError: `given` changes something else.
+        """
+        before = asdict(self.options(task_class))
+        changed = [
+            f"--{name.replace('_', '-')} {value} (the run has {before.get(name)})"
+            for name, value in given.items()
+            if name not in _BUDGET and value != before.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.path} cannot be resumed with {', '.join(changed)}; "
+                f"only {', '.join(_BUDGET)} may change"
+            )
+        if any(name in given for name in _BUDGET):
+            before.update({name: given.get(name) for name in _BUDGET})
+        return task_class.options_type(**before)
+
+    def load_into(self, trainer: Trainer[Any], task: Task[Any, Any, Any, Any]) -> None:
+        """Puts a new trainer where the run stopped.
+
+        Raises:
+            CheckpointError: the file holds no training, or the data have changed since.
+        """
+        if "trainer" not in self.metadata:
+            raise CheckpointError(f"{self.path} holds a model, but no training to resume")
+        model = trainer.model
+        if self.metadata["assets"] != json.loads(json.dumps(task.assets(model))):
+            raise CheckpointError(
+                f"{self.path} cannot be resumed: the data are not those it was trained on"
+            )
+        model.load_parameters(self.weights)
+        best_values = model.flat.values.copy()
+        trainer.load_state(self._part(_TRAINER), self.metadata["trainer"], best_values)

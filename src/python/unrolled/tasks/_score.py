@@ -1,0 +1,140 @@
+"""How well a language model predicts a text."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.models import LanguageModel
+
+from ._text import END, UNKNOWN, Vocabulary
+
+#: A long text is scored as up to so many streams side by side ...
+_STREAMS = 32
+
+#: ... of at least so many tokens, each after reading so many of those before it ...
+_LEAST_TOKENS, _CONTEXT = 4096, 256
+
+#: ... in chunks of so many steps.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """What predicting a text cost, its end included.
+
+    Attributes:
+        nats: sum of -log p over all tokens.
+        tokens: how many there are, an end for each document included.
+        characters: characters of the text; for a model of words, of the words alone.
+        unknown: how many tokens are not in the vocabulary.
+        level: "char" or "word".
+    """
+
+    nats: float
+    tokens: int
+    characters: int
+    unknown: int
+    level: str
+
+    @property
+    def bits_per_character(self) -> float:
+        """Bits per character over all characters, unknown ones included; of character models.
+
+        The ends of documents cost bits, but do not count as characters. A character outside the
+        vocabulary costs -log2 p(<unk>) plus log2 of the number of rare kinds of characters in the
+        training text, as if one of these were then drawn evenly.
+        """
+        if self.level != "char":
+            raise ValueError("a model of words has no bits per character; see perplexity")
+        return self.nats / math.log(2.0) / max(self.characters, 1)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token), <unk> and ends counting as tokens like any other."""
+        return math.exp(self.nats / max(self.tokens, 1))
+
+    @property
+    def loss(self) -> float:
+        """Nats per character for models of characters, nats per token for models of words."""
+        return self.nats / max(self.characters if self.level == "char" else self.tokens, 1)
+
+    def __add__(self, other: "TextScore") -> "TextScore":
+        return TextScore(
+            self.nats + other.nats,
+            self.tokens + other.tokens,
+            self.characters + other.characters,
+            self.unknown + other.unknown,
+            self.level,
+        )
+
+
+def score_texts(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    texts: Iterable[str],
+    *,
+    limit: int | None = None,
+) -> TextScore:
+    """Scores documents as one text, read one after the other.
+
+    Args:
+        model: the network.
+        vocabulary: its tokens.
+        texts: the documents.
+        limit: score only so many tokens from the start.
+    """
+    tokens = vocabulary.join(texts)[:limit]
+    nats = token_losses(model, vocabulary, tokens).sum()
+    unknown = int(np.count_nonzero(tokens == UNKNOWN))
+    characters = int(np.count_nonzero(tokens != END))
+    if vocabulary.level == "word":
+        lengths = np.array([len(symbol) for symbol in vocabulary.symbols])
+        characters = int(lengths[tokens[tokens > UNKNOWN]].sum())
+    return TextScore(float(nats), tokens.size, characters, unknown, vocabulary.level)
+
+
+def token_losses(
+    model: LanguageModel, vocabulary: Vocabulary, tokens: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Returns -log p of each token after the ones before it, of the first after END.
+
+    A long text is cut into parts that are read side by side, each after the 256 tokens before it;
+    what lies further back is forgotten at these few places.
+
+    Shapes: tokens (N,) -> (N,) nats.
+    """
+    if not tokens.size:
+        return np.zeros(0)
+    stream = np.concatenate([[END], tokens]).astype(np.int64)
+    streams = int(np.clip(tokens.size // _LEAST_TOKENS, 1, _STREAMS))
+    length = -(-tokens.size // streams)
+    places = np.arange(streams) * length + np.arange(-_CONTEXT, length)[:, None]
+    counted = (np.arange(-_CONTEXT, length)[:, None] >= 0) & (places < tokens.size)
+    inputs = stream[np.clip(places, 0, tokens.size - 1)]
+    targets = np.where(counted, stream[np.clip(places + 1, 0, tokens.size)], -1)
+
+    losses = np.zeros(places.shape)
+    # The first part has nothing before it: its state stays zero until there is.
+    _, state = model.losses(inputs[:_CONTEXT], targets[:_CONTEXT])
+    state = _map_state(state, _forget_first)
+    for start in range(_CONTEXT, len(inputs), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        losses[chunk], state = model.losses(inputs[chunk], targets[chunk], state)
+    result: NDArray[np.float64] = losses.T[counted.T]
+    if vocabulary.level == "char":
+        result += np.where(tokens == UNKNOWN, math.log(max(vocabulary.rare, 1)), 0.0)
+    return result
+
+
+def _forget_first(state: NDArray[Any]) -> NDArray[Any]:
+    state = state.copy()
+    state[:, 0] = 0  # (layers, streams, H)
+    return state
+
+
+def _map_state(state: Any, function: Any) -> Any:
+    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)

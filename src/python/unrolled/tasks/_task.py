@@ -1,0 +1,203 @@
+"""The contract of a task: what a file in this folder says, so that all the rest can be shared.
+
+A task is one file with one subclass of `Task`. It says where its data come from and how they
+become arrays (`load`, `batches`), which model (`build`), which loss (`loss`), which score
+(`metric`, `validate`, `score`), what a checkpoint must hold to use the model again (`assets`,
+`restore`) and what it reports (`report`, `evaluate`). The loop, checkpoints, resuming, progress,
+the picture and the command line are shared: `register` is all it takes to get
+`unrolled train NAME` and `unrolled evaluate NAME` with an option for each field of its options.
+
+`language_model.py` is the one to copy from.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from unrolled.layers import Layer
+from unrolled.training import (
+    AdamW,
+    Array,
+    Batches,
+    Budget,
+    Carry,
+    Metric,
+    Optimizer,
+    Schedule,
+    warmup_cosine,
+)
+
+ModelT = TypeVar("ModelT", bound=Layer)
+OptionsT = TypeVar("OptionsT", bound="TrainOptions")
+BatchT = TypeVar("BatchT")
+TrainedT = TypeVar("TrainedT")
+
+
+def option(default: Any, text: str) -> Any:
+    """Declares a field of its options: its default value and its line of `--help`."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What can be set for every task; a task's own options add to it and may change its defaults.
+
+    Each field becomes an option of the command line and a keyword of the Python function, and is
+    kept in the checkpoint. Types: bool, int, float, str, Literal of strings, or one of them | None.
+    """
+
+    minutes: float | None = option(None, "train for this long, validation included")
+    epochs: float | None = option(None, "train for so many times through the data")
+    steps: int | None = option(None, "train for so many updates")
+    batch: int = option(16, "sequences per update")
+    lr: float = option(1e-3, "highest learning rate")
+    warmup: float = option(0.02, "part of the run over which the learning rate rises, 0..1")
+    clip: float = option(1.0, "largest norm of the gradients")
+    weight_decay: float = option(0.01, "how strongly matrices are pulled to zero")
+    validations: int = option(10, "how often the held-out data are scored on the way")
+    seed: int = option(0, "of initial weights, batches and dropout")
+
+    #: Used when none of the three is given.
+    default_minutes: ClassVar[float] = 3.0
+
+    def budget(self) -> Budget:
+        """Returns the budget that was asked for."""
+        if self.minutes is None and self.epochs is None and self.steps is None:
+            return Budget(minutes=self.default_minutes)
+        return Budget(epochs=self.epochs, steps=self.steps, minutes=self.minutes)
+
+
+class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
+    """One training pipeline; `TrainedT` is what a user gets and works with in the end.
+
+    Attributes:
+        name: the word on the command line.
+        summary: one line of `--help`.
+        examples: command lines to begin with.
+        options_type: `OptionsT`, a frozen dataclass derived from `TrainOptions`.
+
+    Args:
+        options: what was asked for.
+        sources: files and folders, none = the task's own data, if it has any.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    examples: ClassVar[tuple[str, ...]]
+    options_type: ClassVar[type[TrainOptions]]
+
+    def __init__(self, options: OptionsT, sources: Sequence[Path] = ()) -> None:
+        self.options = options
+        self.sources = tuple(sources)
+
+    # Where the data come from, and how they become arrays.
+
+    @abstractmethod
+    def load(self) -> str:
+        """Reads the data into attributes of the task; returns one line about them.
+
+        Raises:
+            ValueError: the data cannot be trained on; the text says why and what to do.
+        """
+
+    @abstractmethod
+    def batches(self, rng: np.random.Generator) -> Batches[BatchT]:
+        """Returns the training batches; called after `load`."""
+
+    # Which model, and how it learns.
+
+    @abstractmethod
+    def build(self, rng: np.random.Generator) -> ModelT:
+        """Returns a new model; called after `load`."""
+
+    @abstractmethod
+    def loss(
+        self, model: ModelT, batch: BatchT, carry: Carry, rng: np.random.Generator
+    ) -> tuple[tuple[float, int, Carry], Callable[[], None]]:
+        """The loss of one batch; see `unrolled.training.LossFunction`."""
+
+    def optimizer(self, model: ModelT) -> Optimizer:
+        """Returns the optimizer, by default AdamW."""
+        return AdamW(model, lr=self.options.lr, weight_decay=self.options.weight_decay)
+
+    def schedule(self) -> Schedule:
+        """Returns the learning-rate schedule, by default warm-up and cosine."""
+        return warmup_cosine(self.options.warmup)
+
+    # Which score.
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """What the score is called and how it follows from the mean loss."""
+
+    @abstractmethod
+    def validate(self, model: ModelT) -> float:
+        """Returns the mean held-out loss while training; a part of the data will do."""
+
+    def score(self, model: ModelT) -> float:
+        """Returns the mean loss on all held-out data, once at the end."""
+        return self.validate(model)
+
+    # What is kept, and what is reported.
+
+    @abstractmethod
+    def assets(self, model: ModelT) -> dict[str, Any]:
+        """Returns, as JSON-able values, what `restore` needs besides options and weights."""
+
+    @classmethod
+    @abstractmethod
+    def restore(
+        cls, options: OptionsT, assets: Mapping[str, Any], weights: Mapping[str, Array]
+    ) -> TrainedT:
+        """Returns the trained thing a user works with, from the content of a checkpoint."""
+
+    @abstractmethod
+    def report(self, trained: TrainedT, path: Path | None) -> Iterator[str]:
+        """Yields the lines to end a training with: samples, and which commands come next.
+
+        Args:
+            trained: the best model of the run.
+            path: its checkpoint, None if there is none.
+        """
+
+    @abstractmethod
+    def evaluate(self, trained: TrainedT, sources: Sequence[Path], details: bool) -> Iterator[str]:
+        """Yields the lines of `unrolled evaluate`.
+
+        Args:
+            trained: a model from a checkpoint whose options and sources this task has.
+            sources: what to score; none = the held-out part of what it was trained on.
+            details: list every single prediction too.
+        """
+
+
+_registry: dict[str, type[Task[Any, Any, Any, Any]]] = {}
+
+TaskT = TypeVar("TaskT", bound=type[Task[Any, Any, Any, Any]])
+
+
+def register(task: TaskT) -> TaskT:
+    """Makes a task known under its name; a class decorator."""
+    _registry[task.name] = task
+    return task
+
+
+def tasks() -> Mapping[str, type[Task[Any, Any, Any, Any]]]:
+    """Returns all tasks by name."""
+    return dict(_registry)
+
+
+def find_task(name: str) -> type[Task[Any, Any, Any, Any]]:
+    """Returns a task by name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in _registry:
+        raise ValueError(f"there is no task {name!r}, only {', '.join(sorted(_registry))}")
+    return _registry[name]

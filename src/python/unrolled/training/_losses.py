@@ -1,0 +1,65 @@
+"""Losses on plain arrays, for heads that are small enough not to need the fused kernel.
+
+A head over a large vocabulary takes `unrolled.functional.linear_cross_entropy` instead, which
+never holds all logits.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ._types import Array
+
+
+def log_softmax(logits: Array) -> Array:
+    """Returns log(exp(logits) / sum(exp(logits))) along the last axis; -inf logits are allowed.
+
+    Shapes: logits (..., V) -> (..., V).
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def cross_entropy_vjp(
+    logits: Array, targets: Array
+) -> tuple[tuple[float, int], Callable[[float], Array]]:
+    """Returns the mean cross-entropy in nats over the targets that count, and its pullback.
+
+    loss = -mean_n log softmax(logits_n)[targets_n]
+
+    Shapes: logits (N, V); targets (N,) integers, -1 = does not count.
+
+    Returns:
+        (loss, count): the mean and how many targets it was taken over (0 gives loss 0).
+        pullback: dloss -> dlogits (N, V).
+
+    Raises:
+        ValueError: a shape does not fit or a target is outside -1..V-1.
+    """
+    if logits.ndim != 2 or targets.shape != logits.shape[:1]:
+        raise ValueError(
+            "[cross_entropy] expected logits of shape (N, V) and targets of shape (N,), "
+            f"got {logits.shape} and {targets.shape}"
+        )
+    vocabulary = logits.shape[1]
+    if targets.size and not (targets.min() >= -1 and targets.max() < vocabulary):
+        raise ValueError(
+            f"[cross_entropy] expected targets in -1..{vocabulary - 1}, "
+            f"got {targets.min()}..{targets.max()}"
+        )
+    rows = np.flatnonzero(targets >= 0)
+    chosen = targets[rows]
+    logs = log_softmax(logits[rows])
+    count = rows.size
+    loss = -float(logs[np.arange(count), chosen].mean(dtype=np.float64)) if count else 0.0
+
+    def pullback(dloss: float) -> Array:
+        dlogits = np.zeros_like(logits)
+        if count:
+            part = np.exp(logs)
+            part[np.arange(count), chosen] -= 1.0
+            dlogits[rows] = part * logits.dtype.type(dloss / count)
+        return dlogits
+
+    return (loss, count), pullback

@@ -1,0 +1,220 @@
+"""Optimizers: each is one fused pass over a model's flat buffer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+
+from unrolled import functional
+from unrolled.layers import Layer
+
+from ._types import Array
+
+
+class Optimizer(ABC):
+    """Updates a model's parameters from its gradients, in place.
+
+    Weight decay acts on matrices only: biases and gains have no direction to shrink in.
+
+    Args:
+        model: the outermost layer; its flat buffer is what gets updated.
+        lr: the learning rate at a schedule of 1.
+        weight_decay: how strongly matrices are pulled to zero.
+
+    Attributes:
+        steps: how many updates have been made.
+    """
+
+    def __init__(self, model: Layer, *, lr: float, weight_decay: float) -> None:
+        where = type(self).__name__
+        if not lr >= 0.0:
+            raise ValueError(f"[{where}] expected lr >= 0, got {lr}")
+        if not weight_decay >= 0.0:
+            raise ValueError(f"[{where}] expected weight_decay >= 0, got {weight_decay}")
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self._flat = model.flat
+
+    def step(self, *, lr_scale: float = 1.0, grad_scale: float = 1.0) -> None:
+        """Makes one update.
+
+        Args:
+            lr_scale: factor of the learning rate, usually `schedule(fraction)`.
+            grad_scale: factor of the gradients, usually from `clip_scale`.
+        """
+        self.steps += 1
+        lr = self.lr * lr_scale
+        self._update(self._flat.matrices, lr, self.weight_decay, grad_scale)
+        self._update(self._flat.vectors, lr, 0.0, grad_scale)
+
+    @abstractmethod
+    def _update(self, part: slice, lr: float, weight_decay: float, grad_scale: float) -> None:
+        """Updates one part of the flat buffer; `steps` counts this update already."""
+
+    @abstractmethod
+    def _arrays(self) -> dict[str, Array]:
+        """Returns what the optimizer keeps for each parameter, (P,) arrays by name."""
+
+    def state(self) -> dict[str, Array]:
+        """Returns everything a checkpoint needs, by name; the arrays are live, not copies."""
+        return {"steps": np.array([self.steps], np.int64), **self._arrays()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Copies a state that `state` returned into this optimizer.
+
+        Raises:
+            ValueError: it comes from another kind of optimizer or another model.
+        """
+        where = type(self).__name__
+        mine = self.state()
+        if set(mine) != set(state):
+            raise ValueError(
+                f"[{where}] expected a state with {', '.join(sorted(mine))}, "
+                f"got {', '.join(sorted(state)) or 'nothing'}"
+            )
+        for name, array in mine.items():
+            if state[name].shape != array.shape or state[name].dtype != array.dtype:
+                raise ValueError(
+                    f"[{where}] expected {name} of shape {array.shape} and dtype {array.dtype}, "
+                    f"got {state[name].shape} and {state[name].dtype}"
+                )
+        for name, array in self._arrays().items():
+            array[...] = state[name]
+        self.steps = int(state["steps"][0])
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with optional (Nesterov) momentum.
+
+    g = grad_scale * gradient + weight_decay * p;  v <- momentum * v + g
+    p <- p - lr * v        or, with `nesterov`, p - lr * (g + momentum * v)
+
+    Args:
+        model: the outermost layer.
+        lr: learning rate.
+        momentum: 0 keeps no velocity.
+        nesterov: look ahead along the velocity; needs momentum > 0.
+        weight_decay: L2 penalty on matrices.
+
+    Source: as torch.optim.SGD with dampening 0.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        *,
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"[SGD] expected 0 <= momentum < 1, got {momentum}")
+        if nesterov and momentum == 0.0:
+            raise ValueError("[SGD] nesterov needs momentum > 0")
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self._velocity = np.zeros_like(self._flat.values) if momentum else None
+
+    def _update(self, part: slice, lr: float, weight_decay: float, grad_scale: float) -> None:
+        functional.sgd_step(
+            self._flat.values[part],
+            self._flat.grads[part],
+            None if self._velocity is None else self._velocity[part],
+            lr=lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=weight_decay,
+            grad_scale=grad_scale,
+        )
+
+    def _arrays(self) -> dict[str, Array]:
+        return {} if self._velocity is None else {"velocity": self._velocity}
+
+
+class Adam(Optimizer):
+    """Adam with bias correction; weight decay is an L2 penalty added to the gradient.
+
+    g = grad_scale * gradient (+ weight_decay * p)
+    m <- beta1 * m + (1 - beta1) * g;  v <- beta2 * v + (1 - beta2) * g^2
+    p <- p - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Args:
+        model: the outermost layer.
+        lr: learning rate.
+        betas: decay rates of the two moments.
+        eps: keeps the quotient finite.
+        weight_decay: L2 penalty on matrices.
+
+    Source: Kingma and Ba 2015; as torch.optim.Adam.
+    """
+
+    _decoupled = False
+
+    def __init__(
+        self,
+        model: Layer,
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        where = type(self).__name__
+        if not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(f"[{where}] expected 0 <= beta < 1, got betas = {betas}")
+        if not eps > 0.0:
+            raise ValueError(f"[{where}] expected eps > 0, got {eps}")
+        self.betas = betas
+        self.eps = eps
+        self._m = np.zeros_like(self._flat.values)
+        self._v = np.zeros_like(self._flat.values)
+
+    def _update(self, part: slice, lr: float, weight_decay: float, grad_scale: float) -> None:
+        functional.adam_step(
+            self._flat.values[part],
+            self._flat.grads[part],
+            self._m[part],
+            self._v[part],
+            lr=lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            eps=self.eps,
+            weight_decay=weight_decay,
+            decoupled=self._decoupled,
+            step=self.steps,
+            grad_scale=grad_scale,
+        )
+
+    def _arrays(self) -> dict[str, Array]:
+        return {"m": self._m, "v": self._v}
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks matrices directly, p <- p - lr * weight_decay * p.
+
+    Args:
+        model: the outermost layer.
+        lr: learning rate.
+        betas: decay rates of the two moments.
+        eps: keeps the quotient finite.
+        weight_decay: fraction of a matrix taken off per unit of learning rate.
+
+    Source: Loshchilov and Hutter 2019; as torch.optim.AdamW.
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        model: Layer,
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -1,0 +1,164 @@
+"""How a training run shows where it is: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
+
+from ._extras import import_extra
+from ._metrics import Metric
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a training run is.
+
+    Attributes:
+        step: updates made.
+        epoch: times gone through the data.
+        fraction: part of the budget used, 0..1.
+        seconds_left: estimate, None before there is one.
+        loss: training loss, smoothed.
+        rate: targets per second.
+    """
+
+    step: int
+    epoch: float
+    fraction: float
+    seconds_left: float | None
+    loss: float
+    rate: float
+
+
+class Progress(Protocol):
+    """What the training loop tells; every method must return quickly."""
+
+    def update(self, status: Status) -> None:
+        """Called a few times per second."""
+
+    def validated(self, status: Status, loss: float, best: bool) -> None:
+        """Called after each validation; `best`: no earlier one was better."""
+
+    def close(self) -> None:
+        """Called once, when the run ends for whatever reason."""
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    def update(self, status: Status) -> None:
+        """Does nothing."""
+
+    def validated(self, status: Status, loss: float, best: bool) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+class PlainProgress:
+    """Writes a line now and then.
+
+    Args:
+        metric: unit of the losses.
+        stream: where to; default standard error.
+        every_seconds: time between two lines.
+    """
+
+    def __init__(
+        self, metric: Metric, stream: TextIO | None = None, *, every_seconds: float = 10.0
+    ) -> None:
+        self._metric = metric
+        self._stream = sys.stderr if stream is None else stream
+        self._every = every_seconds
+        self._last = -every_seconds
+
+    def update(self, status: Status) -> None:
+        """Writes a line if the last is old enough."""
+        if time.monotonic() - self._last >= self._every:
+            self._write(f"{_head(status)}  {describe(status, self._metric)}")
+
+    def validated(self, status: Status, loss: float, best: bool) -> None:
+        """Writes the score."""
+        text = f"held out {self._metric.text(loss)} {self._metric.name}"
+        self._write(f"{_head(status)}  {text}{' (best)' if best else ''}")
+
+    def close(self) -> None:
+        """Does nothing."""
+
+    def _write(self, line: str) -> None:
+        self._last = time.monotonic()
+        print(line, file=self._stream, flush=True)
+
+
+class RichProgress:
+    """Draws a live bar on a terminal.
+
+    Args:
+        metric: unit of the losses.
+
+    Raises:
+        ImportError: rich is not installed.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        rich: Any = import_extra("rich.progress", "train")
+        console = import_extra("rich.console", "train").Console(stderr=True)
+        self._metric = metric
+        self._bar = rich.Progress(
+            rich.BarColumn(bar_width=24),
+            rich.TextColumn("{task.percentage:>3.0f}%"),
+            rich.TextColumn("{task.description}", markup=False),
+            rich.TextColumn("{task.fields[heldout]}", style="bold green", markup=False),
+            console=console,
+        )
+        self._task = self._bar.add_task("starting", total=1.0, heldout="")
+        self._bar.start()
+
+    def update(self, status: Status) -> None:
+        """Redraws the bar."""
+        self._bar.update(
+            self._task, completed=status.fraction, description=describe(status, self._metric)
+        )
+
+    def validated(self, status: Status, loss: float, best: bool) -> None:
+        """Shows the score beside the bar."""
+        text = f"held out {self._metric.text(loss)}{' (best)' if best else ''}"
+        self._bar.update(self._task, completed=status.fraction, heldout=text)
+
+    def close(self) -> None:
+        """Leaves the last state of the bar on the screen."""
+        self._bar.stop()
+
+
+def make_progress(metric: Metric) -> Progress:
+    """Returns a live bar where standard error is a terminal and rich is installed, else lines."""
+    if not sys.stderr.isatty():
+        return PlainProgress(metric)
+    try:
+        return RichProgress(metric)
+    except ImportError:
+        return PlainProgress(metric)
+
+
+def describe(status: Status, metric: Metric) -> str:
+    """Returns loss, speed and time left as one line."""
+    parts = [
+        f"loss {status.loss:.3f}",
+        f"{metric.text(status.loss)} {metric.name}",
+        f"{status.rate:,.0f} {metric.unit}/s",
+    ]
+    if status.seconds_left is not None:
+        parts.append(f"{clock(status.seconds_left)} left")
+    return "  ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as 1:02:03 or 2:03."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _head(status: Status) -> str:
+    return f"{status.fraction:4.0%}  update {status.step:,}"

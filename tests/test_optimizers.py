@@ -1,0 +1,176 @@
+"""Optimizers, clipping and schedules against their equations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from unrolled import Layer
+from unrolled.training import SGD, Adam, AdamW, clip_scale, constant, warmup_cosine
+
+# Adam's quotient m / sqrt(v) is of order 1 and a dozen operations long.
+TOLERANCE = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-14}
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def model(request: pytest.FixtureRequest) -> Layer:
+    rng = np.random.default_rng(3)
+    shapes = {"bias": (7,), "weight": (5, 7), "gain": (3,), "other": (2, 3, 2)}
+    return Layer({name: rng.normal(size=s).astype(request.param) for name, s in shapes.items()})
+
+
+def give_gradients(model: Layer, seed: int) -> None:
+    model.flat.grads[:] = np.random.default_rng(seed).normal(size=model.flat.grads.shape)
+
+
+def close(model: Layer, expected: dict[str, np.ndarray]) -> None:
+    for name, parameter in model.parameters.items():
+        tolerance = TOLERANCE[parameter.dtype]
+        np.testing.assert_allclose(parameter, expected[name], rtol=tolerance, atol=tolerance)
+
+
+def in_float64(model: Layer) -> dict[str, np.ndarray]:
+    return {name: np.array(array, np.float64) for name, array in model.parameters.items()}
+
+
+@pytest.mark.parametrize("decoupled", [False, True], ids=["adam", "adamw"])
+def test_adam_follows_its_equations(model: Layer, decoupled: bool) -> None:
+    lr, decay, (beta1, beta2), eps = 0.01, 0.1, (0.8, 0.95), 1e-6
+    kind = AdamW if decoupled else Adam
+    optimizer = kind(model, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
+    p = in_float64(model)
+    m = {name: np.zeros_like(array) for name, array in p.items()}
+    v = {name: np.zeros_like(array) for name, array in p.items()}
+    for step in range(1, 6):
+        give_gradients(model, step)
+        scale, factor = 0.5, 1.0 / step
+        optimizer.step(lr_scale=factor, grad_scale=scale)
+        for name, gradient in model.grads.items():
+            g = gradient.astype(np.float64) * scale
+            own_decay = decay if p[name].ndim >= 2 else 0.0
+            if decoupled:
+                p[name] *= 1.0 - lr * factor * own_decay
+            else:
+                g = g + own_decay * p[name]
+            m[name] = beta1 * m[name] + (1.0 - beta1) * g
+            v[name] = beta2 * v[name] + (1.0 - beta2) * g * g
+            corrected = m[name] / (1.0 - beta1**step)
+            p[name] -= lr * factor * corrected / (np.sqrt(v[name] / (1.0 - beta2**step)) + eps)
+    assert optimizer.steps == 5
+    close(model, p)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)], ids=str
+)
+def test_sgd_follows_its_equations(model: Layer, momentum: float, nesterov: bool) -> None:
+    lr, decay = 0.05, 0.01
+    optimizer = SGD(model, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+    p = in_float64(model)
+    velocity = {name: np.zeros_like(array) for name, array in p.items()}
+    for step in range(4):
+        give_gradients(model, step)
+        optimizer.step(grad_scale=2.0)
+        for name, gradient in model.grads.items():
+            own_decay = decay if p[name].ndim >= 2 else 0.0
+            g = gradient.astype(np.float64) * 2.0 + own_decay * p[name]
+            velocity[name] = momentum * velocity[name] + g
+            p[name] -= lr * (g + momentum * velocity[name] if nesterov else velocity[name])
+    close(model, p)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_agrees_with_torch(model: Layer, kind: type[SGD] | type[Adam]) -> None:
+    torch = pytest.importorskip("torch", reason="torch comes with the extra [peers]")
+    theirs = {
+        name: torch.tensor(array, requires_grad=True) for name, array in model.parameters.items()
+    }
+    matrices = [p for p in theirs.values() if p.ndim >= 2]
+    vectors = [p for p in theirs.values() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    options = {"momentum": 0.9, "nesterov": True} if kind is SGD else {}
+    mine = kind(model, lr=0.02, weight_decay=0.1, **options)
+    other = getattr(torch.optim, kind.__name__)(groups, lr=0.02, **options)
+    for step in range(5):
+        give_gradients(model, step)
+        for name, gradient in model.grads.items():
+            theirs[name].grad = torch.tensor(gradient.copy())
+        mine.step()
+        other.step()
+    close(model, {name: p.detach().numpy() for name, p in theirs.items()})
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_state_goes_to_another_optimizer(model: Layer, kind: type[SGD] | type[Adam]) -> None:
+    options = {"momentum": 0.5} if kind is SGD else {}
+    first = kind(model, lr=0.1, **options)
+    give_gradients(model, 0)
+    first.step()
+    state = {name: array.copy() for name, array in first.state().items()}
+    values = model.flat.values.copy()
+    first.step()
+    after = model.flat.values.copy()
+
+    model.flat.values[:] = values
+    second = kind(model, lr=0.1, **options)
+    second.load_state(state)
+    assert second.steps == 1
+    second.step()
+    np.testing.assert_array_equal(model.flat.values, after)
+
+
+def test_foreign_state_is_refused(model: Layer) -> None:
+    adam = Adam(model)
+    with pytest.raises(ValueError, match="expected a state with m, steps, v, got steps"):
+        adam.load_state(SGD(model, lr=0.1).state())
+    state = adam.state()
+    with pytest.raises(ValueError, match="expected m of shape"):
+        adam.load_state({**state, "m": state["m"][:-1]})
+    assert adam.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (SGD, {"lr": -1.0}),
+        (SGD, {"lr": math.nan}),
+        (SGD, {"lr": 0.1, "momentum": 1.0}),
+        (SGD, {"lr": 0.1, "nesterov": True}),
+        (Adam, {"betas": (0.9, 1.0)}),
+        (Adam, {"eps": 0.0}),
+        (AdamW, {"weight_decay": -0.1}),
+    ],
+)
+def test_bad_options_are_refused(model: Layer, kind: type[SGD], options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=kind.__name__):
+        kind(model, **options)
+
+
+def test_clipping_scales_only_what_is_too_long() -> None:
+    grads = np.array([3.0, -4.0], np.float32)
+    assert clip_scale(grads, None) == (5.0, 1.0)
+    assert clip_scale(grads, 5.0) == (5.0, 1.0)
+    norm, scale = clip_scale(grads, 1.0)
+    assert norm == 5.0
+    assert scale == pytest.approx(0.2)
+    norm, _ = clip_scale(np.array([1.0, np.nan], np.float32), 1.0)
+    assert math.isnan(norm)
+
+
+def test_schedules() -> None:
+    assert {constant()(f) for f in (0.0, 0.3, 1.0)} == {1.0}
+    schedule = warmup_cosine(0.1, 0.2)
+    assert 0.0 < schedule(0.0) <= 0.01
+    assert schedule(0.05) == pytest.approx(0.5)
+    assert schedule(0.1) == pytest.approx(1.0)
+    assert schedule(0.55) == pytest.approx(0.6)
+    assert schedule(1.0) == schedule(2.0) == pytest.approx(0.2)
+    falling = [schedule(f) for f in np.linspace(0.1, 1.0, 50)]
+    assert falling == sorted(falling, reverse=True)
+    assert warmup_cosine(0.0)(0.0) == 1.0
+    assert warmup_cosine(1.0)(0.5) == pytest.approx(0.5)
+    for bad in ({"warmup": 1.5}, {"final": -0.1}):
+        with pytest.raises(ValueError, match="expected 0 <="):
+            warmup_cosine(**bad)
