@@ -110,7 +110,7 @@ class TorchTraining:
         loss.backward()
         self._torch.nn.utils.clip_grad_norm_(self._parameters, CLIP_NORM)
         self._optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
 
 CONTENDERS = (OursTraining, TorchTraining)

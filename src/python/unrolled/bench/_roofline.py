@@ -29,7 +29,7 @@ from .. import functional
 from ._machine import Cache, caches
 from ._shapes import Shape
 
-_REPEATS = 5
+_REPEATS = 2
 _DEFAULT_CACHES = (Cache(1, 32 << 10, 1), Cache(2, 1 << 20, 1), Cache(3, 32 << 20, 2))
 _ITEM = 4  # bytes of a float32
 
@@ -94,9 +94,7 @@ def measure_roofline(threads: int) -> Roofline:
         bandwidth = _best(partial(functional.measure_bandwidth, part // 2))
         levels.append(Level(f"L{cache.level}", part * threads, bandwidth))
     beyond = max(64 << 20, 4 * (levels[-1].capacity or 0) // threads)
-    levels.append(
-        Level("memory", None, _best(partial(functional.measure_bandwidth, beyond), repeats=2))
-    )
+    levels.append(Level("memory", None, _best(partial(functional.measure_bandwidth, beyond))))
     return Roofline(threads, peak, tuple(levels))
 
 
@@ -109,5 +107,5 @@ def better(one: Roofline, other: Roofline) -> Roofline:
     return Roofline(one.threads, max(one.peak, other.peak), levels)
 
 
-def _best(measurement: Callable[[], float], repeats: int = _REPEATS) -> float:
-    return max(measurement() for _ in range(repeats))
+def _best(measurement: Callable[[], float]) -> float:
+    return max(measurement() for _ in range(_REPEATS))
