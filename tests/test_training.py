@@ -33,7 +33,7 @@ from unrolled.training import (
     plot_loss_curve,
 )
 
-METRIC = Metric("bits per thing", "things", bits)
+METRIC = Metric("bits per thing", "bits/thing", "things", bits)
 
 
 class Numbers:
@@ -248,7 +248,7 @@ def test_plain_progress_writes_lines() -> None:
     progress.validated(STATUS, math.log(4.0), True)
     progress.close()
     first, second = stream.getvalue().splitlines()
-    loss = "loss 1.000  1.443 bits per thing  50,000 things/s  1:15 left"
+    loss = "loss 1.000  1.443 bits/thing  50,000 things/s  1:15 left"
     assert first == f" 25%  update 1,234  {loss}"
     assert second == " 25%  update 1,234  held out 2.000 bits per thing (best)"
 
@@ -266,7 +266,7 @@ def test_rich_progress_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.update(STATUS)
     progress.validated(STATUS, math.log(4.0), True)
     progress.close()
-    for text in ("25%", "1.443 bits per thing", "50,000 things/s", "1:15 left", "2.000 (best)"):
+    for text in ("25%", "1.443 bits/thing", "50,000 things/s", "1:15 left", "(best)"):
         assert text in stream.getvalue()
 
 
@@ -315,4 +315,6 @@ def test_metrics() -> None:
     assert perplexity(math.log(8.0)) == pytest.approx(8.0)
     assert perplexity(1e6) == math.inf
     assert METRIC.text(math.log(8.0)) == "3.000"
-    assert Metric("perplexity", "words", perplexity).text(math.log(1234.5)) == "1,234.5"
+    assert (
+        Metric("perplexity", "perplexity", "words", perplexity).text(math.log(1234.5)) == "1,234.5"
+    )

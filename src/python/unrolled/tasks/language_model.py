@@ -149,8 +149,8 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
     def metric(self) -> Metric:
         """Bits per character, or perplexity per word."""
         if self.options.level == "char":
-            return Metric("bits per character", "characters", bits)
-        return Metric("perplexity per word", "words", perplexity)
+            return Metric("bits per character", "bits/char", "chars", bits)
+        return Metric("perplexity per word", "perplexity", "words", perplexity)
 
     def validate(self, model: LanguageModel) -> float:
         """Scores the first part of the held-out text."""
@@ -209,10 +209,12 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             yield f"together: {self._describe(total)}"
 
     def _describe(self, score: TextScore) -> str:
-        counted = score.characters if self.options.level == "char" else score.tokens
+        counted = f"{score.tokens:,} words"
+        if self.options.level == "char":
+            counted = f"{score.characters:,} characters"
         return (
             f"{self.metric.text(score.loss)} {self.metric.name} "
-            f"({counted:,} {self.metric.unit}, {score.unknown:,} unknown)"
+            f"({counted}, {score.unknown:,} unknown)"
         )
 
 

@@ -10,12 +10,14 @@ class Metric:
     """A score that people know, as a function of the mean loss. Lower is better.
 
     Attributes:
-        name: as printed, for instance "bits per character".
-        unit: what is counted per second while training, for instance "characters".
+        name: as printed in reports, for instance "bits per character".
+        short: as printed beside a progress bar, for instance "bits/char".
+        unit: what is counted per second while training, for instance "chars".
         from_loss: mean loss -> score.
     """
 
     name: str
+    short: str
     unit: str
     from_loss: Callable[[float], float]
 

@@ -80,8 +80,7 @@ class PlainProgress:
 
     def validated(self, status: Status, loss: float, best: bool) -> None:
         """Writes the score."""
-        text = f"held out {self._metric.text(loss)} {self._metric.name}"
-        self._write(f"{_head(status)}  {text}{' (best)' if best else ''}")
+        self._write(_validation(status, self._metric, loss, best))
 
     def close(self) -> None:
         """Does nothing."""
@@ -106,13 +105,12 @@ class RichProgress:
         console = import_extra("rich.console", "train").Console(stderr=True)
         self._metric = metric
         self._bar = rich.Progress(
-            rich.BarColumn(bar_width=24),
             rich.TextColumn("{task.percentage:>3.0f}%"),
+            rich.BarColumn(bar_width=16),  # all fits into 80 columns
             rich.TextColumn("{task.description}", markup=False),
-            rich.TextColumn("{task.fields[heldout]}", style="bold green", markup=False),
             console=console,
         )
-        self._task = self._bar.add_task("starting", total=1.0, heldout="")
+        self._task = self._bar.add_task("starting", total=1.0)
         self._bar.start()
 
     def update(self, status: Status) -> None:
@@ -122,9 +120,8 @@ class RichProgress:
         )
 
     def validated(self, status: Status, loss: float, best: bool) -> None:
-        """Shows the score beside the bar."""
-        text = f"held out {self._metric.text(loss)}{' (best)' if best else ''}"
-        self._bar.update(self._task, completed=status.fraction, heldout=text)
+        """Writes the score above the bar."""
+        self._bar.console.print(_validation(status, self._metric, loss, best), highlight=False)
 
     def close(self) -> None:
         """Leaves the last state of the bar on the screen."""
@@ -145,7 +142,7 @@ def describe(status: Status, metric: Metric) -> str:
     """Returns loss, speed and time left as one line."""
     parts = [
         f"loss {status.loss:.3f}",
-        f"{metric.text(status.loss)} {metric.name}",
+        f"{metric.text(status.loss)} {metric.short}",
         f"{status.rate:,.0f} {metric.unit}/s",
     ]
     if status.seconds_left is not None:
@@ -158,6 +155,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _validation(status: Status, metric: Metric, loss: float, best: bool) -> str:
+    text = f"held out {metric.text(loss)} {metric.name}"
+    return f"{_head(status)}  {text}{' (best)' if best else ''}"
 
 
 def _head(status: Status) -> str:
