@@ -20,14 +20,18 @@ const char* kind_name(Kind kind) {
 }
 
 std::string subject(const Expected& expected) {
-  return "[" + std::string(expected.function) + "] expected " + expected.name;
+  std::string text = "[";
+  return text.append(expected.function).append("] expected ").append(expected.name);
 }
 
 template <class Sizes>
 std::string tuple_text(const Sizes& sizes) {
   std::string text = "(";
   size_t count = 0;
-  for (const int64_t size : sizes) text += (count++ ? ", " : "") + std::to_string(size);
+  for (const int64_t size : sizes) {
+    if (count++ > 0) text += ", ";
+    text += std::to_string(size);
+  }
   return text + (count == 1 ? ",)" : ")");
 }
 
@@ -39,8 +43,6 @@ struct ShapeOf {
 
 }  // namespace
 
-void fail_value(const std::string& text) { throw std::invalid_argument(text); }
-
 void check_kind(const Expected& expected, const ArrayView& view, Kind kind) {
   if (view.kind == kind) return;
   throw DtypeError(subject(expected) + " of dtype " + kind_name(kind) + ", got " + view.kind_name);
@@ -51,16 +53,18 @@ void check_shape(const Expected& expected, const ArrayView& view) {
   for (int i = 0; same && i < view.dimensions; ++i)
     same = view.shape[i] == expected.shape.begin()[i];
   if (same) return;
-  fail_value(subject(expected) + " of shape " + expected.letters + " = " +
-             tuple_text(expected.shape) + ", got " + tuple_text(ShapeOf{view}));
+  fail_value(subject(expected), " of shape ", expected.letters, " = ", tuple_text(expected.shape),
+             ", got ", tuple_text(ShapeOf{view}));
 }
 
 void check_rows(const Expected& expected, const ArrayView& view) {
   const int last = view.dimensions - 1;
+  for (int i = 0; i < view.dimensions; ++i)
+    if (view.shape[i] == 0) return;
   if (view.shape[last] <= 1 || view.strides[last] == 1) return;
-  fail_value(subject(expected) +
-             " to have unit stride along its last axis; pass numpy.ascontiguousarray(" +
-             expected.name + ")");
+  fail_value(subject(expected),
+             " to have unit stride along its last axis; pass numpy.ascontiguousarray(",
+             expected.name, ")");
 }
 
 void check_contiguous(const Expected& expected, const ArrayView& view) {
@@ -68,14 +72,14 @@ void check_contiguous(const Expected& expected, const ArrayView& view) {
   for (int i = view.dimensions - 1; i >= 0; --i) {
     if (view.shape[i] == 0) return;
     if (view.shape[i] > 1 && view.strides[i] != stride)
-      fail_value(subject(expected) + " to be C-contiguous; pass numpy.ascontiguousarray(" +
-                 expected.name + ")");
+      fail_value(subject(expected), " to be C-contiguous; pass numpy.ascontiguousarray(",
+                 expected.name, ")");
     stride *= view.shape[i];
   }
 }
 
 void check_writable(const Expected& expected, const ArrayView& view) {
-  if (!view.writable) fail_value(subject(expected) + " to be writable, got a read-only array");
+  if (!view.writable) fail_value(subject(expected), " to be writable, got a read-only array");
 }
 
 }  // namespace unrolled

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -45,7 +46,13 @@ struct Expected {
   std::initializer_list<int64_t> shape;
 };
 
-[[noreturn]] void fail_value(const std::string& text);
+// Throws the ValueError whose text the parts make together.
+template <class... Parts>
+[[noreturn]] void fail_value(const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  throw std::invalid_argument(text.str());
+}
 
 // Each throws TypeError (wrong dtype) or ValueError by way of std exceptions when the view differs.
 void check_kind(const Expected& expected, const ArrayView& view, Kind kind);

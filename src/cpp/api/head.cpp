@@ -57,9 +57,8 @@ const int64_t* checked_indices(const char* function, const char* name, const Arr
       contiguous<const int64_t>({function, name, "(N,)", {N}}, view, Access::kRead);
   for (int64_t n = 0; n < N; ++n)
     if (indices[n] < lowest || indices[n] >= count)
-      fail_value("[" + std::string(function) + "] expected " + name + " in " +
-                 std::to_string(lowest) + " .. " + std::to_string(count - 1) + ", got " +
-                 std::to_string(indices[n]) + " at position " + std::to_string(n));
+      fail_value("[", function, "] expected ", name, " in ", lowest, " .. ", count - 1, ", got ",
+                 indices[n], " at position ", n);
   return indices;
 }
 
@@ -122,8 +121,8 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   args.x = contiguous<const T>({name, "x", "(N, H)", {N, I}}, x, Access::kRead);
   const T* w = contiguous<const T>({name, "weight", "(V, H)", {V, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({name, "bias", "(V,)", {V}}, bias, Access::kRead);
-  args.targets = checked_indices<T>(name, "targets", targets, N,
-                                    std::numeric_limits<int64_t>::min(), V);
+  args.targets =
+      checked_indices<T>(name, "targets", targets, N, std::numeric_limits<int64_t>::min(), V);
   args.scale = static_cast<T>(scale);
   args.losses = contiguous<T>({name, "losses", "(N,)", {N}}, losses, Access::kWrite);
   args.dx = contiguous<T>({name, "dx", "(N, H)", {N, I}}, gradients.dx, Access::kWrite);
@@ -152,8 +151,8 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
 template <class T>
 void run_embedding(const ArrayView& indices, const ArrayView& weight, const ArrayView& out) {
   const int64_t N = axis(indices, 0), V = axis(weight, 0), E = axis(weight, 1);
-  const T* w = contiguous<const T>({"embedding", "weight", "(V, E)", {V, E}}, weight,
-                                   Access::kRead);
+  const T* w =
+      contiguous<const T>({"embedding", "weight", "(V, E)", {V, E}}, weight, Access::kRead);
   T* to = contiguous<T>({"embedding", "out", "(N, E)", {N, E}}, out, Access::kWrite);
   const int64_t* index = checked_indices<T>("embedding", "indices", indices, N, 0, V);
   for (int64_t n = 0; n < N; ++n)
@@ -248,36 +247,35 @@ void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions
   const int64_t B = axis(logits, 0), V = axis(logits, 1);
   if (V < 1) fail_value("[sample] expected logits of shape (B, V) with V >= 1");
   if (!(options.temperature >= 0.0) || !std::isfinite(options.temperature))
-    fail_value("[sample] expected temperature >= 0, got " + std::to_string(options.temperature));
-  if (options.top_k < 0)
-    fail_value("[sample] expected top_k >= 0, got " + std::to_string(options.top_k));
+    fail_value("[sample] expected temperature >= 0, got ", options.temperature);
+  if (options.top_k < 0) fail_value("[sample] expected top_k >= 0, got ", options.top_k);
   if (!(options.top_p > 0.0 && options.top_p <= 1.0))
-    fail_value("[sample] expected top_p in (0, 1], got " + std::to_string(options.top_p));
-  const T* from = contiguous<const T>({"sample", "logits", "(B, V)", {B, V}}, logits,
-                                      Access::kRead);
+    fail_value("[sample] expected top_p in (0, 1], got ", options.top_p);
+  const T* from =
+      contiguous<const T>({"sample", "logits", "(B, V)", {B, V}}, logits, Access::kRead);
   const double* uniform = contiguous<const double>({"sample", "u", "(B,)", {B}}, u, Access::kRead);
   int64_t* to = contiguous<int64_t>({"sample", "out", "(B,)", {B}}, out, Access::kWrite);
   std::vector<int64_t> order;
   std::vector<double> weight;
   for (int64_t b = 0; b < B; ++b) {
     if (!(uniform[b] >= 0.0 && uniform[b] < 1.0))
-      fail_value("[sample] expected u in [0, 1), got " + std::to_string(uniform[b]));
+      fail_value("[sample] expected u in [0, 1), got ", uniform[b]);
     to[b] = draw(from + b * V, V, uniform[b], options, order, weight);
   }
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                                   \
-  template void run_linear<T>(const ArrayView&, const ArrayView&, const ArrayView&,               \
-                              const ArrayView&);                                                  \
-  template void run_linear_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,      \
-                                       const ArrayView&, const ArrayView&, const ArrayView&);     \
-  template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,        \
-                                     const ArrayView&, const ArrayView&, double,                  \
-                                     const CrossEntropyGradients&);                               \
-  template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);           \
-  template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&);  \
-  template void run_dropout<T>(const ArrayView&, const ArrayView&, double, uint64_t, uint64_t);   \
-  template void run_sample<T>(const ArrayView&, const ArrayView&, const SampleOptions&,           \
+#define UNROLLED_INSTANTIATE(T)                                                                  \
+  template void run_linear<T>(const ArrayView&, const ArrayView&, const ArrayView&,              \
+                              const ArrayView&);                                                 \
+  template void run_linear_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,     \
+                                       const ArrayView&, const ArrayView&, const ArrayView&);    \
+  template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,       \
+                                     const ArrayView&, const ArrayView&, double,                 \
+                                     const CrossEntropyGradients&);                              \
+  template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);          \
+  template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&); \
+  template void run_dropout<T>(const ArrayView&, const ArrayView&, double, uint64_t, uint64_t);  \
+  template void run_sample<T>(const ArrayView&, const ArrayView&, const SampleOptions&,          \
                               const ArrayView&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

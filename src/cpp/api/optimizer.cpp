@@ -20,26 +20,24 @@ T* flat(const char* function, const char* name, const ArrayView& view, int64_t s
 template <class T>
 void run_adam(const ArrayView& values, const ArrayView& grads, const ArrayView& first,
               const ArrayView& second, const AdamOptions& options) {
-  if (options.step < 1)
-    fail_value("[adam_step] expected step >= 1, got " + std::to_string(options.step));
+  if (options.step < 1) fail_value("[adam_step] expected step >= 1, got ", options.step);
   const int64_t size = values.shape[0];
   const auto value = [](double x) { return static_cast<T>(x); };
   const double steps = static_cast<double>(options.step);
-  const AdamArgs<T> args{
-      .size = size,
-      .values = flat<T>("adam_step", "params", values, size, Access::kWrite),
-      .grads = flat<const T>("adam_step", "grads", grads, size, Access::kRead),
-      .first = flat<T>("adam_step", "m", first, size, Access::kWrite),
-      .second = flat<T>("adam_step", "v", second, size, Access::kWrite),
-      .learning_rate = value(options.learning_rate),
-      .beta1 = value(options.beta1),
-      .beta2 = value(options.beta2),
-      .epsilon = value(options.epsilon),
-      .weight_decay = value(options.weight_decay),
-      .grad_scale = value(options.grad_scale),
-      .first_correction = value(1.0 - std::pow(options.beta1, steps)),
-      .second_correction = value(1.0 - std::pow(options.beta2, steps)),
-      .decoupled = options.decoupled};
+  const AdamArgs<T> args{.size = size,
+                         .values = flat<T>("adam_step", "params", values, size, Access::kWrite),
+                         .grads = flat<const T>("adam_step", "grads", grads, size, Access::kRead),
+                         .first = flat<T>("adam_step", "m", first, size, Access::kWrite),
+                         .second = flat<T>("adam_step", "v", second, size, Access::kWrite),
+                         .learning_rate = value(options.learning_rate),
+                         .beta1 = value(options.beta1),
+                         .beta2 = value(options.beta2),
+                         .epsilon = value(options.epsilon),
+                         .weight_decay = value(options.weight_decay),
+                         .grad_scale = value(options.grad_scale),
+                         .first_correction = value(1.0 - std::pow(options.beta1, steps)),
+                         .second_correction = value(1.0 - std::pow(options.beta2, steps)),
+                         .decoupled = options.decoupled};
   const auto kernel = kernels_of<T>(kernels()).adam;
   run_team(team_size(30.0 * static_cast<double>(size), 0, size / 1024),
            [&](const Team& team) { kernel(args, team); });
@@ -50,16 +48,15 @@ void run_sgd(const ArrayView& values, const ArrayView& grads, const ArrayView& v
              const SgdOptions& options) {
   const int64_t size = values.shape[0];
   const auto value = [](double x) { return static_cast<T>(x); };
-  const SgdArgs<T> args{
-      .size = size,
-      .values = flat<T>("sgd_step", "params", values, size, Access::kWrite),
-      .grads = flat<const T>("sgd_step", "grads", grads, size, Access::kRead),
-      .velocity = flat<T>("sgd_step", "velocity", velocity, size, Access::kWrite),
-      .learning_rate = value(options.learning_rate),
-      .momentum = value(options.momentum),
-      .weight_decay = value(options.weight_decay),
-      .grad_scale = value(options.grad_scale),
-      .nesterov = options.nesterov};
+  const SgdArgs<T> args{.size = size,
+                        .values = flat<T>("sgd_step", "params", values, size, Access::kWrite),
+                        .grads = flat<const T>("sgd_step", "grads", grads, size, Access::kRead),
+                        .velocity = flat<T>("sgd_step", "velocity", velocity, size, Access::kWrite),
+                        .learning_rate = value(options.learning_rate),
+                        .momentum = value(options.momentum),
+                        .weight_decay = value(options.weight_decay),
+                        .grad_scale = value(options.grad_scale),
+                        .nesterov = options.nesterov};
   if (args.velocity == nullptr && options.momentum != 0.0)
     fail_value("[sgd_step] expected velocity for momentum != 0, got None");
   const auto kernel = kernels_of<T>(kernels()).sgd;
@@ -81,11 +78,11 @@ double run_norm(const ArrayView& values) {
   return std::sqrt(total);
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                         \
-  template void run_adam<T>(const ArrayView&, const ArrayView&, const ArrayView&,       \
-                            const ArrayView&, const AdamOptions&);                      \
-  template void run_sgd<T>(const ArrayView&, const ArrayView&, const ArrayView&,        \
-                           const SgdOptions&);                                          \
+#define UNROLLED_INSTANTIATE(T)                                                   \
+  template void run_adam<T>(const ArrayView&, const ArrayView&, const ArrayView&, \
+                            const ArrayView&, const AdamOptions&);                \
+  template void run_sgd<T>(const ArrayView&, const ArrayView&, const ArrayView&,  \
+                           const SgdOptions&);                                    \
   template double run_norm<T>(const ArrayView&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

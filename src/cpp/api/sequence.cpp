@@ -28,7 +28,7 @@ Sequence<T> sequence(const Expected& expected, const ArrayView& view, Access acc
   if (access == Access::kWrite) check_writable(expected, view);
   // An axis of length 1 may have any stride in NumPy; give it the one that rows in place have.
   const int64_t width = view.shape[2];
-  const int64_t row = view.shape[1] > 1 ? view.strides[1]
+  const int64_t row = view.shape[1] > 1   ? view.strides[1]
                       : view.shape[0] > 1 ? view.strides[0]
                                           : width;
   const int64_t step = view.shape[0] > 1 ? view.strides[0] : view.shape[1] * row;
@@ -42,8 +42,8 @@ void states(const char* function, const char* const* names, const CellInfo& info
   for (int k = 0; k < kMaxStates; ++k) out[k] = nullptr;
   if (views.empty() && access == Access::kRead) return;
   if (static_cast<int>(views.size()) != info.state_count)
-    fail_value("[" + std::string(function) + "] expected " + std::to_string(info.state_count) +
-               " state arrays for cell " + info.name + ", got " + std::to_string(views.size()));
+    fail_value("[", function, "] expected ", info.state_count, " state arrays for cell ", info.name,
+               ", got ", views.size());
   for (int k = 0; k < info.state_count; ++k)
     out[k] = contiguous<T>({function, names[k], "(B, H)", {B, H}}, views[static_cast<size_t>(k)],
                            access);
@@ -80,8 +80,8 @@ void clear_dead_rows(const Sequence<T>& to, int64_t T_steps, const RaggedPlan& r
 
 // Rows without a step hand their states (or gradients) straight through.
 template <class T>
-void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H, const T* const* from,
-                     T* const* to) {
+void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H,
+                     const T* const* from, T* const* to) {
   const Plan& plan = ragged.view();
   const size_t bytes = static_cast<size_t>(H) * sizeof(T);
   for (int64_t j = plan.B - 1; j >= 0 && ragged.length(j) == 0; --j)
@@ -98,15 +98,14 @@ void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H, 
 Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int64_t V,
                                const Plan& plan) {
   const int64_t T_steps = view.shape[0], B = view.shape[1];
-  const int64_t* given = contiguous<const int64_t>({function, "tokens", "(T, B)", {T_steps, B}},
-                                                   view, Access::kRead);
+  const int64_t* given =
+      contiguous<const int64_t>({function, "tokens", "(T, B)", {T_steps, B}}, view, Access::kRead);
   for (int64_t t = 0; t < plan.T; ++t)
     for (int64_t j = 0; j < plan.live[t]; ++j) {
       const int64_t token = given[t * B + plan.order[j]];
       if (token < 0 || token >= V)
-        fail_value("[" + std::string(function) + "] expected tokens in 0 .. " +
-                   std::to_string(V - 1) + ", got " + std::to_string(token) + " at step " +
-                   std::to_string(t) + ", row " + std::to_string(plan.order[j]));
+        fail_value("[", function, "] expected tokens in 0 .. ", V - 1, ", got ", token, " at step ",
+                   t, ", row ", plan.order[j]);
     }
   Buffer<int64_t> tokens(T_steps * B);
   std::copy(given, given + T_steps * B, tokens.data());
@@ -115,8 +114,10 @@ Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int6
 
 std::string cell_names(const KernelTable& table) {
   std::string names;
-  for (int i = 0; i < table.cell_count; ++i)
-    names += (i ? ", " : "") + std::string(table.cells[i].name);
+  for (int i = 0; i < table.cell_count; ++i) {
+    if (i > 0) names += ", ";
+    names += table.cells[i].name;
+  }
   return names;
 }
 
@@ -126,7 +127,7 @@ int find_cell(const std::string& name) {
   const KernelTable& table = kernels();
   for (int i = 0; i < table.cell_count; ++i)
     if (name == table.cells[i].name) return i;
-  fail_value("[cell] expected one of " + cell_names(table) + ", got '" + name + "'");
+  fail_value("[cell] expected one of ", cell_names(table), ", got '", name, "'");
 }
 
 template <class T>
@@ -143,7 +144,7 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool
   };
   const int64_t H = matrix_size(arrays.weight_hh, 1), I = matrix_size(arrays.weight_ih, 1);
   if (H < 1 || I < 1)
-    fail_value("[" + std::string(name) +
+    fail_value("[", name,
                "] expected weight_ih of shape (G*H, I) and weight_hh of shape (G*H, H) with I >= 1 "
                "and H >= 1");
   const LayerParameters<const T> from{
@@ -158,8 +159,8 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool
 
   const CellKernels<T>& cell_kernels = kernels_of<T>(table).cells[w.cell];
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H);
-  w.memory = Buffer<T>(s.input + s.recurrent + 2 * s.bias +
-                       (backward ? s.input_t + s.recurrent_t : 0));
+  w.memory =
+      Buffer<T>(s.input + s.recurrent + 2 * s.bias + (backward ? s.input_t + s.recurrent_t : 0));
   T* next = w.memory.data();
   const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
   w.packed = {I, H, take(s.input), take(s.recurrent), take(s.bias), take(s.bias), nullptr, nullptr};
@@ -182,9 +183,8 @@ RaggedPlan::RaggedPlan(const char* function, int64_t T, int64_t B, const ArrayVi
         contiguous<const int64_t>({function, "lengths", "(B,)", {B}}, lengths, Access::kRead);
     for (int64_t b = 0; b < B; ++b)
       if (given[b] < 0 || given[b] > T)
-        fail_value("[" + std::string(function) + "] expected lengths in 0 .. T = " +
-                   std::to_string(T) + ", got " + std::to_string(given[b]) + " for row " +
-                   std::to_string(b));
+        fail_value("[", function, "] expected lengths in 0 .. T = ", T, ", got ", given[b],
+                   " for row ", b);
     std::stable_sort(order_.begin(), order_.end(),
                      [given](int64_t a, int64_t b) { return given[a] > given[b]; });
     for (size_t j = 0; j < order_.size(); ++j) {
@@ -226,14 +226,13 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   const char* name = info.name;
   const int64_t I = w.packed.I, H = w.packed.H, S = info.state_count;
   if (w.table != &kernels())
-    fail_value("[" + std::string(name) + "] expected weights packed for isa " + kernels().isa +
-               ", got " + w.table->isa);
-  if (save && !w.backward)
-    fail_value("[" + std::string(name) + "] expected weights packed with backward=True");
+    fail_value("[", name, "] expected weights packed for isa ", kernels().isa, ", got ",
+               w.table->isa);
+  if (save && !w.backward) fail_value("[", name, "] expected weights packed with backward=True");
   const bool looked_up = arrays.tokens.present;
   const ArrayView& shaped = looked_up ? arrays.tokens : arrays.x;
   if (arrays.x.dimensions != (looked_up ? 2 : 3) || shaped.dimensions < 2)
-    fail_value("[" + std::string(name) + "] expected x of shape (T, B, I), or tokens of shape " +
+    fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape ",
                "(T, B) and a table of shape (V, I)");
   const int64_t T_steps = shaped.shape[0], B = shaped.shape[1];
 
@@ -249,8 +248,8 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   saved->weights = weights;
   saved->T_steps = T_steps;
   saved->B = B;
-  saved->plan = std::make_unique<RaggedPlan>(name, T_steps, B, arrays.lengths, arrays.resets,
-                                             arrays.reverse);
+  saved->plan =
+      std::make_unique<RaggedPlan>(name, T_steps, B, arrays.lengths, arrays.resets, arrays.reverse);
   const Plan& plan = saved->plan->view();
   args.plan = &plan;
   if (looked_up) {
@@ -307,9 +306,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const bool looked_up = args.lookup.tokens != nullptr;
   args.dy = sequence<const T>({name, "dy", "(T, B, H)", {T_steps, B, H}}, arrays.dy, Access::kRead);
   if (looked_up)
-    args.dx = {contiguous<T>({name, "dtable", "(V, I)", {args.lookup.V, I}}, arrays.dx,
-                             Access::kWrite),
-               0, I};
+    args.dx = {
+        contiguous<T>({name, "dtable", "(V, I)", {args.lookup.V, I}}, arrays.dx, Access::kWrite), 0,
+        I};
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
@@ -359,10 +358,10 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   run_team(size, [&](const Team& team) { kernel(args, team); });
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                                  \
-  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, bool);             \
-  template std::unique_ptr<Saved<T>> run_forward<T>(const std::shared_ptr<const Weights<T>>&,    \
-                                                    const ForwardArrays&, bool);                 \
+#define UNROLLED_INSTANTIATE(T)                                                               \
+  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, bool);          \
+  template std::unique_ptr<Saved<T>> run_forward<T>(const std::shared_ptr<const Weights<T>>&, \
+                                                    const ForwardArrays&, bool);              \
   template void run_backward<T>(const Saved<T>&, const BackwardArrays&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

@@ -36,15 +36,14 @@ inline ArrayView view_of(const py::array& array) {
   view.kind_name = py::str(static_cast<const py::object&>(dtype));
   view.dimensions = static_cast<int>(array.ndim());
   if (view.dimensions > kMaxDimensions)
-    fail_value("expected an array of at most " + std::to_string(kMaxDimensions) +
-               " dimensions, got " + std::to_string(view.dimensions));
+    fail_value("expected an array of at most ", kMaxDimensions, " dimensions, got ",
+               view.dimensions);
   for (int i = 0; i < view.dimensions; ++i) {
     view.shape[i] = array.shape(i);
     // A stride that is no whole number of elements cannot be expressed: an impossible one is
     // stored, which the layout checks refuse.
-    view.strides[i] = array.strides(i) % dtype.itemsize() == 0
-                          ? array.strides(i) / dtype.itemsize()
-                          : INT64_MIN;
+    view.strides[i] =
+        array.strides(i) % dtype.itemsize() == 0 ? array.strides(i) / dtype.itemsize() : INT64_MIN;
   }
   view.writable = array.writeable();
   view.data = const_cast<void*>(array.data());

@@ -1,17 +1,16 @@
 #include "api/head.hpp"
 
+#include <pybind11/stl.h>
+
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
-
-#include <pybind11/stl.h>
 
 namespace unrolled {
 namespace {
 
 using Optional = std::optional<py::array>;
 
-void linear(const py::array& x, const py::array& weight, const Optional& bias,
-            const py::array& y) {
+void linear(const py::array& x, const py::array& weight, const Optional& bias, const py::array& y) {
   const ArrayView views[] = {view_of(x), view_of(weight), view_of(bias), view_of(y)};
   with_dtype("linear", "x", views[0], [&](auto zero) {
     py::gil_scoped_release release;
@@ -25,8 +24,7 @@ void linear_backward(const py::array& x, const py::array& weight, const py::arra
                              view_of(dx), view_of(dweight), view_of(dbias)};
   with_dtype("linear_backward", "x", views[0], [&](auto zero) {
     py::gil_scoped_release release;
-    run_linear_backward<decltype(zero)>(views[0], views[1], views[2], views[3], views[4],
-                                        views[5]);
+    run_linear_backward<decltype(zero)>(views[0], views[1], views[2], views[3], views[4], views[5]);
   });
 }
 
@@ -87,8 +85,7 @@ void register_head(py::module_& m) {
         in("losses"), py::arg("scale"), in("dx"), in("dweight"), in("dbias"));
   m.def("embedding", &embedding, in("indices"), in("weight"), in("out"));
   m.def("embedding_backward", &embedding_backward, in("indices"), in("dy"), in("dweight"));
-  m.def("dropout", &dropout, in("x"), in("out"), py::arg("p"), py::arg("seed"),
-        py::arg("offset"));
+  m.def("dropout", &dropout, in("x"), in("out"), py::arg("p"), py::arg("seed"), py::arg("offset"));
   m.def("sample", &sample, in("logits"), in("u"), py::arg("temperature"), py::arg("top_k"),
         py::arg("top_p"), in("out"));
 }

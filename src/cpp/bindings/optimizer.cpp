@@ -1,9 +1,9 @@
 #include "api/optimizer.hpp"
 
+#include <pybind11/stl.h>
+
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
-
-#include <pybind11/stl.h>
 
 namespace unrolled {
 namespace {
@@ -12,9 +12,8 @@ namespace {
 ArrayView flat_view(const char* function, const char* name, const py::array& array) {
   ArrayView view = view_of(array);
   if (view.dimensions != 1)
-    fail_value("[" + std::string(function) + "] expected " + name +
-               " of shape (P,), got an array of " + std::to_string(view.dimensions) +
-               " dimensions");
+    fail_value("[", function, "] expected ", name, " of shape (P,), got an array of ",
+               view.dimensions, " dimensions");
   return view;
 }
 

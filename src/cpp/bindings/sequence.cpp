@@ -10,10 +10,10 @@
 namespace unrolled {
 namespace {
 
-using WeightsOf = std::variant<std::shared_ptr<const Weights<float>>,
-                               std::shared_ptr<const Weights<double>>>;
-using SavedOf = std::variant<std::shared_ptr<const Saved<float>>,
-                             std::shared_ptr<const Saved<double>>>;
+using WeightsOf =
+    std::variant<std::shared_ptr<const Weights<float>>, std::shared_ptr<const Weights<double>>>;
+using SavedOf =
+    std::variant<std::shared_ptr<const Saved<float>>, std::shared_ptr<const Saved<double>>>;
 
 struct PyWeights {
   WeightsOf held;
@@ -37,8 +37,7 @@ PyWeights pack(const std::string& cell, const py::array& weight_ih, const py::ar
   return with_dtype("pack", "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
     py::gil_scoped_release release;
-    return PyWeights{
-        std::make_shared<const Weights<T>>(pack_weights<T>(cell, arrays, backward))};
+    return PyWeights{std::make_shared<const Weights<T>>(pack_weights<T>(cell, arrays, backward))};
   });
 }
 
@@ -48,17 +47,16 @@ std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
                                const std::vector<py::array>& final,
                                const std::optional<py::array>& lengths,
                                const std::optional<py::array>& resets, bool reverse, bool save) {
-  const ForwardArrays arrays{view_of(x),       view_of(y),     view_of(tokens),
-                             views_of(initial), views_of(final), view_of(lengths),
-                             view_of(resets),   reverse};
+  const ForwardArrays arrays{view_of(x),      view_of(y),       view_of(tokens), views_of(initial),
+                             views_of(final), view_of(lengths), view_of(resets), reverse};
   return std::visit(
       [&](const auto& held) -> std::optional<PySaved> {
         std::optional<SavedOf> saved;
         {
           py::gil_scoped_release release;
           if (auto made = run_forward(held, arrays, save))
-            saved = std::shared_ptr<const std::remove_reference_t<decltype(*made)>>(
-                std::move(made));
+            saved =
+                std::shared_ptr<const std::remove_reference_t<decltype(*made)>>(std::move(made));
         }
         if (!saved) return std::nullopt;
         return PySaved{*saved, x};
@@ -68,16 +66,16 @@ std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
 
 void backward(const PySaved& saved, const std::optional<py::array>& dy,
               const std::vector<py::array>& dfinal, const std::vector<py::array>& dinitial,
-              const std::optional<py::array>& dx, bool accumulate_dx,
-              const py::array& dweight_ih, const py::array& dweight_hh,
-              const std::optional<py::array>& dbias_ih, const std::optional<py::array>& dbias_hh) {
-  const BackwardArrays arrays{view_of(dy),
-                              view_of(dx),
-                              views_of(dfinal),
-                              views_of(dinitial),
-                              {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih),
-                               view_of(dbias_hh)},
-                              accumulate_dx};
+              const std::optional<py::array>& dx, bool accumulate_dx, const py::array& dweight_ih,
+              const py::array& dweight_hh, const std::optional<py::array>& dbias_ih,
+              const std::optional<py::array>& dbias_hh) {
+  const BackwardArrays arrays{
+      view_of(dy),
+      view_of(dx),
+      views_of(dfinal),
+      views_of(dinitial),
+      {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih), view_of(dbias_hh)},
+      accumulate_dx};
   std::visit(
       [&](const auto& held) {
         py::gil_scoped_release release;
@@ -90,24 +88,32 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
 
 void register_sequence(py::module_& m) {
   py::class_<PyWeights>(m, "Weights", "One direction of one layer, packed for the kernels.")
-      .def_property_readonly("cell", [](const PyWeights& w) {
-        return of_weights(w, [](const auto& held) { return std::string(held.info().name); });
-      })
-      .def_property_readonly("dtype", [](const PyWeights& w) {
-        return py::dtype(w.held.index() == 0 ? "float32" : "float64");
-      })
-      .def_property_readonly("input_size", [](const PyWeights& w) {
-        return of_weights(w, [](const auto& held) { return held.packed.I; });
-      })
-      .def_property_readonly("hidden_size", [](const PyWeights& w) {
-        return of_weights(w, [](const auto& held) { return held.packed.H; });
-      })
-      .def_property_readonly("state_count", [](const PyWeights& w) {
-        return of_weights(w, [](const auto& held) { return held.info().state_count; });
-      })
-      .def_property_readonly("isa", [](const PyWeights& w) {
-        return of_weights(w, [](const auto& held) { return std::string(held.table->isa); });
-      })
+      .def_property_readonly(
+          "cell",
+          [](const PyWeights& w) {
+            return of_weights(w, [](const auto& held) { return std::string(held.info().name); });
+          })
+      .def_property_readonly(
+          "dtype",
+          [](const PyWeights& w) { return py::dtype(w.held.index() == 0 ? "float32" : "float64"); })
+      .def_property_readonly("input_size",
+                             [](const PyWeights& w) {
+                               return of_weights(w, [](const auto& held) { return held.packed.I; });
+                             })
+      .def_property_readonly("hidden_size",
+                             [](const PyWeights& w) {
+                               return of_weights(w, [](const auto& held) { return held.packed.H; });
+                             })
+      .def_property_readonly("state_count",
+                             [](const PyWeights& w) {
+                               return of_weights(
+                                   w, [](const auto& held) { return held.info().state_count; });
+                             })
+      .def_property_readonly(
+          "isa",
+          [](const PyWeights& w) {
+            return of_weights(w, [](const auto& held) { return std::string(held.table->isa); });
+          })
       .def_property_readonly("nbytes", [](const PyWeights& w) {
         return of_weights(w, [](const auto& held) { return held.memory.bytes(); });
       });
@@ -119,9 +125,9 @@ void register_sequence(py::module_& m) {
         py::arg("weight_hh").noconvert(), py::arg("bias_ih").noconvert(),
         py::arg("bias_hh").noconvert(), py::arg("backward"));
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
-        py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("final").noconvert(),
-        py::arg("lengths").noconvert(), py::arg("resets").noconvert(), py::arg("reverse"),
-        py::arg("save"));
+        py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
+        py::arg("final").noconvert(), py::arg("lengths").noconvert(), py::arg("resets").noconvert(),
+        py::arg("reverse"), py::arg("save"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),
         py::arg("dfinal").noconvert(), py::arg("dinitial").noconvert(), py::arg("dx").noconvert(),
         py::arg("accumulate_dx"), py::arg("dweight_ih").noconvert(),

@@ -30,13 +30,13 @@ std::vector<PyCell> cells() {
 
 void apply_math(const std::string& function, const py::array& x, const py::array& y) {
   const ArrayView from = view_of(x), to = view_of(y);
-  const MathFunction chosen = function == "exp"       ? MathFunction::kExp
-                              : function == "sigmoid" ? MathFunction::kSigmoid
-                              : function == "tanh"
-                                  ? MathFunction::kTanh
-                                  : (fail_value("[apply_math] expected exp, sigmoid or tanh, got '" +
-                                                function + "'"),
-                                     MathFunction::kExp);
+  const MathFunction chosen =
+      function == "exp"       ? MathFunction::kExp
+      : function == "sigmoid" ? MathFunction::kSigmoid
+      : function == "tanh"
+          ? MathFunction::kTanh
+          : (fail_value("[apply_math] expected exp, sigmoid or tanh, got '", function, "'"),
+             MathFunction::kExp);
   with_dtype("apply_math", "x", from,
              [&](auto zero) { run_math<decltype(zero)>(chosen, from, to); });
 }
@@ -59,11 +59,12 @@ void register_system(py::module_& m) {
   m.def("trim_memory", &trim_memory);
   m.def("apply_math", &apply_math, py::arg("function"), py::arg("x").noconvert(),
         py::arg("y").noconvert());
-  m.def("measure_fma_peak",
-        [](bool double_precision) {
-          return double_precision ? measure_fma_peak<double>() : measure_fma_peak<float>();
-        },
-        py::arg("double_precision"), py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "measure_fma_peak",
+      [](bool double_precision) {
+        return double_precision ? measure_fma_peak<double>() : measure_fma_peak<float>();
+      },
+      py::arg("double_precision"), py::call_guard<py::gil_scoped_release>());
   m.def("measure_bandwidth", &measure_bandwidth, py::arg("nbytes"),
         py::call_guard<py::gil_scoped_release>());
 }

@@ -28,8 +28,8 @@ struct Backward {
                          ceil_div(end_unit, Y::L) * Y::kBlockWidth};
 
   void run() const {
-    Rows<T> later{};        // recurrent gradients of the step that was processed before
-    int64_t later_t = -1;   // and that step
+    Rows<T> later{};       // recurrent gradients of the step that was processed before
+    int64_t later_t = -1;  // and that step
     int buffer = 0;
     const bool lookup = a.lookup.tokens != nullptr;
     if (lookup) clear_lookup();
@@ -97,8 +97,8 @@ struct Backward {
     for (int64_t j = 0; j < plan.live[t]; ++j) {
       const int64_t token = plan.offset[t] + j;
       const T* saved_row = a.saved + token * Y::saved_width(H);
-      const T* dy = a.dy.data == nullptr ? nullptr
-                                         : a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row;
+      const T* dy =
+          a.dy.data == nullptr ? nullptr : a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row;
       T* dx_row = dinput.data + (row + j) * dinput.stride;
       T* dr_row = drecurrent.data + (row + j) * drecurrent.stride;
       for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
@@ -149,9 +149,8 @@ struct Backward {
     T* to = direct ? a.dx.data + (chunk.first_row + part.begin) * a.dx.row : gathered;
     multiply_input(d, part, to, direct ? a.dx.row : w.I);
     if (direct) return;
-    for_user_rows(plan, chunk, part, a.dx, [&](int64_t row, T* user) {
-      add_or_copy(to + (row - part.begin) * w.I, user);
-    });
+    for_user_rows(plan, chunk, part, a.dx,
+                  [&](int64_t row, T* user) { add_or_copy(to + (row - part.begin) * w.I, user); });
   }
 
   void clear_lookup() const {
@@ -195,13 +194,12 @@ struct Backward {
   void weight_gradient(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
                        T* grad) const {
     if (columns.begin == columns.end) return;
-    accumulate_outer(
-        OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
-                        a.strips + team.rank * kStripRows * kPlainPanel<T>},
-        columns, [grad, width, H = H](int64_t m) -> T* {
-          const int64_t row = Y::torch_row(m, H);
-          return row < 0 ? nullptr : grad + row * width;
-        });
+    accumulate_outer(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
+                                     a.strips + team.rank * kStripRows * kPlainPanel<T>},
+                     columns, [grad, width, H = H](int64_t m) -> T* {
+                       const int64_t row = Y::torch_row(m, H);
+                       return row < 0 ? nullptr : grad + row * width;
+                     });
   }
 
   void bias_gradient(const Rows<T>& d, int64_t rows, T* grad) const {

@@ -57,8 +57,7 @@ void sgd(const SgdArgs<T>& a, const Team& team) {
   using V = Vec<T>;
   for_vectors<T>(a.size, team, [&](int64_t at, int64_t count) {
     const V value = load_count(a.values + at, count);
-    V g = multiply_add(V(a.weight_decay), value,
-                       load_count(a.grads + at, count) * V(a.grad_scale));
+    V g = multiply_add(V(a.weight_decay), value, load_count(a.grads + at, count) * V(a.grad_scale));
     if (a.velocity != nullptr) {
       const V v = multiply_add(V(a.momentum), load_count(a.velocity + at, count), g);
       store_count(a.velocity + at, v, count);

@@ -34,9 +34,9 @@ struct Forward {
     for (int64_t s = 0; s < plan.T;) {
       const Chunk chunk = chunk_from(plan, s, a.chunk_tokens);
       if (a.lookup.tokens == nullptr)
-        input_product(input_rows(plan, chunk, a.x, w.I,
-                                 a.gathered + team.rank * a.chunk_rows * w.I),
-                      chunk.rows);
+        input_product(
+            input_rows(plan, chunk, a.x, w.I, a.gathered + team.rank * a.chunk_rows * w.I),
+            chunk.rows);
       for (; s < chunk.end; ++s) {
         step(s, chunk);
         hand_over(s);
@@ -130,8 +130,7 @@ struct Forward {
       for (int k = 0; k < S; ++k) {
         const T* from = a.states[k].data + (row + j) * a.states[k].stride;
         T* to = a.final[k] + plan.order[j] * H;
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
-          store_tail(to, u, H, load(from + u));
+        for (int64_t u = first_unit; u < end_unit; u += Y::L) store_tail(to, u, H, load(from + u));
       }
     if (next_live > 0) start_rows(s + 1, live, next_live);
   }

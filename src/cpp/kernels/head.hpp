@@ -145,8 +145,8 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
                                        .accumulate = false},
                             {0, panels});
     for (int64_t n = part.begin; n < part.end; ++n)
-      a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V,
-                                         a.targets[begin + n], a.scale, gradient);
+      a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V, a.targets[begin + n],
+                                         a.scale, gradient);
     if (!gradient) continue;
     const Rows<const T> d{logits.data, logits.stride};
     input_gradient(d, a.packed_t, a.V, a.I, part, a.dx + begin * a.I);

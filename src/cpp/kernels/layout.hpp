@@ -104,8 +104,7 @@ UNROLLED_INLINE Chunk chunk_from(const Plan& plan, int64_t begin, int64_t tokens
 // The same, ending before position `end`.
 UNROLLED_INLINE Chunk chunk_before(const Plan& plan, int64_t end, int64_t tokens) {
   int64_t begin = end, count = 0;
-  while (begin > 0 && (begin == end || count < tokens))
-    count += plan.live[step_at(plan, --begin)];
+  while (begin > 0 && (begin == end || count < tokens)) count += plan.live[step_at(plan, --begin)];
   return make_chunk(plan, begin, end);
 }
 

@@ -42,9 +42,9 @@ struct Sequence {
 template <class T>
 struct PackedLayer {
   int64_t I, H;
-  T* input;         // [gate panels][I][panel]
-  T* recurrent;     // [gate panels][H][panel]
-  T* bias_input;    // [gate_width, padded to whole panels]
+  T* input;       // [gate panels][I][panel]
+  T* recurrent;   // [gate panels][H][panel]
+  T* bias_input;  // [gate_width, padded to whole panels]
   T* bias_recurrent;
   T* input_t;      // [panels of I][gate_width][panel]
   T* recurrent_t;  // [panels of H][gate_width][panel]
@@ -101,9 +101,9 @@ struct ForwardArgs {
   T* final[kMaxStates];          // (B, H)
   // States that enter each step: all tokens plus B spare rows when `saved` is set, else 2 * B rows.
   Rows<T> states[kMaxStates];
-  T* saved;            // [tokens][saved_width] or null (inference)
-  Rows<T> gates;       // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
-  T* gathered;         // scratch: [team size][chunk_tokens][I], used when rows are not in place
+  T* saved;              // [tokens][saved_width] or null (inference)
+  Rows<T> gates;         // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
+  T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
   int64_t chunk_rows;    // rows that the scratch arrays hold
 };
@@ -121,13 +121,13 @@ struct BackwardArgs {
   T* dinitial[kMaxStates];      // (B, H)
   Rows<T> states[kMaxStates];   // as left by forward
   const T* saved;
-  LayerParameters<T> grads;  // added to; biases may be null
+  LayerParameters<T> grads;   // added to; biases may be null
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
-  Rows<T> dinput[2];      // scratch: two chunks of input-part gradients, used alternately
-  Rows<T> drecurrent[2];  // the same for the recurrent part; equal to dinput unless split
-  Rows<T> dlookup;        // scratch: V rows, sums of input-part gradients by looked-up row
-  T* gathered;            // scratch: [team size][chunk_rows][max(I, 1)]
-  T* strips;              // scratch: [team size][strip]
+  Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
+  Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
+  Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
+  T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
+  T* strips;                  // scratch: [team size][strip]
   int64_t chunk_tokens, chunk_rows;
 };
 
@@ -168,13 +168,13 @@ struct LinearBackwardArgs {
 template <class T>
 struct CrossEntropyArgs {
   int64_t N, I, V;
-  const T* x;              // (N, I)
-  const T* packed;         // [panels of V][I][panel]
-  const T* packed_t;       // [panels of I][V][panel]; null: losses only
-  const T* bias;           // (V), padded to whole panels, or null
-  const int64_t* targets;  // (N), negative: ignored
-  T scale;                 // of the gradients
-  T* losses;               // (N)
+  const T* x;               // (N, I)
+  const T* packed;          // [panels of V][I][panel]
+  const T* packed_t;        // [panels of I][V][panel]; null: losses only
+  const T* bias;            // (V), padded to whole panels, or null
+  const int64_t* targets;   // (N), negative: ignored
+  T scale;                  // of the gradients
+  T* losses;                // (N)
   T *dx, *dweight, *dbias;  // dx is written, the others are added to; dbias may be null
   Rows<T> logits[2];        // scratch: two blocks of `block` rows, used alternately
   int64_t block;

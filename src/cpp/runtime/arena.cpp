@@ -49,7 +49,8 @@ void* allocate(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
   void* memory = ::operator new(bytes, std::align_val_t{alignment});
 #if defined(__linux__)
-  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: failure costs speed only
+  if (bytes >= kHugePage)
+    madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: failure costs speed only
 #endif
   return memory;
 }

@@ -59,8 +59,10 @@ const KernelTable* find(const std::string& name) {
     return &candidate.table();
   }
   std::string names;
-  for (const Candidate& candidate : candidates())
-    names += (names.empty() ? "" : ", ") + std::string(candidate.name);
+  for (const Candidate& candidate : candidates()) {
+    if (!names.empty()) names += ", ";
+    names += candidate.name;
+  }
   throw std::invalid_argument("[isa] unknown instruction set '" + name + "', expected one of " +
                               names);
 }
@@ -90,8 +92,6 @@ std::vector<std::string> available_isas() {
   return names;
 }
 
-void force_isa(const std::string& name) {
-  current().store(find(name), std::memory_order_release);
-}
+void force_isa(const std::string& name) { current().store(find(name), std::memory_order_release); }
 
 }  // namespace unrolled

@@ -67,11 +67,13 @@ class Pool {
     remaining_.store(size - 1, std::memory_order_relaxed);
     // One word tells a worker both that there is a new job and whether it belongs to it; only
     // members of the team go on to read the other fields.
-    job_.store(((job_.load(std::memory_order_relaxed) >> 16) + 1) << 16 |
-                   static_cast<uint64_t>(size),
-               std::memory_order_seq_cst);
+    job_.store(
+        ((job_.load(std::memory_order_relaxed) >> 16) + 1) << 16 | static_cast<uint64_t>(size),
+        std::memory_order_seq_cst);
     if (sleeping_.load(std::memory_order_seq_cst) > 0) {
-      { std::lock_guard<std::mutex> lock(sleep_); }
+      {
+        std::lock_guard<std::mutex> lock(sleep_);
+      }
       wake_.notify_all();
     }
     body(context, team(0, size));

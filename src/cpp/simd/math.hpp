@@ -17,9 +17,9 @@ struct ExpConstants<float> {
   static constexpr float kRound = 12582912.0f;          // 1.5 * 2^23: adding it rounds to integer
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440054691e-4f;
   static constexpr int kMantissaBits = 23, kDegree = 5;
-  static constexpr float kPoly[kDegree + 1] = {0.50000000135387298866f,    0.16666666681704215043f,
-                                               0.041666464197405692315f,   0.0083333108446478625642f,
-                                               0.0013933730715792082502f,  0.00019891080463998842039f};
+  static constexpr float kPoly[kDegree + 1] = {
+      0.50000000135387298866f,   0.16666666681704215043f,   0.041666464197405692315f,
+      0.0083333108446478625642f, 0.0013933730715792082502f, 0.00019891080463998842039f};
 };
 
 template <>
@@ -28,18 +28,17 @@ struct ExpConstants<double> {
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLn2High = 0x1.62e42fee00000p-1, kLn2Low = 1.908214929270587816e-10;
   static constexpr int kMantissaBits = 52, kDegree = 10;
-  static constexpr double kPoly[kDegree + 1] = {
-      0.5,
-      0.1666666666666667103,
-      0.041666666666666669783,
-      0.0083333333333260831202,
-      0.0013888888888883711167,
-      0.00019841269875002278793,
-      0.0000248015873256774619,
-      2.7557255170000887438e-6,
-      2.7557273478718580474e-7,
-      2.5105312729622101787e-8,
-      2.09147553258932022e-9};
+  static constexpr double kPoly[kDegree + 1] = {0.5,
+                                                0.1666666666666667103,
+                                                0.041666666666666669783,
+                                                0.0083333333333260831202,
+                                                0.0013888888888883711167,
+                                                0.00019841269875002278793,
+                                                0.0000248015873256774619,
+                                                2.7557255170000887438e-6,
+                                                2.7557273478718580474e-7,
+                                                2.5105312729622101787e-8,
+                                                2.09147553258932022e-9};
 };
 
 // Splits e^x = scale * (1 + fraction) with scale a power of two and |fraction| <= 0.42.
@@ -63,8 +62,7 @@ UNROLLED_INLINE SplitExp<T> split_exp(Vec<T> x) {
   // The low bits of `shifted` hold n; moved into the exponent field of 1.0 they make 2^n.
   const Bits exponent = reinterpret_cast<Bits>(shifted.v) << C::kMantissaBits;
   const Bits one = reinterpret_cast<Bits>(Vec<T>(T(1)).v);
-  const typename Native<T>::Type scale =
-      reinterpret_cast<typename Native<T>::Type>(exponent + one);
+  const typename Native<T>::Type scale = reinterpret_cast<typename Native<T>::Type>(exponent + one);
   return {Vec<T>(scale), multiply_add(q, r * r, r)};
 }
 

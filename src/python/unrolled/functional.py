@@ -115,9 +115,19 @@ class Lookup:
     table: Array
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, B, I), the shape of the looked-up input."""
+        return (*self.tokens.shape, *self.table.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the looked-up input."""
+        return self.table.dtype
+
+    @property
     def pays(self) -> bool:
         """Whether the table has no more rows than there are tokens."""
-        return self.table.shape[0] <= self.tokens.size
+        return bool(self.table.shape[0] <= self.tokens.size)
 
     def gather(self) -> Array:
         """The looked-up input (T, B, I)."""
