@@ -30,13 +30,16 @@ def draw_text(rng: np.random.Generator, steps: int = T) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(text[:-1]), targets
 
 
+@pytest.mark.parametrize("vocabulary", [V, 40], ids=["characters", "words"])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_loss_and_gradients_equal_specification(
-    cell: str, layers: int, tied: bool, dtype: Any, rng: np.random.Generator
+    cell: str, layers: int, tied: bool, vocabulary: int, dtype: Any, rng: np.random.Generator
 ) -> None:
-    sizes = {"embedding_size": H} if tied else {}
-    model = make(rng, cell=cell, num_layers=layers, tied=tied, dtype=dtype, **sizes)
+    """Tokens are fewer than words and more than characters, so the embedding goes either way."""
+    sizes = {"embedding_size": H if tied else E, "hidden_size": H}
+    options = {"cell": cell, "num_layers": layers, "tied": tied, "dtype": dtype}
+    model = LanguageModel(vocabulary, **sizes, **options, rng=rng)
     tokens, targets = draw_text(rng)
     counted = np.count_nonzero(targets >= 0)
     (loss, state), pullback = model.loss_vjp(tokens, targets)
@@ -55,8 +58,8 @@ def test_loss_and_gradients_equal_specification(
     expected |= {"head.bias": dbias, "head.weight": dweight + dtable if tied else dweight}
     expected |= {} if tied else {"embedding.weight": dtable}
 
-    forward = forward_roundings(model.rnn, T) + H + V
-    backward = gradient_roundings(model.rnn, T, B) + H + V
+    forward = forward_roundings(model.rnn, T) + H + vocabulary
+    backward = gradient_roundings(model.rnn, T, B) + H + vocabulary
     assert_close(loss, losses.sum() / counted, K=forward, kind="head", dtype=dtype)
     for got, want in zip(as_tuple(state), stack["state"], strict=True):
         assert_close(got, want, K=forward, kind="forward", what="state")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tolerances import assert_close, assert_same_bits
-from unrolled import reference
+from unrolled import functional, reference
 from unrolled.layers import Dropout, Embedding, Linear, SoftmaxHead
 
 T, B, I, H, V = 5, 4, 3, 7, 11  # noqa: E741
@@ -48,6 +48,21 @@ def test_embedding(dtype: Any, rng: np.random.Generator) -> None:
     for bad in (-1, V):
         with pytest.raises(ValueError):
             layer(np.array([[bad]]))
+
+
+@pytest.mark.parametrize("count", [V - 1, V])
+def test_lookup_where_it_saves_work(count: int, rng: np.random.Generator) -> None:
+    layer = Embedding(V, H, dtype=np.float64, rng=rng)
+    indices = rng.integers(0, V, (count, 1))
+    x, pullback = layer.lookup_vjp(indices)
+    assert isinstance(x, functional.Lookup) == (count == V)
+    assert isinstance(layer.lookup(indices), functional.Lookup) == (count == V)
+    gathered = x.gather() if isinstance(x, functional.Lookup) else x
+    assert_same_bits(gathered, layer(indices))
+    dtable = np.zeros((V, H))
+    np.add.at(dtable, indices, 1.0)
+    pullback(dtable if count == V else np.ones((count, 1, H)))
+    assert_same_bits(layer.grads["weight"], dtable)
 
 
 def test_tied_embedding_is_the_other_weight(rng: np.random.Generator) -> None:

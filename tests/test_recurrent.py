@@ -169,6 +169,38 @@ def test_gradients_are_slopes(cell: str, options: dict, rng: np.random.Generator
     check_slopes(layer, value, inputs)
 
 
+@pytest.mark.parametrize("rows", [3, 50], ids=["few-rows", "many-rows"])
+@pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("batch_first", [False, True], ids=["time-first", "batch-first"])
+def test_lookup_equals_gathered_input(
+    cell: str, options: dict, batch_first: bool, rows: int, dtype: Any, rng: np.random.Generator
+) -> None:
+    layer = Recurrent(cell, I, H, **options, batch_first=batch_first, dtype=dtype, rng=rng)
+    table, lengths = normal(rng, dtype, rows, I), ragged_lengths(rng, T, B)
+    tokens = rng.integers(0, rows, (B, T) if batch_first else (T, B))
+    dy = normal(rng, dtype, *tokens.shape, layer.output_size)
+
+    (y, final), pullback = layer.vjp(table[tokens], lengths=lengths)
+    dx, dinitial = pullback(dy)
+    expected = np.zeros((rows, I))
+    np.add.at(expected, tokens, dx)
+    grads = {name: grad.copy() for name, grad in layer.grads.items()}
+    layer.zero_grads()
+
+    lookup = functional.Lookup(tokens, table)
+    (y2, final2), pullback2 = layer.vjp(lookup, lengths=lengths)
+    dtable, dinitial2 = pullback2(dy)
+    assert_same_bits(y2, y, "y")
+    assert_same_bits(final2, final, "state")
+    assert_same_bits(layer(lookup, None, lengths)[0], y, "y of inference")
+    assert_same_bits(dinitial2, dinitial, "dstate")
+    K = gradient_roundings(layer, T, B)
+    assert_close(dtable, expected, K=K, kind="gradient", what="dtable")
+    for name, want in grads.items():
+        assert_close(layer.grads[name], want, K=K, kind="gradient", what=name)
+    assert pullback2(dy, needs_dx=False)[0] is None
+
+
 def test_parts_equal_the_whole(cell: str, rng: np.random.Generator) -> None:
     layer = Recurrent(cell, I, H, 2, rng=rng)
     x = normal(rng, np.float32, T, B, I)
@@ -286,6 +318,21 @@ BAD_CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "input size": (lambda: RNN(I + 1, H)(X), ValueError, r"\(T, B, 4\), got \(5, 4, 3\)"),
     "x dtype": (lambda: LSTM(I, H)(X.astype(np.float64)), TypeError, "expected x of dtype float32"),
     "x list": (lambda: LSTM(I, H)(X.tolist()), TypeError, "expected x as an array, got list"),
+    "lookup size": (
+        lambda: GRU(I, H)(functional.Lookup(np.zeros((T, B), np.int64), X[0, :, :2])),
+        ValueError,
+        r"expected x of shape \(T, B, I\) = \(T, B, 3\), got \(5, 4, 2\)",
+    ),
+    "lookup dtype": (
+        lambda: GRU(I, H, dtype=np.float64)(functional.Lookup(np.zeros((T, B), int), X[0])),
+        TypeError,
+        "expected x of dtype float64, got float32",
+    ),
+    "lookup range": (
+        lambda: GRU(I, H)(functional.Lookup(np.full((T, B), B), X[0])),
+        ValueError,
+        r"expected tokens in 0 \.\. 3, got 4",
+    ),
     "state shape": (
         lambda: LSTM(I, H)(X, (STATE, STATE[:, :2])),
         ValueError,

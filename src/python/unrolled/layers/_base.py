@@ -31,6 +31,9 @@ class Layer:
 
     Copies and pickles of a layer have a buffer of their own, with the gradients at zero.
 
+    One layer may be called from several threads at once; pullbacks may not, since they all add to
+    the same gradients.
+
     Args:
         own: the layer's own parameters by name, all of one dtype. They are copied.
         children: sub-layers by name. A layer has one parent at most.

@@ -84,3 +84,28 @@ class Embedding(Layer):
             functional.embedding_backward(indices, dy, dweight=self._table.grads["weight"])
 
         return self(indices), pullback
+
+    def lookup(self, indices: Array) -> Array | functional.Lookup:
+        """Returns y as input of a recurrent layer, not written out where that saves work.
+
+        Where indices repeat (no fewer of them than rows in the table), the layer multiplies each
+        row of the table once rather than each token; its result is the same.
+        """
+        lookup = functional.Lookup(indices, self.weight)
+        return lookup if lookup.pays else self(indices)
+
+    def lookup_vjp(
+        self, indices: Array
+    ) -> tuple[Array | functional.Lookup, Callable[[Array], None]]:
+        """Returns `lookup(indices)` and its pullback, which takes what the recurrent layer gives.
+
+        That is the gradient of the table, (V, E), for a lookup, and of y, (..., E), otherwise.
+        """
+        lookup = functional.Lookup(indices, self.weight)
+        if not lookup.pays:
+            return self.vjp(indices)
+
+        def pullback(dtable: Array) -> None:
+            self._table.grads["weight"][...] += dtable
+
+        return lookup, pullback

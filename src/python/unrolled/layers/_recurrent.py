@@ -10,6 +10,7 @@ from .. import functional
 from ._base import Layer
 from ._checks import check_array, checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
+from ._inputs import time_major_input
 from ._resets import reverse_resets
 from ._specs import recurrent_specs
 from ._state import StateT, as_state, join_state, split_state
@@ -30,6 +31,7 @@ class _Tape:
     """What one layer of a stack keeps for its pullback."""
 
     input_size: int
+    looked_up: bool  # the gradient of its input is that of a table
     saved: tuple[functional.Saved, ...]  # one a direction
     dropout_seed: int | None  # of the dropout before this layer
 
@@ -127,7 +129,7 @@ class Recurrent(Layer, Generic[StateT]):
 
     def __call__(
         self,
-        x: Array,
+        x: Array | functional.Lookup,
         state: StateT | None = None,
         lengths: Array | None = None,
         resets: Array | None = None,
@@ -138,7 +140,8 @@ class Recurrent(Layer, Generic[StateT]):
             with batch_first x (B, T, I), y (B, T, D*H), resets (B, T).
 
         Args:
-            x: input sequences; a batch of one is x[:, None].
+            x: input sequences; a batch of one is x[:, None]. Or a `functional.Lookup` of tokens
+                (T, B) in a table (V, I), which saves most of the input product.
             state: the state before the first step, None = zeros.
             lengths: row b ends after lengths[b] steps (any order, 0 allowed), None = all take T.
                 Outputs after the end are zero, and final states are those of the row's last step.
@@ -155,7 +158,7 @@ class Recurrent(Layer, Generic[StateT]):
 
     def vjp(
         self,
-        x: Array,
+        x: Array | functional.Lookup,
         state: StateT | None = None,
         *,
         lengths: Array | None = None,
@@ -179,7 +182,8 @@ class Recurrent(Layer, Generic[StateT]):
         Returns:
             (y, final state), pullback. `pullback(dy, dstate=None, needs_dx=True)` takes gradients
             of y and of the final state (None = zeros), adds those of the parameters to `grads`,
-            and returns those of x (None if not needed) and of the initial state.
+            and returns those of x (of the table of a Lookup; None if not needed) and of the
+            initial state.
         """
         y, final, tapes = self._run(x, state, lengths, resets, rng, training=True)
         steps, batch = self._swapped(y).shape[:2]
@@ -223,7 +227,7 @@ class Recurrent(Layer, Generic[StateT]):
 
     def _run(
         self,
-        x: Array,
+        x: Array | functional.Lookup,
         state: StateT | None,
         lengths: Array | None,
         resets: Array | None,
@@ -232,13 +236,15 @@ class Recurrent(Layer, Generic[StateT]):
         training: bool,
     ) -> tuple[Array, StateT, list[_Tape]]:
         """Runs all scans; the tapes are for `_pull`, empty unless training."""
-        x = self._checked_input(x)
-        steps, batch = x.shape[:2]
+        x = time_major_input(
+            self._where, x, self.input_size, self.dtype, batch_first=self.batch_first
+        )
+        steps, batch, _ = x.shape
         initial = split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
         final: list[tuple[Array, ...]] = []
         tapes: list[_Tape] = []
         if resets is not None and self.batch_first:
-            resets = resets.swapaxes(0, 1)
+            resets = np.asarray(resets).swapaxes(0, 1)
 
         for layer in range(self.num_layers):
             seed = None
@@ -246,6 +252,7 @@ class Recurrent(Layer, Generic[StateT]):
                 if rng is None:
                     raise ValueError(f"[{self._where}] dropout={self.dropout:g} needs rng in vjp")
                 seed = int(rng.integers(2**63))
+                assert isinstance(x, np.ndarray)  # layer > 0 reads the output of another
                 x = functional.dropout(x, self.dropout, seed=seed)
             y = self._empty(steps, batch, self.output_size, outer=layer == self.num_layers - 1)
             saved = []
@@ -277,9 +284,10 @@ class Recurrent(Layer, Generic[StateT]):
                         out=out,
                     )
                 final.append(last)
-            tapes.append(_Tape(x.shape[2], tuple(saved), seed))
+            looked_up = isinstance(x, functional.Lookup)
+            tapes.append(_Tape(x.shape[2], looked_up, tuple(saved), seed))
             x = y
-        return self._swapped(x), cast(StateT, as_state(join_state(final))), tapes
+        return self._swapped(y), cast(StateT, as_state(join_state(final))), tapes
 
     def _pull(
         self,
@@ -297,12 +305,14 @@ class Recurrent(Layer, Generic[StateT]):
         for layer in range(self.num_layers - 1, -1, -1):
             tape = tapes[layer]
             wanted = needs_dx or layer > 0
-            dx = self._empty(steps, batch, tape.input_size, outer=layer == 0) if wanted else None
+            dx: Array | None = None
+            if wanted and not tape.looked_up:
+                dx = self._empty(steps, batch, tape.input_size, outer=layer == 0)
             for direction, saved in enumerate(tape.saved):
                 scan = layer * self.num_directions + direction
                 dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
                 db_ih, db_hh = dbiases if self.bias else (None, None)
-                _, dinitial[scan] = functional.scan_backward(
+                dx, dinitial[scan] = functional.scan_backward(
                     saved,
                     None if dy is None else self._half(dy, direction),
                     dfinal[scan],
@@ -314,8 +324,9 @@ class Recurrent(Layer, Generic[StateT]):
             if dx is not None and tape.dropout_seed is not None:
                 dx = functional.dropout(dx, self.dropout, seed=tape.dropout_seed)
             dy = dx
-        dx = None if dy is None else self._swapped(dy)
-        return dx, cast(StateT, as_state(join_state(dinitial)))
+        if dy is not None and not tapes[0].looked_up:
+            dy = self._swapped(dy)
+        return dy, cast(StateT, as_state(join_state(dinitial)))
 
     @property
     def _where(self) -> str:
@@ -337,21 +348,3 @@ class Recurrent(Layer, Generic[StateT]):
         if outer and self.batch_first:
             return self._swapped(np.empty((batch, steps, size), self.dtype))
         return np.empty((steps, batch, size), self.dtype)
-
-    def _checked_input(self, x: Array) -> Array:
-        letters = "(B, T, I)" if self.batch_first else "(T, B, I)"
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"[{self._where}] expected x as an array, got {type(x).__name__}")
-        if x.ndim != 3 or x.shape[2] != self.input_size:
-            sizes = letters.replace("I", str(self.input_size))
-            hint = ""
-            if x.ndim == 2:
-                hint = "; give one sequence a batch axis: x[%s]" % (
-                    "None" if self.batch_first else ":, None"
-                )
-            raise ValueError(
-                f"[{self._where}] expected x of shape {letters} = {sizes}, got {x.shape}{hint}"
-            )
-        if x.dtype != self.dtype:
-            raise TypeError(f"[{self._where}] expected x of dtype {self.dtype}, got {x.dtype}")
-        return self._swapped(x)

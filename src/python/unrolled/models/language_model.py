@@ -152,7 +152,7 @@ class LanguageModel(Layer):
             between `loss_vjp` and its pullback.
         """
         self._check_tokens(tokens, targets)
-        embedded, embedding_pullback = self.embedding.vjp(tokens)
+        embedded, embedding_pullback = self.embedding.lookup_vjp(tokens)
         (hidden, state), rnn_pullback = self.rnn.vjp(embedded, state, rng=rng)
         dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
         loss, head_pullback = self.head.loss_vjp(dropped, targets)
@@ -181,7 +181,7 @@ class LanguageModel(Layer):
             losses (T, B) in nats, 0 where the target is -1, and the state to pass on.
         """
         self._check_tokens(tokens, targets)
-        hidden, state = self.rnn(self.embedding(tokens), state)
+        hidden, state = self.rnn(self.embedding.lookup(tokens), state)
         return self.head.losses(hidden, targets), state
 
     def stream(self, batch: int = 1) -> "LanguageModelStream":
