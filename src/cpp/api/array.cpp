@@ -13,10 +13,9 @@ const char* kind_name(Kind kind) {
       return "int64";
     case Kind::kBool:
       return "bool";
-    case Kind::kOther:
-      break;
+    default:
+      return "another dtype";
   }
-  return "another dtype";
 }
 
 std::string subject(const Expected& expected) {
@@ -43,9 +42,14 @@ struct ShapeOf {
 
 }  // namespace
 
+std::string dtype_text(const ArrayView& view) {
+  return view.kind == Kind::kOther ? view.kind_name : kind_name(view.kind);
+}
+
 void check_kind(const Expected& expected, const ArrayView& view, Kind kind) {
   if (view.kind == kind) return;
-  throw DtypeError(subject(expected) + " of dtype " + kind_name(kind) + ", got " + view.kind_name);
+  throw DtypeError(subject(expected) + " of dtype " + kind_name(kind) + ", got " +
+                   dtype_text(view));
 }
 
 void check_shape(const Expected& expected, const ArrayView& view) {

@@ -19,7 +19,7 @@ inline constexpr int kMaxDimensions = 4;
 struct ArrayView {
   void* data = nullptr;
   Kind kind = Kind::kOther;
-  std::string kind_name;
+  std::string kind_name;  // of a dtype that is none of Kind's; empty otherwise
   int dimensions = 0;
   int64_t shape[kMaxDimensions] = {};
   int64_t strides[kMaxDimensions] = {};
@@ -37,6 +37,8 @@ template <>
 inline constexpr Kind kKindOf<int64_t> = Kind::kInt64;
 template <>
 inline constexpr Kind kKindOf<uint8_t> = Kind::kBool;
+
+std::string dtype_text(const ArrayView& view);
 
 // What is expected of an argument.
 struct Expected {

@@ -33,7 +33,8 @@ inline ArrayView view_of(const py::array& array) {
   const py::dtype dtype = array.dtype();
   view.present = true;
   view.kind = kind_of(dtype);
-  view.kind_name = py::str(static_cast<const py::object&>(dtype));
+  // The text is made only where an error may need it: it costs more than the rest of the call.
+  view.kind_name = view.kind == Kind::kOther ? std::string(py::str(dtype)) : std::string();
   view.dimensions = static_cast<int>(array.ndim());
   if (view.dimensions > kMaxDimensions)
     fail_value("expected an array of at most ", kMaxDimensions, " dimensions, got ",
@@ -67,7 +68,7 @@ auto with_dtype(const char* function, const char* name, const ArrayView& view, F
   if (view.kind == Kind::kFloat32) return f(float{});
   if (view.kind == Kind::kFloat64) return f(double{});
   throw DtypeError("[" + std::string(function) + "] expected " + name +
-                   " of dtype float32 or float64, got " + view.kind_name);
+                   " of dtype float32 or float64, got " + dtype_text(view));
 }
 
 }  // namespace unrolled

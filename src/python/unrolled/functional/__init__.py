@@ -1,0 +1,42 @@
+"""Functions on plain NumPy arrays: the kernels, with their arguments converted and outputs made.
+
+No other package imports the compiled extension. Letters: T steps, B batch, I input, H hidden,
+G gates, N rows, V vocabulary, E embedding size. Everything in one call has one dtype, float32 or
+float64; large arrays are never cast or copied silently. A wrong argument raises ValueError (shape,
+layout, range) or TypeError (dtype) that names the function, what was expected and what came.
+
+Gradients follow one rule: gradients of inputs are returned, gradients of parameters are ADDED to
+the arrays that the caller passes.
+"""
+
+from .._core import Weights as Weights
+from ._cells import CellInfo as CellInfo
+from ._cells import cell_info as cell_info
+from ._cells import cells as cells
+from ._embedding import Lookup as Lookup
+from ._embedding import embedding as embedding
+from ._embedding import embedding_backward as embedding_backward
+from ._head import dropout as dropout
+from ._head import linear as linear
+from ._head import linear_backward as linear_backward
+from ._head import linear_cross_entropy as linear_cross_entropy
+from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
+from ._head import sample as sample
+from ._optimizer import adam_step as adam_step
+from ._optimizer import global_norm as global_norm
+from ._optimizer import sgd_step as sgd_step
+from ._scan import Saved as Saved
+from ._scan import pack as pack
+from ._scan import scan as scan
+from ._scan import scan_backward as scan_backward
+from ._scan import scan_vjp as scan_vjp
+from ._system import _force_isa as _force_isa
+from ._system import available_isas as available_isas
+from ._system import get_num_threads as get_num_threads
+from ._system import isa as isa
+from ._system import measure_bandwidth as measure_bandwidth
+from ._system import measure_fma_peak as measure_fma_peak
+from ._system import set_num_threads as set_num_threads
+from ._system import trim_memory as trim_memory
+from ._types import Array as Array
+from ._types import States as States

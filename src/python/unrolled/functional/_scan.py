@@ -1,0 +1,242 @@
+"""Recurrent layers: packing of parameters, the scan forward, and BPTT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from .._core import Weights
+from ._embedding import Lookup, embedding_backward
+from ._types import Array, States, indices_of
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `scan_vjp` keeps for its pullbacks; may be used for any number of them.
+
+    It refers to the caller's x (no copy is made): x must not change before the last pullback.
+    """
+
+    _core: _core.Saved
+    weights: Weights
+    shape: tuple[int, int]
+    """(T, B) of the sequence."""
+    lookup: Lookup | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes, without x."""
+        return self._core.nbytes
+
+
+def _array(name: str, value: ArrayLike) -> Array:
+    array = np.asarray(value)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"expected {name} of dtype float32 or float64, got {array.dtype}")
+    return array
+
+
+def pack(
+    cell: str,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    bias_hh: Array | None = None,
+    *,
+    backward: bool = True,
+) -> Weights:
+    """Copies the parameters of one direction of one layer into the layout of the kernels.
+
+    Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
+    order. The result is a snapshot: later changes of the arrays do not reach it.
+
+    Args:
+        cell: a name out of `cells()`.
+        backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
+    """
+    arrays = [
+        None if a is None else np.ascontiguousarray(_array(name, a))
+        for name, a in (
+            ("weight_ih", weight_ih),
+            ("weight_hh", weight_hh),
+            ("bias_ih", bias_ih),
+            ("bias_hh", bias_hh),
+        )
+    ]
+    w_ih, w_hh, b_ih, b_hh = arrays
+    if w_ih is None or w_hh is None:
+        raise ValueError(f"[{cell}] expected weight_ih and weight_hh, got None")
+    return _core.pack(cell, w_ih, w_hh, b_ih, b_hh, backward)
+
+
+def _states(states: Sequence[Array] | None) -> list[Array]:
+    if states is None:
+        return []
+    if isinstance(states, np.ndarray):
+        raise TypeError("expected states as a tuple of arrays (B, H), got one array")
+    return [np.ascontiguousarray(s) for s in states]
+
+
+def _run_scan(
+    weights: Weights,
+    x: Array | Lookup,
+    states: Sequence[Array] | None,
+    lengths: ArrayLike | None,
+    resets: ArrayLike | None,
+    reverse: bool,
+    out: Array | None,
+    save: bool,
+) -> tuple[Array, States, _core.Saved | None]:
+    tokens = None
+    if isinstance(x, Lookup):
+        tokens, x = (indices_of(x.tokens), x.table) if x.pays else (None, x.gather())
+    x = np.asarray(x)
+    if x.ndim != (3 if tokens is None else 2):
+        raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {x.shape}")
+    steps, batch = x.shape[:2] if tokens is None else tokens.shape
+    hidden, dtype = weights.hidden_size, weights.dtype
+    y = np.empty((steps, batch, hidden), dtype) if out is None else out
+    final = tuple(np.empty((batch, hidden), dtype) for _ in range(weights.state_count))
+    saved = _core.forward(
+        weights,
+        x,
+        tokens,
+        y,
+        _states(states),
+        final,
+        _lengths(weights.cell, lengths),
+        _resets(weights.cell, resets),
+        reverse,
+        save,
+    )
+    return y, final, saved
+
+
+def _lengths(where: str, lengths: ArrayLike | None) -> NDArray[np.int64] | None:
+    if lengths is None:
+        return None
+    array = np.asarray(lengths)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"[{where}] expected lengths of an integer dtype, got {array.dtype}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _resets(where: str, resets: ArrayLike | None) -> NDArray[np.bool_] | None:
+    if resets is None:
+        return None
+    array = np.asarray(resets)
+    if array.dtype != np.bool_:
+        raise TypeError(f"[{where}] expected resets of dtype bool, got {array.dtype}")
+    return np.ascontiguousarray(array)
+
+
+def scan(
+    weights: Weights,
+    x: Array | Lookup,
+    states: Sequence[Array] | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
+    reverse: bool = False,
+    out: Array | None = None,
+) -> tuple[Array, States]:
+    """Runs a cell over sequences.
+
+    Shapes: x (T, B, I) with unit stride along I; states one (B, H) for each state of the cell;
+    lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
+
+    Args:
+        states: initial states, zeros if None.
+        lengths: row b is live at t < lengths[b]. In any order; zeros allowed. The output is zero
+            elsewhere, and the cost is that of the live tokens.
+        resets: where true, the states that enter step t are set to zero.
+        reverse: process each row from its last live step to its first.
+        out: array to write the output into, for instance one half of a (T, B, 2*H) array.
+
+    Returns:
+        The output y and the final states: those after the last step that was processed.
+    """
+    y, final, _ = _run_scan(weights, x, states, lengths, resets, reverse, out, False)
+    return y, final
+
+
+def scan_vjp(
+    weights: Weights,
+    x: Array | Lookup,
+    states: Sequence[Array] | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
+    reverse: bool = False,
+    out: Array | None = None,
+) -> tuple[Array, States, Saved]:
+    """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`."""
+    y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, True)
+    assert saved is not None
+    return y, final, Saved(saved, weights, y.shape[:2], x if isinstance(x, Lookup) else None)
+
+
+def scan_backward(
+    saved: Saved,
+    dy: Array | None,
+    dstates: Sequence[Array] | None = None,
+    *,
+    grads: Sequence[Array | None],
+    dx: Array | None = None,
+    accumulate_dx: bool = False,
+    needs_dx: bool = True,
+) -> tuple[Array | None, States]:
+    """Back-propagation through time.
+
+    Shapes: dy (T, B, H); dstates one (B, H) a state; dx (T, B, I).
+
+    Args:
+        dy: gradient of the output, or None for zeros. Ignored where no token is.
+        dstates: gradients of the final states, or None for zeros.
+        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh), added to; biases may be None.
+        dx: array for the gradient of x (of the table of a Lookup); a new one if None.
+        accumulate_dx: add to `dx` instead of overwriting it.
+        needs_dx: False skips dx (the first layer of a network) and returns None for it.
+
+    Returns:
+        dx (zero where no token is) and the gradients of the initial states.
+    """
+    weights, lookup = saved.weights, saved.lookup
+    steps, batch = saved.shape
+    dinitial = tuple(
+        np.empty((batch, weights.hidden_size), weights.dtype) for _ in range(weights.state_count)
+    )
+    if not needs_dx:
+        dx = None
+    elif dx is None:
+        if accumulate_dx:
+            raise ValueError(f"[{weights.cell}] expected dx with accumulate_dx=True, got None")
+        shape = (steps, batch, weights.input_size) if lookup is None else lookup.table.shape
+        dx = np.empty(shape, weights.dtype)
+    gathered = None
+    if lookup is not None and dx is not None and not lookup.pays:
+        gathered = np.empty((steps, batch, weights.input_size), weights.dtype)
+    dweight_ih, dweight_hh, dbias_ih, dbias_hh = grads
+    if dweight_ih is None or dweight_hh is None:
+        raise ValueError(f"[{weights.cell}] expected dweight_ih and dweight_hh, got None")
+    _core.backward(
+        saved._core,
+        dy,
+        _states(dstates),
+        dinitial,
+        dx if gathered is None else gathered,
+        accumulate_dx and gathered is None,
+        dweight_ih,
+        dweight_hh,
+        dbias_ih,
+        dbias_hh,
+    )
+    if lookup is not None and dx is not None and gathered is not None:
+        if not accumulate_dx:
+            dx[...] = 0
+        embedding_backward(lookup.tokens, gathered, dweight=dx)
+    return dx, dinitial

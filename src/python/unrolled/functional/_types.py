@@ -1,0 +1,28 @@
+"""The array type, and conversions that cost nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+States = tuple[Array, ...]
+
+
+def indices_of(values: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"expected indices of an integer dtype, got {array.dtype}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def rows_of(where: str, name: str, array: Array) -> Array:
+    """(..., W) as (N, W) without a copy."""
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"[{where}] expected {name} to be C-contiguous; pass numpy.ascontiguousarray({name})"
+        )
+    width = array.shape[-1]
+    return array.reshape(array.size // width if width else 0, width)
