@@ -24,7 +24,7 @@ def optimizer_arrays(dtype: type, size: int, *, zero: bool) -> list[np.ndarray]:
 
 def assert_relative(actual: np.ndarray, expected: np.ndarray, terms: np.ndarray, what: str) -> None:
     """Element by element, relative to the size of the terms that were added up."""
-    bound = 4 * FACTORS["elementwise"] * eps(actual.dtype) * terms
+    bound = FACTORS["elementwise"] * eps(actual.dtype) * terms
     error = np.abs(actual - expected)
     assert (error <= bound).all(), f"{what}: {np.max(error / terms):.3g} of the terms"
 
