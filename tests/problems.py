@@ -18,7 +18,8 @@ class Dims(NamedTuple):
 
 
 # The lanes of a vector are 16, 8, 4 and 2 over the instruction sets and dtypes, so H and I visit
-# one less and one more of each; then primes, 0 and 1 steps, batch 1, and two sizes beyond a block.
+# one less and one more of each; then primes, 0 and 1 steps, and batch 1. The last three pass the
+# blocks of the kernels: 256 tokens of a chunk, 512 rows and a depth of 1024 of the products.
 DIMS = [
     Dims(0, 3, 5, 4),
     Dims(1, 1, 1, 1),
@@ -37,7 +38,9 @@ DIMS = [
     Dims(3, 17, 2, 2),
     Dims(5, 31, 19, 1),
     Dims(11, 12, 8, 13),
-    Dims(2, 67, 530, 259),
+    Dims(23, 33, 5, 6),
+    Dims(2, 530, 3, 5),
+    Dims(2, 67, 1030, 259),
 ]
 
 

@@ -47,7 +47,7 @@ def test_sizes(cell: str, isa: str, dtype: type, dims: Dims) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-@pytest.mark.parametrize("dims", [Dims(5, 6, 7, 9), Dims(9, 5, 3, 17)], ids=str)
+@pytest.mark.parametrize("dims", [Dims(5, 6, 7, 9), Dims(9, 5, 3, 17), Dims(23, 33, 5, 6)], ids=str)
 def test_modes(cell: str, isa: str, dtype: type, dims: Dims, mode: dict) -> None:
     check(make_problem(cell, dims, dtype, **mode))
 

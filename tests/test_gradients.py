@@ -35,9 +35,14 @@ def test_sizes(cell: str, isa: str, dtype: type, dims: Dims) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-@pytest.mark.parametrize("dims", [Dims(5, 6, 7, 9), Dims(9, 5, 3, 17)], ids=str)
+@pytest.mark.parametrize("dims", [Dims(5, 6, 7, 9), Dims(9, 5, 3, 17), Dims(23, 33, 5, 6)], ids=str)
 def test_modes(cell: str, isa: str, dtype: type, dims: Dims, mode: dict) -> None:
     check(make_problem(cell, dims, dtype, **mode))
+
+
+def test_hidden_beyond_a_block(isa: str, dtype: type) -> None:
+    """More hidden units than the depth of a block of the recurrent product, 1024."""
+    check(make_problem("gru", Dims(2, 3, 2, 1031), dtype))
 
 
 @given(data=st.data())

@@ -16,7 +16,9 @@ LINEAR_SIZES = [
     (2, 5, 15),
     (5, 16, 17),
     (13, 7, 131),
-    (70, 300, 90),
+    (530, 20, 33),
+    (3, 1030, 40),
+    (3, 40, 1030),
 ]
 
 
@@ -93,7 +95,7 @@ def test_rows_do_not_see_each_other(isa: str, dtype: type, rng: np.random.Genera
 
 @pytest.mark.parametrize(
     "sizes",
-    [(0, 3, 4), (1, 1, 1), (4, 2, 2), (7, 5, 17), (33, 9, 100), (300, 8, 15), (19, 16, 5003)],
+    [(0, 3, 4), (1, 1, 1), (4, 2, 2), (7, 5, 17), (33, 9, 100), (300, 8, 15), (70, 4, 17001)],
     ids=lambda s: f"N{s[0]}-H{s[1]}-V{s[2]}",
 )  # fmt: skip
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no_bias"])

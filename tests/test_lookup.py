@@ -15,7 +15,7 @@ from problems import Dims, Problem, make_problem
 from tolerances import assert_close, assert_same_bits
 from unrolled import functional
 
-T, B, I, H = 5, 6, 7, 9  # noqa: E741
+T, B, I, H = 24, 25, 7, 9  # noqa: E741 - more tokens than a chunk, more rows than a block
 ROWS = {"pays": 11, "one_row": 1, "as_many": T * B, "gathers": T * B + 1}
 MODES = {
     "plain": {},

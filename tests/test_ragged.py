@@ -38,7 +38,13 @@ def check_rows(problem: Problem) -> None:
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize(
     "dims",
-    [Dims(6, 9, 5, 7), Dims(3, 23, 17, 33), Dims(13, 2, 3, 4), Dims(2, 70, 40, 130)],
+    [
+        Dims(6, 9, 5, 7),
+        Dims(3, 23, 17, 33),
+        Dims(13, 2, 3, 4),
+        Dims(2, 70, 40, 130),
+        Dims(20, 40, 3, 5),
+    ],
     ids=str,
 )
 def test_batch_equals_rows(cell: str, isa: str, dtype: type, dims: Dims, reverse: bool) -> None:
