@@ -130,3 +130,8 @@ def test_strided_input(cell: str, isa: str, dtype: type) -> None:
     for x in (batch_first, wider, backwards):
         y, _ = functional.scan(weights, x, problem.states)
         np.testing.assert_array_equal(y, expected)
+    for same in (problem.x[:1], problem.x[:, :1], problem.x[:1, :1]):
+        repeated = np.broadcast_to(same, problem.x.shape)  # strides of zero
+        y, _ = functional.scan(weights, repeated, problem.states)
+        expected, _ = functional.scan(weights, np.ascontiguousarray(repeated), problem.states)
+        np.testing.assert_array_equal(y, expected)

@@ -182,6 +182,24 @@ def test_where_dx_goes(cell: str, isa: str, dtype: type) -> None:
     )
 
 
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+def test_arrays_in_batch_first_memory(cell: str, isa: str, dtype: type, ragged: bool) -> None:
+    """x, dy, out and dx may be transposed views of (B, T, width) arrays."""
+    problem = make_problem(cell, Dims(4, 3, 5, 7), dtype, ragged=ragged)
+    expected = problem.vjp()
+
+    def view(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array.transpose(1, 0, 2)).transpose(1, 0, 2)
+
+    out, dx = view(np.full_like(problem.dy, 6.0)), view(np.full_like(problem.x, 6.0))
+    *_, saved = functional.scan_vjp(
+        problem.pack(), view(problem.x), problem.states, out=out, **problem.options
+    )
+    grads = problem.zero_grads()
+    functional.scan_backward(saved, view(problem.dy), problem.dstates, grads=grads, dx=dx)
+    assert_same_bits((out, dx, grads), (expected["y"], expected["dx"], expected["grads"]))
+
+
 def test_gradients_do_not_need_a_final_copy(cell: str, isa: str) -> None:
     """dy may be half of a wider array, as a bidirectional layer hands it down."""
     problem = make_problem(cell, Dims(4, 3, 5, 7), np.float32)
