@@ -42,7 +42,7 @@ def run(
         suite: a name in `SUITES`.
         threads: for us and every peer; None = `functional.get_num_threads()`.
         cells: names of `functional.cells()`; None = the suite's own.
-        seconds: the budget of a case, None = the suite's own; three rounds are the least.
+        seconds: the budget of a case, None = the suite's own; five rounds are the least.
         peers: whether to measure peers at all.
         json, markdown, png: where to write the report; a Markdown file keeps its other sections.
         progress: told about every case; see `Progress`.

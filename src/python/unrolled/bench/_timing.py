@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-MIN_ROUNDS = 3
+MIN_ROUNDS = 5
 MAX_ROUNDS = 40
 _SAMPLE_SECONDS = 0.002  # a sample of a short function is a loop of calls that takes this long
 _LEAD_IN_SECONDS = 0.02  # untimed calls at the beginning of a turn
