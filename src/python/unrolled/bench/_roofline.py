@@ -19,9 +19,7 @@ that no program reaches 100%.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -29,7 +27,6 @@ from .. import functional
 from ._machine import Cache, caches
 from ._shapes import Shape
 
-_REPEATS = 2
 _DEFAULT_CACHES = (Cache(1, 32 << 10, 1), Cache(2, 1 << 20, 1), Cache(3, 32 << 20, 2))
 _ITEM = 4  # bytes of a float32
 
@@ -84,17 +81,17 @@ def operations(gates: int, shape: Shape, *, training: bool) -> float:
 def measure_roofline(threads: int) -> Roofline:
     """Measures the peak and every level with `threads` threads; `set_num_threads` is the caller's.
 
-    The best of several measurements counts: noise only ever makes them slower.
+    Noise only ever makes a measurement slower, so the best of several counts: of the seven inside
+    each function, and of two calls of this one (see `better`).
     """
-    peak = _best(partial(functional.measure_fma_peak, np.float32))
+    peak = functional.measure_fma_peak(np.float32)
     levels = []
     for cache in caches() or _DEFAULT_CACHES:
-        sharers = min(threads, cache.shared_by)
-        part = cache.size // sharers  # of one thread
-        bandwidth = _best(partial(functional.measure_bandwidth, part // 2))
+        part = cache.size // min(threads, cache.shared_by)  # of one thread
+        bandwidth = functional.measure_bandwidth(part // 2)
         levels.append(Level(f"L{cache.level}", part * threads, bandwidth))
     beyond = max(64 << 20, 4 * (levels[-1].capacity or 0) // threads)
-    levels.append(Level("memory", None, _best(partial(functional.measure_bandwidth, beyond))))
+    levels.append(Level("memory", None, functional.measure_bandwidth(beyond)))
     return Roofline(threads, peak, tuple(levels))
 
 
@@ -105,7 +102,3 @@ def better(one: Roofline, other: Roofline) -> Roofline:
         for a, b in zip(one.levels, other.levels, strict=True)
     )
     return Roofline(one.threads, max(one.peak, other.peak), levels)
-
-
-def _best(measurement: Callable[[], float]) -> float:
-    return max(measurement() for _ in range(_REPEATS))
