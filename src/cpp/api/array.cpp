@@ -40,7 +40,16 @@ struct ShapeOf {
   const int64_t* end() const { return view.shape + view.dimensions; }
 };
 
+// An array without elements may have any strides.
+bool is_empty(const ArrayView& view) {
+  for (int i = 0; i < view.dimensions; ++i)
+    if (view.shape[i] == 0) return true;
+  return false;
+}
+
 }  // namespace
+
+std::string shape_text(const ArrayView& view) { return tuple_text(ShapeOf{view}); }
 
 std::string dtype_text(const ArrayView& view) {
   return view.kind == Kind::kOther ? view.kind_name : kind_name(view.kind);
@@ -63,8 +72,7 @@ void check_shape(const Expected& expected, const ArrayView& view) {
 
 void check_rows(const Expected& expected, const ArrayView& view) {
   const int last = view.dimensions - 1;
-  for (int i = 0; i < view.dimensions; ++i)
-    if (view.shape[i] == 0) return;
+  if (is_empty(view)) return;
   if (view.shape[last] <= 1 || view.strides[last] == 1) return;
   fail_value(subject(expected),
              " to have unit stride along its last axis; pass numpy.ascontiguousarray(",
@@ -72,9 +80,9 @@ void check_rows(const Expected& expected, const ArrayView& view) {
 }
 
 void check_contiguous(const Expected& expected, const ArrayView& view) {
+  if (is_empty(view)) return;
   int64_t stride = 1;
   for (int i = view.dimensions - 1; i >= 0; --i) {
-    if (view.shape[i] == 0) return;
     if (view.shape[i] > 1 && view.strides[i] != stride)
       fail_value(subject(expected), " to be C-contiguous; pass numpy.ascontiguousarray(",
                  expected.name, ")");

@@ -38,6 +38,8 @@ inline constexpr Kind kKindOf<int64_t> = Kind::kInt64;
 template <>
 inline constexpr Kind kKindOf<uint8_t> = Kind::kBool;
 
+// "(4, 8)" and "float32", for error texts.
+std::string shape_text(const ArrayView& view);
 std::string dtype_text(const ArrayView& view);
 
 // What is expected of an argument.

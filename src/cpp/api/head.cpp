@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -50,15 +49,16 @@ struct PackedLinear {
   }
 };
 
-template <class T>
+// Indices (N) below `count`. Negative ones are errors too, or mean "ignored".
 const int64_t* checked_indices(const char* function, const char* name, const ArrayView& view,
-                               int64_t N, int64_t lowest, int64_t count) {
+                               int64_t N, int64_t count, bool may_be_negative) {
   const int64_t* indices =
       contiguous<const int64_t>({function, name, "(N,)", {N}}, view, Access::kRead);
   for (int64_t n = 0; n < N; ++n)
-    if (indices[n] < lowest || indices[n] >= count)
-      fail_value("[", function, "] expected ", name, " in ", lowest, " .. ", count - 1, ", got ",
-                 indices[n], " at position ", n);
+    if (indices[n] >= count || (indices[n] < 0 && !may_be_negative))
+      fail_value("[", function, "] expected ", name, " in 0 .. ", count - 1,
+                 may_be_negative ? " (negative: ignored)" : "", ", got ", indices[n],
+                 " at position ", n);
   return indices;
 }
 
@@ -114,15 +114,16 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
                        const CrossEntropyGradients& gradients) {
   const char* name = "linear_cross_entropy";
   const int64_t N = axis(x, 0), V = axis(weight, 0), I = axis(weight, 1);
-  if (V < 1) fail_value("[linear_cross_entropy] expected weight of shape (V, H) with V >= 1");
+  if (V < 1)
+    fail_value("[linear_cross_entropy] expected weight of shape (V, H) with V >= 1, got ",
+               shape_text(weight));
   const bool backward = gradients.dx.present;
   CrossEntropyArgs<T> args{};
   args.N = N, args.I = I, args.V = V;
   args.x = contiguous<const T>({name, "x", "(N, H)", {N, I}}, x, Access::kRead);
   const T* w = contiguous<const T>({name, "weight", "(V, H)", {V, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({name, "bias", "(V,)", {V}}, bias, Access::kRead);
-  args.targets =
-      checked_indices<T>(name, "targets", targets, N, std::numeric_limits<int64_t>::min(), V);
+  args.targets = checked_indices(name, "targets", targets, N, V, true);
   args.scale = static_cast<T>(scale);
   args.losses = contiguous<T>({name, "losses", "(N,)", {N}}, losses, Access::kWrite);
   args.dx = contiguous<T>({name, "dx", "(N, H)", {N, I}}, gradients.dx, Access::kWrite);
@@ -154,7 +155,7 @@ void run_embedding(const ArrayView& indices, const ArrayView& weight, const Arra
   const T* w =
       contiguous<const T>({"embedding", "weight", "(V, E)", {V, E}}, weight, Access::kRead);
   T* to = contiguous<T>({"embedding", "out", "(N, E)", {N, E}}, out, Access::kWrite);
-  const int64_t* index = checked_indices<T>("embedding", "indices", indices, N, 0, V);
+  const int64_t* index = checked_indices("embedding", "indices", indices, N, V, false);
   for (int64_t n = 0; n < N; ++n)
     std::memcpy(to + n * E, w + index[n] * E, static_cast<size_t>(E) * sizeof(T));
 }
@@ -166,7 +167,7 @@ void run_embedding_backward(const ArrayView& indices, const ArrayView& dy,
   const int64_t N = axis(indices, 0), V = axis(dweight, 0), E = axis(dweight, 1);
   const T* from = contiguous<const T>({name, "dy", "(N, E)", {N, E}}, dy, Access::kRead);
   T* to = contiguous<T>({name, "dweight", "(V, E)", {V, E}}, dweight, Access::kWrite);
-  const int64_t* index = checked_indices<T>(name, "indices", indices, N, 0, V);
+  const int64_t* index = checked_indices(name, "indices", indices, N, V, false);
   // In token order by one thread: rows repeat, and the sum of each must have one order.
   for (int64_t n = 0; n < N; ++n)
     for (int64_t e = 0; e < E; ++e) to[index[n] * E + e] += from[n * E + e];
@@ -206,13 +207,13 @@ int64_t draw(const T* logits, int64_t V, double u, const SampleOptions& options,
     return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
   };
   for (int64_t v = 0; v < V; ++v)
-    if (std::isnan(logits[v])) fail_value("[sample] expected logits without NaN");
+    if (std::isnan(logits[v])) fail_value("[sample] expected logits without NaN, got NaN");
   order.resize(static_cast<size_t>(V));
   std::iota(order.begin(), order.end(), int64_t{0});
   const int64_t best = *std::min_element(order.begin(), order.end(), better);
   if (options.temperature == 0.0 || options.top_k == 1) return best;
   const double top = logits[best];
-  if (!std::isfinite(top)) fail_value("[sample] expected a finite largest logit");
+  if (!std::isfinite(top)) fail_value("[sample] expected a finite largest logit, got ", top);
 
   // Ties are broken by index, so top-k and top-p keep the same candidates on every machine.
   if (options.top_k > 0 && options.top_k < V) {
@@ -245,7 +246,8 @@ template <class T>
 void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions& options,
                 const ArrayView& out) {
   const int64_t B = axis(logits, 0), V = axis(logits, 1);
-  if (V < 1) fail_value("[sample] expected logits of shape (B, V) with V >= 1");
+  if (V < 1)
+    fail_value("[sample] expected logits of shape (B, V) with V >= 1, got ", shape_text(logits));
   if (!(options.temperature >= 0.0) || !std::isfinite(options.temperature))
     fail_value("[sample] expected temperature >= 0, got ", options.temperature);
   if (options.top_k < 0) fail_value("[sample] expected top_k >= 0, got ", options.top_k);

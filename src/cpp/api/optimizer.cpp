@@ -35,6 +35,8 @@ void run_adam(const ArrayView& values, const ArrayView& grads, const ArrayView& 
                          .epsilon = value(options.epsilon),
                          .weight_decay = value(options.weight_decay),
                          .grad_scale = value(options.grad_scale),
+                         .fresh1 = value(1.0 - options.beta1),
+                         .fresh2 = value(1.0 - options.beta2),
                          .first_correction = value(1.0 - std::pow(options.beta1, steps)),
                          .second_correction = value(1.0 - std::pow(options.beta2, steps)),
                          .decoupled = options.decoupled};

@@ -144,9 +144,9 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool
   };
   const int64_t H = matrix_size(arrays.weight_hh, 1), I = matrix_size(arrays.weight_ih, 1);
   if (H < 1 || I < 1)
-    fail_value("[", name,
-               "] expected weight_ih of shape (G*H, I) and weight_hh of shape (G*H, H) with I >= 1 "
-               "and H >= 1");
+    fail_value("[", name, "] expected weight_ih of shape (G*H, I) and weight_hh of shape (G*H, H) ",
+               "with I >= 1 and H >= 1, got ", shape_text(arrays.weight_ih), " and ",
+               shape_text(arrays.weight_hh));
   const LayerParameters<const T> from{
       contiguous<const T>({name, "weight_ih", "(G*H, I)", {G * H, I}}, arrays.weight_ih,
                           Access::kRead),
@@ -228,12 +228,13 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   if (w.table != &kernels())
     fail_value("[", name, "] expected weights packed for isa ", kernels().isa, ", got ",
                w.table->isa);
-  if (save && !w.backward) fail_value("[", name, "] expected weights packed with backward=True");
+  if (save && !w.backward)
+    fail_value("[", name, "] expected weights packed with backward=True, got backward=False");
   const bool looked_up = arrays.tokens.present;
   const ArrayView& shaped = looked_up ? arrays.tokens : arrays.x;
   if (arrays.x.dimensions != (looked_up ? 2 : 3) || shaped.dimensions < 2)
-    fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape ",
-               "(T, B) and a table of shape (V, I)");
+    fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape (T, B) and a table ",
+               "of shape (V, I), got ", shape_text(arrays.x));
   const int64_t T_steps = shaped.shape[0], B = shaped.shape[1];
 
   ForwardArgs<T> args{};

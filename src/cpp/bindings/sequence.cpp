@@ -34,7 +34,7 @@ PyWeights pack(const std::string& cell, const py::array& weight_ih, const py::ar
                bool backward) {
   const LayerArrays arrays{view_of(weight_ih), view_of(weight_hh), view_of(bias_ih),
                            view_of(bias_hh)};
-  return with_dtype("pack", "weight_ih", arrays.weight_ih, [&](auto zero) {
+  return with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
     py::gil_scoped_release release;
     return PyWeights{std::make_shared<const Weights<T>>(pack_weights<T>(cell, arrays, backward))};

@@ -44,7 +44,6 @@ void apply_math(const std::string& function, const py::array& x, const py::array
 }  // namespace
 
 void register_system(py::module_& m) {
-  kernels();  // an UNROLLED_ISA that cannot be had fails the import, not a later call
   py::class_<PyCell>(m, "CellInfo")
       .def_readonly("name", &PyCell::name)
       .def_property_readonly("gates", [](const PyCell& c) { return py::tuple(py::cast(c.gates)); })

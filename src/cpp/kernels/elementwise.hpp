@@ -40,9 +40,8 @@ void adam(const AdamArgs<T>& a, const Team& team) {
       value = value - V(a.learning_rate * a.weight_decay) * value;
     else
       g = multiply_add(V(a.weight_decay), value, g);
-    const V m = multiply_add(V(a.beta1), load_count(a.first + at, count), V(T(1) - a.beta1) * g);
-    const V v =
-        multiply_add(V(a.beta2), load_count(a.second + at, count), V(T(1) - a.beta2) * g * g);
+    const V m = multiply_add(V(a.beta1), load_count(a.first + at, count), V(a.fresh1) * g);
+    const V v = multiply_add(V(a.beta2), load_count(a.second + at, count), V(a.fresh2) * g * g);
     value = value - step * m / multiply_add(sqrt(v), root, V(a.epsilon));
     store_count(a.first + at, m, count);
     store_count(a.second + at, v, count);

@@ -188,6 +188,7 @@ struct AdamArgs {
   const T* grads;
   T *first, *second;
   T learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale;
+  T fresh1, fresh2;                       // 1 - beta, which float would round badly
   T first_correction, second_correction;  // 1 - beta^step
   bool decoupled;
 };

@@ -52,19 +52,15 @@ const std::vector<Candidate>& candidates() {
 }
 
 const KernelTable* find(const std::string& name) {
-  for (const Candidate& candidate : candidates()) {
-    if (name != candidate.name) continue;
-    if (!candidate.available)
-      throw std::invalid_argument("[isa] this CPU does not support '" + name + "'");
-    return &candidate.table();
-  }
   std::string names;
   for (const Candidate& candidate : candidates()) {
+    if (!candidate.available) continue;
+    if (name == candidate.name) return &candidate.table();
     if (!names.empty()) names += ", ";
     names += candidate.name;
   }
-  throw std::invalid_argument("[isa] unknown instruction set '" + name + "', expected one of " +
-                              names);
+  throw std::invalid_argument("[isa] expected UNROLLED_ISA to be one that this CPU has (" + names +
+                              "), got '" + name + "'");
 }
 
 const KernelTable* choose() {

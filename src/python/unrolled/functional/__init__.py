@@ -40,3 +40,5 @@ from ._system import set_num_threads as set_num_threads
 from ._system import trim_memory as trim_memory
 from ._types import Array as Array
 from ._types import States as States
+
+isa()  # an UNROLLED_ISA that cannot be had fails the import, not some later call

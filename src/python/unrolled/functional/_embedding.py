@@ -14,7 +14,7 @@ from ._types import Array, indices_of, rows_of
 
 def embedding(indices: ArrayLike, weight: Array) -> Array:
     """Rows of weight (V, E) at integer indices (...): an array (..., E)."""
-    index = indices_of(indices)
+    index = indices_of("embedding", "indices", indices)
     out = np.empty((index.size, weight.shape[-1]), weight.dtype)
     _core.embedding(index.reshape(-1), weight, out)
     return out.reshape(*index.shape, weight.shape[-1])
@@ -22,7 +22,7 @@ def embedding(indices: ArrayLike, weight: Array) -> Array:
 
 def embedding_backward(indices: ArrayLike, dy: Array, *, dweight: Array) -> None:
     """Pullback of `embedding`: adds dy (..., E) to dweight (V, E) at rows `indices` (...)."""
-    index = indices_of(indices)
+    index = indices_of("embedding_backward", "indices", indices)
     if dy.shape[:-1] != index.shape:
         raise ValueError(
             f"[embedding_backward] expected dy of shape (..., E) for indices {index.shape}, "

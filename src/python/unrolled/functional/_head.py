@@ -55,7 +55,17 @@ def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: A
     are ignored (loss 0). Returns the losses (N,) in nats.
     """
     losses = np.empty(x.shape[:1], x.dtype)
-    _core.cross_entropy(x, weight, bias, indices_of(targets), losses, 1.0, None, None, None)
+    _core.cross_entropy(
+        x,
+        weight,
+        bias,
+        indices_of("linear_cross_entropy", "targets", targets),
+        losses,
+        1.0,
+        None,
+        None,
+        None,
+    )
     return losses
 
 
@@ -70,7 +80,17 @@ def linear_cross_entropy_vjp(
     losses = np.empty(x.shape[:1], x.dtype)
     dx, dweight = np.empty_like(x), np.zeros_like(weight)
     dbias = None if bias is None else np.zeros_like(bias)
-    _core.cross_entropy(x, weight, bias, indices_of(targets), losses, scale, dx, dweight, dbias)
+    _core.cross_entropy(
+        x,
+        weight,
+        bias,
+        indices_of("linear_cross_entropy", "targets", targets),
+        losses,
+        scale,
+        dx,
+        dweight,
+        dbias,
+    )
     return losses, dx, dweight, dbias
 
 

@@ -33,13 +33,6 @@ class Saved:
         return self._core.nbytes
 
 
-def _array(name: str, value: ArrayLike) -> Array:
-    array = np.asarray(value)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"expected {name} of dtype float32 or float64, got {array.dtype}")
-    return array
-
-
 def pack(
     cell: str,
     weight_ih: Array,
@@ -58,19 +51,14 @@ def pack(
         cell: a name out of `cells()`.
         backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
     """
-    arrays = [
-        None if a is None else np.ascontiguousarray(_array(name, a))
-        for name, a in (
-            ("weight_ih", weight_ih),
-            ("weight_hh", weight_hh),
-            ("bias_ih", bias_ih),
-            ("bias_hh", bias_hh),
-        )
-    ]
-    w_ih, w_hh, b_ih, b_hh = arrays
-    if w_ih is None or w_hh is None:
-        raise ValueError(f"[{cell}] expected weight_ih and weight_hh, got None")
-    return _core.pack(cell, w_ih, w_hh, b_ih, b_hh, backward)
+    return _core.pack(
+        cell,
+        np.ascontiguousarray(weight_ih),
+        np.ascontiguousarray(weight_hh),
+        None if bias_ih is None else np.ascontiguousarray(bias_ih),
+        None if bias_hh is None else np.ascontiguousarray(bias_hh),
+        backward,
+    )
 
 
 def _states(states: Sequence[Array] | None) -> list[Array]:
@@ -90,10 +78,11 @@ def _run_scan(
     reverse: bool,
     out: Array | None,
     save: bool,
-) -> tuple[Array, States, _core.Saved | None]:
-    tokens = None
+) -> tuple[Array, States, Saved | None]:
+    lookup, tokens = None, None
     if isinstance(x, Lookup):
-        tokens, x = (indices_of(x.tokens), x.table) if x.pays else (None, x.gather())
+        lookup = _lookup(weights.cell, x, lengths)
+        tokens, x = (lookup.tokens, lookup.table) if lookup.pays else (None, lookup.gather())
     x = np.asarray(x)
     if x.ndim != (3 if tokens is None else 2):
         raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {x.shape}")
@@ -113,7 +102,21 @@ def _run_scan(
         reverse,
         save,
     )
-    return y, final, saved
+    return y, final, None if saved is None else Saved(saved, weights, (steps, batch), lookup)
+
+
+def _lookup(where: str, lookup: Lookup, lengths: ArrayLike | None) -> Lookup:
+    """The lookup with int64 tokens, where those after the end of a row (they may be -1) are 0."""
+    tokens, table = indices_of(where, "tokens", lookup.tokens), np.asarray(lookup.table)
+    if tokens.ndim != 2 or table.ndim != 2:
+        raise ValueError(
+            f"[{where}] expected tokens of shape (T, B) and a table of shape (V, I), "
+            f"got {tokens.shape} and {table.shape}"
+        )
+    ends = _lengths(where, lengths)
+    if ends is not None and ends.shape == tokens.shape[1:]:
+        tokens = np.where(np.arange(len(tokens))[:, None] < ends, tokens, 0)
+    return Lookup(tokens, table)
 
 
 def _lengths(where: str, lengths: ArrayLike | None) -> NDArray[np.int64] | None:
@@ -177,7 +180,7 @@ def scan_vjp(
     """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`."""
     y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, True)
     assert saved is not None
-    return y, final, Saved(saved, weights, y.shape[:2], x if isinstance(x, Lookup) else None)
+    return y, final, saved
 
 
 def scan_backward(
@@ -220,6 +223,11 @@ def scan_backward(
     gathered = None
     if lookup is not None and dx is not None and not lookup.pays:
         gathered = np.empty((steps, batch, weights.input_size), weights.dtype)
+    if len(grads) != 4:
+        raise ValueError(
+            f"[{weights.cell}] expected grads to be 4 arrays (dweight_ih, dweight_hh, dbias_ih, "
+            f"dbias_hh), got {len(grads)}"
+        )
     dweight_ih, dweight_hh, dbias_ih, dbias_hh = grads
     if dweight_ih is None or dweight_hh is None:
         raise ValueError(f"[{weights.cell}] expected dweight_ih and dweight_hh, got None")

@@ -11,11 +11,12 @@ Array = NDArray[Any]
 States = tuple[Array, ...]
 
 
-def indices_of(values: ArrayLike) -> NDArray[np.int64]:
+def indices_of(where: str, name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Integers of any width as C-contiguous int64."""
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"expected indices of an integer dtype, got {array.dtype}")
-    return np.ascontiguousarray(array, np.int64)
+        raise TypeError(f"[{where}] expected {name} of an integer dtype (int64), got {array.dtype}")
+    return np.asarray(array, np.int64, order="C")
 
 
 def rows_of(where: str, name: str, array: Array) -> Array:
