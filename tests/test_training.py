@@ -111,16 +111,16 @@ def test_the_budget_ends_the_run(budget: Budget, steps: int) -> None:
 
 
 def test_minutes_include_validation() -> None:
-    wait = threading.Event()
+    pauses = iter([0.02, 0.04, 0.08, 0.1])  # ever slower: what was done must not be done again
 
     def validate() -> float:
-        wait.wait(0.05)
+        threading.Event().wait(next(pauses))
         return 1.0
 
     trainer = make_trainer(budget=Budget(minutes=0.5 / 60), validate=validate, validations=4)
     trainer.run()
     assert len(trainer.history.validation) == 4
-    assert 0.4 < trainer.seconds < 0.75  # the margin is for a busy machine
+    assert 0.4 < trainer.seconds < 0.8  # the margin is for a busy machine
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ class Trainer(Generic[BatchT]):
         self._point_loss = 0.0  # sum over the targets since the last point of the curve
         self._point_targets = 0
         self._last_validation_seconds = 0.0
+        self._furthest = 0.0
 
     @property
     def fraction(self) -> float:
@@ -124,7 +125,7 @@ class Trainer(Generic[BatchT]):
             seconds=self.seconds,
             reserved_seconds=self._last_validation_seconds,
         )
-        return min(used, 1.0)
+        return min(max(used, self._furthest), 1.0)
 
     def run(self) -> None:
         """Trains until the budget is used up or Ctrl-C is pressed.
@@ -211,6 +212,8 @@ class Trainer(Generic[BatchT]):
             self._tick()
 
     def _tick(self) -> None:
+        # A validation slower than the one before takes time off the budget; what was done stays.
+        self._furthest = self.fraction
         self.seconds = time.perf_counter() - self._start
 
     def _status(self) -> Status:
