@@ -119,7 +119,9 @@ def test_minutes_include_validation() -> None:
 
     trainer = make_trainer(budget=Budget(minutes=0.5 / 60), validate=validate, validations=4)
     trainer.run()
-    assert len(trainer.history.validation) == 4
+    steps = [point.step for point in trainer.history.validation]
+    assert 2 <= len(steps) <= 4
+    assert steps[-1] == trainer.steps
     assert 0.4 < trainer.seconds < 0.8  # the margin is for a busy machine
 
 
