@@ -50,7 +50,7 @@ _VALIDATION_TOKENS = 1 << 18
 class Options(TrainOptions):
     """What can be set for a language model."""
 
-    lr: float = option(4e-3, "highest learning rate")
+    lr: float = option(6e-3, "highest learning rate")
     level: Literal["char", "word"] = option("char", "what the model reads and writes")
     cell: Literal["lstm", "gru", "rnn"] = option("lstm", "kind of recurrent layer")
     hidden: int = option(256, "units per recurrent layer")
