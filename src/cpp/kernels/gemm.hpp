@@ -192,21 +192,23 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
 }
 
 // Packs rows of a matrix as columns of panels: packed column p is source row row_of(p) (or zeros
-// when that is null), K long.
+// when that is null), K long. `width` is a multiple of L.
 template <class T, class RowOf>
 inline void pack_rows(T* packed, int64_t K, int64_t width, Range panels, RowOf row_of) {
-  constexpr int64_t kBlock = 16;  // a block of k stays in L1 while its lines are written
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    T* to = packed + panel * K * width;
-    for (int64_t k0 = 0; k0 < K; k0 += kBlock) {
-      const int64_t k1 = smaller(k0 + kBlock, K);
-      for (int64_t lane = 0; lane < width; ++lane) {
-        const T* from = row_of(panel * width + lane);
-        if (from != nullptr)
-          for (int64_t k = k0; k < k1; ++k) to[k * width + lane] = from[k];
-        else
-          for (int64_t k = k0; k < k1; ++k) to[k * width + lane] = T(0);
-      }
+  constexpr int L = kLanes<T>;
+  for (int64_t column = panels.begin * width; column < panels.end * width; column += L) {
+    T* to = packed + column / width * K * width + column % width;
+    const T* from[L];
+    for (int lane = 0; lane < L; ++lane) from[lane] = row_of(column + lane);
+    for (int64_t k = 0; k < K; k += L) {
+      Vec<T> square[L];
+#pragma GCC unroll 16
+      for (int lane = 0; lane < L; ++lane)
+        square[lane] = from[lane] == nullptr ? Vec<T>(T(0)) : load_tail(from[lane], k, K);
+      transpose(square);
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i)
+        if (k + i < K) store(to + (k + i) * width, square[i]);
     }
   }
 }

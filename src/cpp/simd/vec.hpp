@@ -75,6 +75,18 @@ struct Vec {
 template <class T>
 inline constexpr int kLanes = Vec<T>::kLanes;
 
+// The lane numbers 0 .. L-1 as a type, for shuffles.
+template <int... lane>
+struct Lanes {};
+template <int count, int... lane>
+struct CountLanes : CountLanes<count - 1, count - 1, lane...> {};
+template <int... lane>
+struct CountLanes<0, lane...> {
+  using Type = Lanes<lane...>;
+};
+template <class T>
+using LanesOf = typename CountLanes<kLanes<T>>::Type;
+
 template <class T>
 UNROLLED_INLINE Vec<T> load(const T* p) {
   return Vec<T>(*reinterpret_cast<const typename Native<T>::Loose*>(p));
@@ -187,6 +199,38 @@ UNROLLED_INLINE Vec<T> sqrt(Vec<T> a) {
   }
   return a;
 #endif
+}
+
+// Lane `lane` of the result of an exchange at `distance`, as an index into (a, b); see below.
+template <class T>
+constexpr int exchanged_lane(int lane, int distance, bool high) {
+  const bool from_b = (lane & distance) != 0;
+  if (high) return from_b ? lane + kLanes<T> : lane + distance;
+  return from_b ? lane - distance + kLanes<T> : lane;
+}
+
+// Exchanges between `a` and `b` the lanes that differ in bit `distance`: one stage of a transpose.
+template <int distance, class T, int... lane>
+UNROLLED_INLINE void exchange_lanes(Vec<T>& a, Vec<T>& b, Lanes<lane...>) {
+#if __has_builtin(__builtin_shufflevector)
+  const auto low = __builtin_shufflevector(a.v, b.v, exchanged_lane<T>(lane, distance, false)...);
+  const auto high = __builtin_shufflevector(a.v, b.v, exchanged_lane<T>(lane, distance, true)...);
+#else  // GCC before 12
+  using Bits = typename Native<T>::Bits;
+  const auto low = __builtin_shuffle(a.v, b.v, Bits{exchanged_lane<T>(lane, distance, false)...});
+  const auto high = __builtin_shuffle(a.v, b.v, Bits{exchanged_lane<T>(lane, distance, true)...});
+#endif
+  a.v = low;
+  b.v = high;
+}
+
+// Transposes the square of all lanes of L vectors.
+template <class T, int distance = 1>
+UNROLLED_INLINE void transpose(Vec<T> (&rows)[kLanes<T>]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes<T>; ++i)
+    if ((i & distance) == 0) exchange_lanes<distance>(rows[i], rows[i + distance], LanesOf<T>{});
+  if constexpr (2 * distance < kLanes<T>) transpose<T, 2 * distance>(rows);
 }
 
 // Sum of all lanes, in lane order: the same bits whatever the compiler does.
