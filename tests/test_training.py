@@ -110,19 +110,18 @@ def test_the_budget_ends_the_run(budget: Budget, steps: int) -> None:
     assert trainer.fraction == 1.0
 
 
-def test_minutes_include_validation() -> None:
-    pauses = iter([0.02, 0.04, 0.08, 0.1])  # ever slower: what was done must not be done again
-
+@pytest.mark.parametrize(("pause", "most"), [(0.001, 4), (0.1, 2)], ids=["quick", "slow"])
+def test_minutes_include_validation(pause: float, most: int) -> None:
     def validate() -> float:
-        threading.Event().wait(next(pauses))
+        threading.Event().wait(pause)
         return 1.0
 
     trainer = make_trainer(budget=Budget(minutes=0.5 / 60), validate=validate, validations=4)
     trainer.run()
     steps = [point.step for point in trainer.history.validation]
-    assert 2 <= len(steps) <= 4
+    assert len(steps) <= most, "slow validations are left out, but for the first and the last"
     assert steps[-1] == trainer.steps
-    assert 0.4 < trainer.seconds < 0.8  # the margin is for a busy machine
+    assert 0.4 < trainer.seconds < 1.5  # 0.5, and a margin for a busy machine
 
 
 @pytest.mark.parametrize(

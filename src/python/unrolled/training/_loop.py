@@ -24,6 +24,9 @@ _CURVE_POINTS = 200
 #: Seconds between two calls of `Progress.update`.
 _SHOW_SECONDS = 0.2
 
+#: Of a budget in minutes, about the most that validations before the last may take.
+_VALIDATION_SHARE = 0.1
+
 #: Weight of the newest update in the training loss that is shown.
 _SMOOTHING = 0.05
 
@@ -52,7 +55,8 @@ class Trainer(Generic[BatchT]):
         schedule: factor of the learning rate by fraction of the budget.
         clip_norm: largest global norm of the gradients, None to leave them alone.
         validate: returns the mean loss on held-out data; it must not use `rng`.
-        validations: how many validations, evenly spread; the last is at the end.
+        validations: how many validations, evenly spread; the last is at the end. With a budget in
+            minutes some are left out where they would take more than a tenth of the time.
         save: called with the trainer before the first update (so that a place that cannot be
             written shows at once), after each validation, every `save_seconds`, and when stopped.
         save_seconds: longest time without a save.
@@ -137,7 +141,7 @@ class Trainer(Generic[BatchT]):
         self._started_at = (self.seconds, self.fraction)
         self._shown_at, self._shown_targets = self.seconds, self.targets
         self._shown_loss: float | None = None
-        self._saved_at = self.seconds
+        self._saved_at = self._validated_at = self.seconds
         self._rate = 0.0
         self.stopped = False
         try:
@@ -182,12 +186,20 @@ class Trainer(Generic[BatchT]):
             self.history.training.append(Point(self.steps, self.seconds, mean))
             self._point_loss, self._point_targets = 0.0, 0
         if _passed(before, now, self._validations) or now >= 1.0:
-            self._run_validation()
+            if now >= 1.0 or self._validation_is_affordable():
+                self._run_validation()
             self._call_save()
         elif self.seconds - self._saved_at >= self._save_seconds:
             self._call_save()
         if self.seconds - self._shown_at >= _SHOW_SECONDS or now >= 1.0:
             self._progress.update(self._status())
+
+    def _validation_is_affordable(self) -> bool:
+        # Only where the clock decides when to end anyway: other budgets promise the same run twice.
+        if self.budget.minutes is None:
+            return True
+        training = self.seconds - self._validated_at
+        return self._last_validation_seconds <= _VALIDATION_SHARE * training
 
     def _run_validation(self) -> None:
         if self._validate is None:
@@ -195,6 +207,7 @@ class Trainer(Generic[BatchT]):
         started = self.seconds
         loss = self._validate()
         self._tick()
+        self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started
         self._shown_at += self._last_validation_seconds  # it does not count as slow training
         best = self.best_loss is None or loss < self.best_loss
