@@ -195,7 +195,7 @@ struct Backward {
                        T* grad) const {
     if (columns.begin == columns.end) return;
     accumulate_outer(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
-                                     a.strips + team.rank * kStripRows * kPlainPanel<T>},
+                                     a.strips + team.rank * kStripSize<T>},
                      columns, [grad, width, H = H](int64_t m) -> T* {
                        const int64_t row = Y::torch_row(m, H);
                        return row < 0 ? nullptr : grad + row * width;
@@ -204,12 +204,19 @@ struct Backward {
 
   void bias_gradient(const Rows<T>& d, int64_t rows, T* grad) const {
     if (grad == nullptr) return;
-    for (int64_t p = columns.begin; p < columns.end; p += Y::L) {
-      V sum(T(0));
-      for (int64_t n = 0; n < rows; ++n) sum = sum + load(d.data + n * d.stride + p);
-      T* to = grad + Y::torch_row(p, H);
-      const int64_t valid = H - p / Y::kBlockWidth * Y::L;
-      store_tail(to, 0, valid, load_tail(to, 0, valid) + sum);
+    // A few neighbouring columns at a time, so that whole runs of cache lines are read.
+    constexpr int kTogether = 4;
+    for (int64_t p = columns.begin; p < columns.end; p += kTogether * Y::L) {
+      const int count = static_cast<int>(smaller(kTogether, (columns.end - p) / Y::L));
+      V sum[kTogether] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
+      for (int64_t n = 0; n < rows; ++n)
+        for (int i = 0; i < count; ++i)
+          sum[i] = sum[i] + load(d.data + n * d.stride + p + i * Y::L);
+      for (int i = 0; i < count; ++i) {
+        const int64_t column = p + i * Y::L, valid = H - column / Y::kBlockWidth * Y::L;
+        T* to = grad + Y::torch_row(column, H);
+        store_tail(to, 0, valid, load_tail(to, 0, valid) + sum[i]);
+      }
     }
   }
 

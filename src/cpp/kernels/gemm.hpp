@@ -28,8 +28,10 @@ inline constexpr int kPlainPanel = kPlainVectors * kLanes<T>;
 
 // Depth of a pass over a packed panel: 1024 x 4 vectors of 64 bytes are 256 KB, a part of L2.
 inline constexpr int64_t kDepth = 1024;
-// Rows of an outer-product strip; with a panel's width it stays in L2.
-inline constexpr int64_t kStripRows = 512;
+// Rows and panels of the copy of X that an outer product works on: a part of L2.
+inline constexpr int64_t kStripRows = 512, kStripPanels = 4;
+template <class T>
+inline constexpr int64_t kStripSize = kStripRows * kStripPanels * kPlainPanel<T>;
 
 UNROLLED_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 UNROLLED_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -37,6 +39,13 @@ UNROLLED_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 UNROLLED_INLINE void sync(const Team& team) {
   if (team.size > 1) team.wait(team.barrier);
+}
+
+// Asks for the cache lines of `count` elements that will be read and written soon.
+template <class T>
+UNROLLED_INLINE void prefetch(const T* p, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
+    __builtin_prefetch(p + i);
 }
 
 struct Range {
@@ -149,46 +158,63 @@ struct OuterProduct {
   int64_t d_stride;
   const T* x;
   int64_t x_stride, rows, columns;
-  T* strip;  // scratch of kStripRows * kPlainPanel elements
+  T* strip;  // scratch of kStripSize elements
 };
+
+// Copies `depth` rows of X from `row` on, as panels [depth][panel] from `column` on.
+template <class T>
+inline void pack_strip(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
+                       int64_t panels) {
+  constexpr int64_t kWidth = kPlainPanel<T>;
+  for (int64_t panel = 0; panel < panels; ++panel)
+    for (int64_t n = 0; n < depth; ++n)
+      for (int v = 0; v < kPlainVectors; ++v) {
+        const int64_t at = column + panel * kWidth + v * kLanes<T>;
+        store(
+            p.strip + (panel * depth + n) * kWidth + v * kLanes<T>,
+            at < p.columns ? load_tail(p.x + (row + n) * p.x_stride, at, p.columns) : Vec<T>(T(0)));
+      }
+}
 
 template <class T, class RowOf>
 inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of) {
   constexpr int NV = kPlainVectors;
   constexpr int64_t kWidth = kPlainPanel<T>;
-  for (int64_t column = 0; column < p.columns; column += kWidth) {
+  const int64_t all_panels = ceil_div(p.columns, kWidth);
+  for (int64_t first_panel = 0; first_panel < all_panels; first_panel += kStripPanels)
     for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {
       const int64_t depth = smaller(kStripRows, p.rows - n0);
-      for (int64_t n = 0; n < depth; ++n)
-        for (int v = 0; v < NV; ++v) {
-          const int64_t at = column + v * kLanes<T>;
-          store(p.strip + n * kWidth + v * kLanes<T>,
-                at < p.columns ? load_tail(p.x + (n0 + n) * p.x_stride, at, p.columns)
-                               : Vec<T>(T(0)));
-        }
+      const int64_t panels = smaller(kStripPanels, all_panels - first_panel);
+      pack_strip(p, n0, depth, first_panel * kWidth, panels);
+      // D and C, which may lie beyond L2, pass by once; the strip stays.
       for_row_tiles<kTileRows<NV>>(outputs.end - outputs.begin, [&](auto rows, int64_t first) {
         constexpr int MR = decltype(rows)::kValue;
         const int64_t m = outputs.begin + first;
-        Vec<T> sum[MR][NV];
+        for (int64_t panel = 0; panel < panels; ++panel) {
+          const int64_t column = (first_panel + panel) * kWidth;
+          for (int r = 0; r < MR; ++r)
+            if (const T* c = row_of(m + r)) prefetch(c + column, kWidth);
+          Vec<T> sum[MR][NV];
 #pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
+          for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-          for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
-        multiply_tile<T, MR, NV>(p.d + n0 * p.d_stride + m, 1, p.d_stride, p.strip, depth, sum);
+            for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
+          multiply_tile<T, MR, NV>(p.d + n0 * p.d_stride + m, 1, p.d_stride,
+                                   p.strip + panel * depth * kWidth, depth, sum);
 #pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r) {
-          T* c = row_of(m + r);
-          if (c == nullptr) continue;
+          for (int r = 0; r < MR; ++r) {
+            T* c = row_of(m + r);
+            if (c == nullptr) continue;
 #pragma GCC unroll 8
-          for (int v = 0; v < NV; ++v) {
-            const int64_t at = column + v * kLanes<T>;
-            if (at < p.columns)
-              store_tail(c, at, p.columns, load_tail(c, at, p.columns) + sum[r][v]);
+            for (int v = 0; v < NV; ++v) {
+              const int64_t at = column + v * kLanes<T>;
+              if (at < p.columns)
+                store_tail(c, at, p.columns, load_tail(c, at, p.columns) + sum[r][v]);
+            }
           }
         }
       });
     }
-  }
 }
 
 // Packs rows of a matrix as columns of panels: packed column p is source row row_of(p) (or zeros

@@ -74,7 +74,7 @@ template <class T>
 void linear_backward(const LinearBackwardArgs<T>& a, const Team& team) {
   const Rows<const T> dy{a.dy, a.O};
   output_gradients(dy, {a.x, a.I}, a.N, a.I, share(a.O, team), a.dweight, a.dbias,
-                   a.strips + team.rank * kStripRows * kPlainPanel<T>);
+                   a.strips + team.rank * kStripSize<T>);
   if (a.dx != nullptr) input_gradient(dy, a.packed_t, a.O, a.I, share(a.N, team), a.dx);
 }
 
@@ -126,7 +126,7 @@ template <class T>
 void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
   const int64_t panels = ceil_div(a.V, kPlainPanel<T>);
   const bool gradient = a.packed_t != nullptr;
-  T* strip = a.strips + team.rank * kStripRows * kPlainPanel<T>;
+  T* strip = a.strips + team.rank * kStripSize<T>;
   int buffer = 0;
   for (int64_t begin = 0; begin < a.N; begin += a.block, buffer ^= 1) {
     const int64_t rows = smaller(a.block, a.N - begin);

@@ -81,8 +81,7 @@ UNROLLED_INLINE Vec<T> exp(Vec<T> x) {
 // Max error: 3 ULP for x >= kLow. NaN gives NaN.
 template <class T>
 UNROLLED_INLINE Vec<T> sigmoid(Vec<T> x) {
-  const Vec<T> one(T(1));
-  return one / (one + exp(-x));
+  return reciprocal(Vec<T>(T(1)) + exp(-x));
 }
 
 // tanh(x) = p / (p + 2) with p = e^(2|x|) - 1, computed without cancellation near zero.
@@ -99,7 +98,7 @@ UNROLLED_INLINE Vec<T> tanh(Vec<T> x) {
   const Vec<T> one(T(1));
   const SplitExp<T> e = split_exp(min(magnitude + magnitude, limit));
   const Vec<T> p = multiply_add(e.scale, e.fraction, e.scale - one);
-  const Vec<T> result = p / (p + Vec<T>(T(2)));
+  const Vec<T> result = p * reciprocal(p + Vec<T>(T(2)));
   return Vec<T>(
       reinterpret_cast<typename Native<T>::Type>(reinterpret_cast<Bits>(result.v) | sign));
 }

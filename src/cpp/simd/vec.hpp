@@ -173,14 +173,42 @@ UNROLLED_INLINE Vec<T> where_positive(Vec<T> x, Vec<T> a, Vec<T> b) {
   return Vec<T>(x.v > typename Native<T>::Type{} ? a.v : b.v);
 }
 
-// min and max keep a NaN that is in `a`: the comparison is false and `a` is returned.
+// min and max keep a NaN that is in `a`: the comparison is false and `a` is returned. That is what
+// the x86 instructions do with their second operand, but GCC does not use them for this by itself.
 template <class T>
 UNROLLED_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm512_maskz_min_ps(0xffff, b.v, a.v));
+  else
+    return Vec<T>(_mm512_maskz_min_pd(0xff, b.v, a.v));
+#else
   return Vec<T>(a.v > b.v ? b.v : a.v);
+#endif
 }
 template <class T>
 UNROLLED_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm512_maskz_max_ps(0xffff, b.v, a.v));
+  else
+    return Vec<T>(_mm512_maskz_max_pd(0xff, b.v, a.v));
+#else
   return Vec<T>(a.v < b.v ? b.v : a.v);
+#endif
+}
+
+// 1 / a for a normal positive `a` with a normal reciprocal. Max error: 2 ULP. NaN gives NaN.
+template <class T>
+UNROLLED_INLINE Vec<T> reciprocal(Vec<T> a) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    // 14 bits from the table and one step of Newton's method: a third of the time of a division.
+    const Vec<T> r(_mm512_maskz_rcp14_ps(0xffff, a.v));
+    return multiply_add(r, multiply_add(-a, r, Vec<T>(T(1))), r);
+  }
+#endif
+  return Vec<T>(T(1)) / a;
 }
 
 template <class T>
