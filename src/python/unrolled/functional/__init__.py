@@ -40,5 +40,6 @@ from ._system import set_num_threads as set_num_threads
 from ._system import trim_memory as trim_memory
 from ._types import Array as Array
 from ._types import States as States
+from ._types import empty as empty
 
 isa()  # an UNROLLED_ISA that cannot be had fails the import, not some later call

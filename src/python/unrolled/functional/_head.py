@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ._types import Array, indices_of, rows_of
+from ._types import Array, empty, indices_of, rows_of
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -16,7 +16,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
             f"[linear] expected x of shape (..., I) and weight of shape (O, I), "
             f"got {x.shape} and {weight.shape}"
         )
-    y = np.empty((*x.shape[:-1], weight.shape[0]), x.dtype)
+    y = empty((*x.shape[:-1], weight.shape[0]), x.dtype)
     _core.linear(rows_of("linear", "x", x), weight, bias, rows_of("linear", "y", y))
     return y
 
@@ -36,7 +36,7 @@ def linear_backward(
             f"[linear_backward] expected x (..., I), weight (O, I) and dy (..., O), "
             f"got {x.shape}, {weight.shape} and {dy.shape}"
         )
-    dx = np.empty(x.shape, x.dtype) if needs_dx else None
+    dx = empty(x.shape, x.dtype) if needs_dx else None
     _core.linear_backward(
         rows_of("linear_backward", "x", x),
         weight,
@@ -78,7 +78,8 @@ def linear_cross_entropy_vjp(
         losses (N,), dx (N, H), dweight (V, H), dbias (V,) or None; all new arrays.
     """
     losses = np.empty(x.shape[:1], x.dtype)
-    dx, dweight = np.empty_like(x), np.zeros_like(weight)
+    dx, dweight = empty(x.shape, x.dtype), empty(weight.shape, weight.dtype)
+    dweight.fill(0)
     dbias = None if bias is None else np.zeros_like(bias)
     _core.cross_entropy(
         x,
@@ -100,7 +101,7 @@ def dropout(x: Array, p: float, *, seed: int, offset: int = 0) -> Array:
     Element i is decided by (seed, offset + i) alone, whatever the thread count; the same call on
     dy is the pullback. Source: Srivastava et al. 2014; random bits from Philox4x32-10.
     """
-    out = np.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     if not x.flags.c_contiguous:
         raise ValueError("[dropout] expected x to be C-contiguous")
     _core.dropout(x.reshape(-1), out.reshape(-1), p, seed, offset)

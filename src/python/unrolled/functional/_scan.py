@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from .._core import Weights
 from ._embedding import Lookup, embedding_backward
-from ._types import Array, States, indices_of
+from ._types import Array, States, empty, indices_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _run_scan(
         raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {x.shape}")
     steps, batch = x.shape[:2] if tokens is None else tokens.shape
     hidden, dtype = weights.hidden_size, weights.dtype
-    y = np.empty((steps, batch, hidden), dtype) if out is None else out
+    y = empty((steps, batch, hidden), dtype) if out is None else out
     final = tuple(np.empty((batch, hidden), dtype) for _ in range(weights.state_count))
     saved = _core.forward(
         weights,
@@ -219,10 +219,10 @@ def scan_backward(
         if accumulate_dx:
             raise ValueError(f"[{weights.cell}] expected dx with accumulate_dx=True, got None")
         shape = (steps, batch, weights.input_size) if lookup is None else lookup.table.shape
-        dx = np.empty(shape, weights.dtype)
+        dx = empty(shape, weights.dtype)
     gathered = None
     if lookup is not None and dx is not None and not lookup.pays:
-        gathered = np.empty((steps, batch, weights.input_size), weights.dtype)
+        gathered = empty((steps, batch, weights.input_size), weights.dtype)
     if len(grads) != 4:
         raise ValueError(
             f"[{weights.cell}] expected grads to be 4 arrays (dweight_ih, dweight_hh, dbias_ih, "

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from .. import functional
 from ._types import Array
 
 
@@ -50,12 +51,13 @@ class FlatBuffer:
             end = slices[name].stop
         first_vector = slices[vectors[0]].start if vectors else end
 
-        values = np.empty(end, dtype)
+        values, grads = functional.empty((end,), dtype), functional.empty((end,), dtype)
+        grads.fill(0)
         for name, place in slices.items():
             values[place] = arrays[name].ravel()
         return cls(
             values=values,
-            grads=np.zeros(end, dtype),
+            grads=grads,
             slices=MappingProxyType(slices),
             shapes=MappingProxyType({name: arrays[name].shape for name in arrays}),
             matrices=slice(0, first_vector),

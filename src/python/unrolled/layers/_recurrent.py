@@ -346,5 +346,5 @@ class Recurrent(Layer, Generic[StateT]):
     def _empty(self, steps: int, batch: int, size: int, *, outer: bool) -> Array:
         """A (T, B, size) array, laid out as the caller's sequences where he will see it."""
         if outer and self.batch_first:
-            return self._swapped(np.empty((batch, steps, size), self.dtype))
-        return np.empty((steps, batch, size), self.dtype)
+            return self._swapped(functional.empty((batch, steps, size), self.dtype))
+        return functional.empty((steps, batch, size), self.dtype)

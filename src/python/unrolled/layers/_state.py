@@ -55,6 +55,8 @@ def split_state(
 
 def join_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
     """Stacks the states of each scan, (B, H) each, to arrays (S, B, H): undoes `split_state`."""
+    if len(parts) == 1:  # a view will do
+        return tuple(array[None] for array in parts[0])
     return tuple(np.stack(arrays) for arrays in zip(*parts, strict=True))
 
 
