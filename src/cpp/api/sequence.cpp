@@ -154,8 +154,6 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool
                           Access::kRead),
       contiguous<const T>({name, "bias_ih", "(G*H,)", {G * H}}, arrays.bias_ih, Access::kRead),
       contiguous<const T>({name, "bias_hh", "(G*H,)", {G * H}}, arrays.bias_hh, Access::kRead)};
-  w.has_bias_ih = from.bias_ih != nullptr;
-  w.has_bias_hh = from.bias_hh != nullptr;
 
   const CellKernels<T>& cell_kernels = kernels_of<T>(table).cells[w.cell];
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H);

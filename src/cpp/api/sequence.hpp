@@ -21,7 +21,6 @@ struct Weights {
   const KernelTable* table;
   int cell;
   bool backward;  // transposed copies are there
-  bool has_bias_ih, has_bias_hh;
   LayerSizes sizes;
   PackedLayer<T> packed;
   Buffer<T> memory;

@@ -120,12 +120,7 @@ def _lookup(where: str, lookup: Lookup, lengths: ArrayLike | None) -> Lookup:
 
 
 def _lengths(where: str, lengths: ArrayLike | None) -> NDArray[np.int64] | None:
-    if lengths is None:
-        return None
-    array = np.asarray(lengths)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"[{where}] expected lengths of an integer dtype, got {array.dtype}")
-    return np.ascontiguousarray(array, np.int64)
+    return None if lengths is None else indices_of(where, "lengths", lengths)
 
 
 def _resets(where: str, resets: ArrayLike | None) -> NDArray[np.bool_] | None:
