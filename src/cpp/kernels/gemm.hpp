@@ -31,7 +31,9 @@ inline constexpr int64_t kDepth = 1024;
 // Rows and panels of the copy of X that an outer product works on: a part of L2.
 inline constexpr int64_t kStripRows = 512, kStripPanels = 4;
 template <class T>
-inline constexpr int64_t kStripSize = kStripRows * kStripPanels * kPlainPanel<T>;
+inline constexpr int64_t kBlockOutputs = 3 * kLanes<T>;
+template <class T>
+inline constexpr int64_t kStripSize = kStripRows * (kStripPanels * kPlainPanel<T> + kBlockOutputs<T>);
 
 UNROLLED_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 UNROLLED_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -74,20 +76,42 @@ UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
   }
 }
 
+// sum[r][v] += a[r * row_stride] * b[v*L ...], for rows [first, MR) of a.
+template <class T, int MR, int NV>
+UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stride, const T* b,
+                                   Vec<T> (&sum)[MR][NV]) {
+  constexpr int kLow = (MR + 1) / 2;
+  Vec<T> column[NV];
+#pragma GCC unroll 8
+  for (int v = 0; v < NV; ++v) column[v] = load(b + v * kLanes<T>);
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r) {
+    const Vec<T> value(r < kLow ? low[r * row_stride] : high[(r - kLow) * row_stride]);
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) sum[r][v] = multiply_add(value, column[v], sum[r][v]);
+  }
+}
+
 // sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...].
+// Four steps a round and two row pointers, so that the loop's own instructions do not take the
+// ports of the multiply-adds.
 template <class T, int MR, int NV>
 UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* b,
                                    int64_t K, Vec<T> (&sum)[MR][NV]) {
-  for (int64_t k = 0; k < K; ++k) {
-    Vec<T> column[NV];
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) column[v] = load(b + (k * NV + v) * kLanes<T>);
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
-      const Vec<T> value(a[r * row_stride + k * k_stride]);
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) sum[r][v] = multiply_add(value, column[v], sum[r][v]);
-    }
+  constexpr int kRound = 4, kWidth = NV * kLanes<T>;
+  const T* low = a;
+  const T* high = a + (MR + 1) / 2 * row_stride;
+  int64_t k = K;
+  for (; k >= kRound; k -= kRound) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRound; ++i)
+      multiply_step<T, MR, NV>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,
+                               sum);
+    low += kRound * k_stride, high += kRound * k_stride, b += kRound * kWidth;
+  }
+  for (; k > 0; --k) {
+    multiply_step<T, MR, NV>(low, high, row_stride, b, sum);
+    low += k_stride, high += k_stride, b += kWidth;
   }
 }
 
@@ -176,6 +200,15 @@ inline void pack_strip(const OuterProduct<T>& p, int64_t row, int64_t depth, int
       }
 }
 
+// Copies `depth` rows of `count` columns of D from (row, column) on into [depth][count] of `to`.
+template <class T>
+inline void copy_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
+                       int64_t count, T* to) {
+  for (int64_t n = 0; n < depth; ++n)
+    for (int64_t i = 0; i < count; i += kLanes<T>)
+      store_tail(to + n * count, i, count, load_tail(p.d + (row + n) * p.d_stride + column, i, count));
+}
+
 template <class T, class RowOf>
 inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of) {
   constexpr int NV = kPlainVectors;
@@ -187,9 +220,13 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
       const int64_t panels = smaller(kStripPanels, all_panels - first_panel);
       pack_strip(p, n0, depth, first_panel * kWidth, panels);
       // D and C, which may lie beyond L2, pass by once; the strip stays.
-      for_row_tiles<kTileRows<NV>>(outputs.end - outputs.begin, [&](auto rows, int64_t first) {
+      T* block = p.strip + kStripRows * kStripPanels * kWidth;
+      for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kBlockOutputs<T>) {
+      const int64_t count = smaller(kBlockOutputs<T>, outputs.end - m0);
+      copy_block(p, n0, depth, m0, count, block);
+      for_row_tiles<kTileRows<NV>>(count, [&](auto rows, int64_t first) {
         constexpr int MR = decltype(rows)::kValue;
-        const int64_t m = outputs.begin + first;
+        const int64_t m = m0 + first;
         for (int64_t panel = 0; panel < panels; ++panel) {
           const int64_t column = (first_panel + panel) * kWidth;
           for (int r = 0; r < MR; ++r)
@@ -199,7 +236,7 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
           for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
-          multiply_tile<T, MR, NV>(p.d + n0 * p.d_stride + m, 1, p.d_stride,
+          multiply_tile<T, MR, NV>(block + first, 1, count,
                                    p.strip + panel * depth * kWidth, depth, sum);
 #pragma GCC unroll 16
           for (int r = 0; r < MR; ++r) {
@@ -214,6 +251,7 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
           }
         }
       });
+      }
     }
 }
 
