@@ -66,93 +66,58 @@ struct Forward {
                                       : a.lookup.tokens[t * plan.B + plan.order[row]];
   }
 
-  // Where the values of one row at one step lie, unit or column 0.
-  struct Row {
-    const T *x, *entering[S];
-    T *leaving[S], *y, *saved;
-  };
-
   // The recurrent product of one step with the cell applied where it ends.
   void step(int64_t s, const Chunk& chunk) const {
     const int64_t t = step_at(plan, s);
     const int64_t entering = state_row(s), leaving = state_row(s + 1);
-    const auto row_at = [&](int64_t j) {
-      Row row;
-      row.x = a.gates.data + gate_row(t, j, chunk) * a.gates.stride;
-      for (int k = 0; k < S; ++k) {
-        row.entering[k] = a.states[k].data + (entering + j) * a.states[k].stride;
-        row.leaving[k] = a.states[k].data + (leaving + j) * a.states[k].stride;
-      }
-      row.y = a.y.data + t * a.y.step + plan.order[j] * a.y.row;
-      row.saved =
-          a.saved == nullptr ? nullptr : a.saved + (plan.offset[t] + j) * Y::saved_width(H);
-      return row;
-    };
+    const int64_t token = plan.offset[t];
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const T* packed = w.recurrent + panel * H * Y::kPanelWidth;
       for_row_tiles<kTileRows<Y::kVectors>>(plan.live[t], [&](auto rows, int64_t first) {
         constexpr int MR = decltype(rows)::kValue;
-        alignas(kVectorBytes) T sums[MR * Y::kPanelWidth];
-        recurrent_product<MR>(panel, entering + first, sums);
-        for (int r = 0; r < MR; r += 2) {
-          const Row pair[2] = {row_at(first + r), row_at(first + (r + 1 < MR ? r + 1 : r))};
-          const T* sum = sums + r * Y::kPanelWidth;
+        V sum[MR][Y::kVectors];
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+          for (int v = 0; v < Y::kVectors; ++v)
+            sum[r][v] = load(w.bias_recurrent + panel * Y::kPanelWidth + v * Y::L);
+        const Rows<T>& h = a.states[0];
+        multiply_tile<T, MR, Y::kVectors>(h.data + (entering + first) * h.stride, h.stride, 1,
+                                          packed, H, sum);
+        for (int r = 0; r < MR; ++r) {
+          const int64_t row = first + r;
+          const T* x = a.gates.data + gate_row(t, row, chunk) * a.gates.stride;
+          T* y = a.y.data + t * a.y.step + plan.order[row] * a.y.row;
+          T* saved = a.saved == nullptr ? nullptr : a.saved + (token + row) * Y::saved_width(H);
 #pragma GCC unroll 4
-          for (int block = 0; block < Y::kBlocks; ++block) {
-            const int64_t unit = (panel * Y::kBlocks + block) * Y::L;
-            if (unit >= H) continue;
-            if (r + 1 < MR)
-              apply<Pair<V>>(pair, sum + block * Y::kBlockWidth, unit);
-            else
-              apply<V>(pair, sum + block * Y::kBlockWidth, unit);
-          }
+          for (int block = 0; block < Y::kBlocks; ++block)
+            apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
+                  leaving + row, y, saved);
         }
       });
     }
   }
 
-  // sums (MR, panel width) = W_hh h + b_hh of rows from `state_row` on.
-  template <int MR>
-  UNROLLED_INLINE_MEMBER void recurrent_product(int64_t panel, int64_t state_row, T* sums) const {
-    V sum[MR][Y::kVectors];
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r)
+  // The cell on one block of units of one row.
+  UNROLLED_INLINE_MEMBER void apply(int64_t block, const T* x_row, const V* recurrent,
+                                    int64_t entering, int64_t leaving, T* y, T* saved) const {
+    const int64_t unit = block * Y::L;
+    if (unit >= H) return;
+    V x[Y::G], state[S], next[S], keep[Cell::kSavedCount];
 #pragma GCC unroll 8
-      for (int v = 0; v < Y::kVectors; ++v)
-        sum[r][v] = load(w.bias_recurrent + panel * Y::kPanelWidth + v * Y::L);
-    const Rows<T>& h = a.states[0];
-    multiply_tile<T, MR, Y::kVectors>(h.data + state_row * h.stride, h.stride, 1,
-                                      w.recurrent + panel * H * Y::kPanelWidth, H, sum);
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < Y::kVectors; ++v)
-        store(sums + (r * Y::kVectors + v) * Y::L, sum[r][v]);
-  }
-
-  // The cell on one block of units of one or two rows, whose sums are a panel apart.
-  template <class W>
-  UNROLLED_INLINE_MEMBER void apply(const Row* rows, const T* sums, int64_t unit) const {
-    using P = Parts<W>;
-    const int64_t column = unit * Y::G, saved_column = unit * Cell::kSavedCount;
-    W x[Y::G], recurrent[Y::G], state[S], next[S], keep[Cell::kSavedCount];
-#pragma GCC unroll 8
-    for (int g = 0; g < Y::G; ++g) {
-      x[g] = P::make([&](int i) { return load(rows[i].x + column + g * Y::L); });
-      recurrent[g] = P::make([&](int i) { return load(sums + i * Y::kPanelWidth + g * Y::L); });
-    }
+    for (int g = 0; g < Y::G; ++g) x[g] = load(x_row + block * Y::kBlockWidth + g * Y::L);
 #pragma GCC unroll 4
     for (int k = 0; k < S; ++k)
-      state[k] = P::make([&](int i) { return load(rows[i].entering[k] + unit); });
+      state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
     Cell::forward(x, recurrent, state, next, keep);
 #pragma GCC unroll 4
     for (int k = 0; k < S; ++k)
-      P::each(next[k], [&](int i, V part) { store(rows[i].leaving[k] + unit, part); });
-    P::each(next[0], [&](int i, V part) { store_tail(rows[i].y, unit, H, part); });
-    if (rows[0].saved == nullptr) return;
+      store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
+    store_tail(y, unit, H, next[0]);
+    if (saved == nullptr) return;
 #pragma GCC unroll 8
-    for (int v = 0; v < Cell::kSavedCount; ++v)
-      P::each(keep[v],
-              [&](int i, V part) { store(rows[i].saved + saved_column + v * Y::L, part); });
+    for (int i = 0; i < Cell::kSavedCount; ++i)
+      store(saved + (block * Cell::kSavedCount + i) * Y::L, keep[i]);
   }
 
   // After position s: rows whose sequence ends give their final states, rows that begin at the

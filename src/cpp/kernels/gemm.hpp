@@ -76,7 +76,7 @@ UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
   }
 }
 
-// sum[r][v] += a[r * row_stride] * b[v*L ...], for rows [first, MR) of a.
+// sum[r][v] += a[r] * b[v*L ...]. The first half of the rows begins at `low`, the other at `high`.
 template <class T, int MR, int NV>
 UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stride, const T* b,
                                    Vec<T> (&sum)[MR][NV]) {

@@ -212,34 +212,6 @@ UNROLLED_INLINE Vec<T> reciprocal(Vec<T> a) {
 }
 
 template <class T>
-inline constexpr int kMantissaBits = sizeof(T) == 4 ? 23 : 52;
-
-// 2^n, where the low bits of `shifted` hold the integer n: they move into the exponent of 1.0.
-template <class T>
-UNROLLED_INLINE Vec<T> power_of_two(Vec<T> shifted) {
-  using Bits = typename Native<T>::Bits;
-  const Bits one = reinterpret_cast<Bits>(Vec<T>(T(1)).v);
-  const Bits exponent = reinterpret_cast<Bits>(shifted.v) << kMantissaBits<T>;
-  return Vec<T>(reinterpret_cast<typename Native<T>::Type>(exponent + one));
-}
-
-// |x|, and |x| with the sign of `signed_like` for an x >= 0.
-template <class T>
-UNROLLED_INLINE Vec<T> magnitude(Vec<T> x) {
-  using Bits = typename Native<T>::Bits;
-  const Bits sign_mask = reinterpret_cast<Bits>(Vec<T>(T(-0.0)).v);
-  return Vec<T>(
-      reinterpret_cast<typename Native<T>::Type>(reinterpret_cast<Bits>(x.v) & ~sign_mask));
-}
-template <class T>
-UNROLLED_INLINE Vec<T> with_sign(Vec<T> x, Vec<T> signed_like) {
-  using Bits = typename Native<T>::Bits;
-  const Bits sign_mask = reinterpret_cast<Bits>(Vec<T>(T(-0.0)).v);
-  const Bits sign = reinterpret_cast<Bits>(signed_like.v) & sign_mask;
-  return Vec<T>(reinterpret_cast<typename Native<T>::Type>(reinterpret_cast<Bits>(x.v) | sign));
-}
-
-template <class T>
 UNROLLED_INLINE Vec<T> sqrt(Vec<T> a) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4)
