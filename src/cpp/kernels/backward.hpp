@@ -94,33 +94,32 @@ struct Backward {
   // The cell's backward on all live rows of step t; its gradients go to `row` of the chunk buffer.
   void cell_step(int64_t t, int64_t row, int buffer) const {
     const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
-    for (int64_t j = 0; j < plan.live[t]; ++j) {
-      const int64_t token = plan.offset[t] + j;
-      const T* saved_row = a.saved + token * Y::saved_width(H);
-      const T* dy =
-          a.dy.data == nullptr ? nullptr : a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row;
-      T* dx_row = dinput.data + (row + j) * dinput.stride;
-      T* dr_row = drecurrent.data + (row + j) * drecurrent.stride;
-      for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
-        const int64_t block = unit / Y::L;
+    const int64_t live = plan.live[t];
+    for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
+      const int64_t block = unit / Y::L;
+      const T* saved_block = Y::saved_at(a.saved, plan.tokens, block, plan.offset[t]);
+      for (int64_t j = 0; j < live; ++j) {
+        const int64_t token = plan.offset[t] + j;
         V saved[Cell::kSavedCount], state[S], d[S], dx[Y::G], dr[Y::G];
 #pragma GCC unroll 8
         for (int i = 0; i < Cell::kSavedCount; ++i)
-          saved[i] = load(saved_row + (block * Cell::kSavedCount + i) * Y::L);
+          saved[i] = load(saved_block + (j * Cell::kSavedCount + i) * Y::L);
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k) {
           state[k] = load(a.states[k].data + token * a.states[k].stride + unit);
           d[k] = load(a.carry[k].data + j * a.carry[k].stride + unit);
         }
-        if (dy != nullptr) d[0] = d[0] + load_tail(dy, unit, H);
+        if (a.dy.data != nullptr)
+          d[0] = d[0] + load_tail(a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row, unit, H);
         Cell::backward(saved, state, d, dx, dr);
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k) store(a.carry[k].data + j * a.carry[k].stride + unit, d[k]);
+        T* dx_block = dinput.data + (row + j) * dinput.stride + block * Y::kBlockWidth;
+        T* dr_block = drecurrent.data + (row + j) * drecurrent.stride + block * Y::kBlockWidth;
 #pragma GCC unroll 8
         for (int g = 0; g < Y::G; ++g) {
-          store(dx_row + block * Y::kBlockWidth + g * Y::L, dx[g]);
-          if constexpr (Cell::kSplitGradient)
-            store(dr_row + block * Y::kBlockWidth + g * Y::L, dr[g]);
+          store(dx_block + g * Y::L, dx[g]);
+          if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, dr[g]);
         }
       }
     }

@@ -88,11 +88,10 @@ struct Forward {
           const int64_t row = first + r;
           const T* x = a.gates.data + gate_row(t, row, chunk) * a.gates.stride;
           T* y = a.y.data + t * a.y.step + plan.order[row] * a.y.row;
-          T* saved = a.saved == nullptr ? nullptr : a.saved + (token + row) * Y::saved_width(H);
 #pragma GCC unroll 4
           for (int block = 0; block < Y::kBlocks; ++block)
             apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
-                  leaving + row, y, saved);
+                  leaving + row, y, token + row);
         }
       });
     }
@@ -100,7 +99,7 @@ struct Forward {
 
   // The cell on one block of units of one row.
   UNROLLED_INLINE_MEMBER void apply(int64_t block, const T* x_row, const V* recurrent,
-                                    int64_t entering, int64_t leaving, T* y, T* saved) const {
+                                    int64_t entering, int64_t leaving, T* y, int64_t token) const {
     const int64_t unit = block * Y::L;
     if (unit >= H) return;
     V x[Y::G], state[S], next[S], keep[Cell::kSavedCount];
@@ -114,10 +113,10 @@ struct Forward {
     for (int k = 0; k < S; ++k)
       store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
     store_tail(y, unit, H, next[0]);
-    if (saved == nullptr) return;
+    if (a.saved == nullptr) return;
+    T* saved = Y::saved_at(a.saved, plan.tokens, block, token);
 #pragma GCC unroll 8
-    for (int i = 0; i < Cell::kSavedCount; ++i)
-      store(saved + (block * Cell::kSavedCount + i) * Y::L, keep[i]);
+    for (int i = 0; i < Cell::kSavedCount; ++i) store(saved + i * Y::L, keep[i]);
   }
 
   // After position s: rows whose sequence ends give their final states, rows that begin at the

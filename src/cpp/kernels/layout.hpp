@@ -19,6 +19,12 @@ struct Layout {
   UNROLLED_INLINE int64_t blocks(int64_t H) { return ceil_div(H, L); }
   UNROLLED_INLINE int64_t gate_width(int64_t H) { return blocks(H) * kBlockWidth; }
   UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * Cell::kSavedCount * L; }
+  // Saved values stand as [block of units][token][value][L]: what a member writes and reads in one
+  // step for one block is one run of memory.
+  template <class P>
+  UNROLLED_INLINE P saved_at(P saved, int64_t tokens, int64_t block, int64_t token) {
+    return saved + (block * tokens + token) * Cell::kSavedCount * L;
+  }
   UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
 
   // Row g * H + u of torch's matrices that stands at packed column p, or -1 for padding.

@@ -101,7 +101,7 @@ struct ForwardArgs {
   T* final[kMaxStates];          // (B, H)
   // States that enter each step: all tokens plus B spare rows when `saved` is set, else 2 * B rows.
   Rows<T> states[kMaxStates];
-  T* saved;              // [tokens][saved_width] or null (inference)
+  T* saved;              // [blocks of units][tokens][values][L] or null (inference)
   Rows<T> gates;         // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
