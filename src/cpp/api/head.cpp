@@ -103,8 +103,8 @@ void run_linear_backward(const ArrayView& x, const ArrayView& weight, const Arra
   const PackedLinear<T> packed(k, w, nullptr, O, I, false, args.dx != nullptr);
   args.packed_t = packed.backward.data();
   const int size = team_size(2 * product_flops(N, I, O), 0, std::max(N, O));
-  Buffer<T> strips(size * k.strip);
-  args.strips = strips.data();
+  Buffer<T> outer(size * k.outer_scratch);
+  args.outer = outer.data();
   run_team(size, [&](const Team& team) { k.linear_backward(args, team); });
 }
 
@@ -142,10 +142,10 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   const int size = team_size((backward ? 3 : 1) * product_flops(N, I, V), N / args.block + 1,
                              std::min(N, args.block) / 4);
   const int64_t stride = padded_stride<T>(V), rows = std::min(args.block, N);
-  Buffer<T> logits(2 * rows * stride), strips(size * k.strip);
+  Buffer<T> logits(2 * rows * stride), outer(size * k.outer_scratch);
   args.logits[0] = {logits.data(), stride};
   args.logits[1] = {logits.data() + rows * stride, stride};
-  args.strips = strips.data();
+  args.outer = outer.data();
   run_team(size, [&](const Team& team) { k.cross_entropy(args, team); });
 }
 

@@ -342,7 +342,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const int64_t chunk = args.chunk_rows * gate_stride;
   const bool split = w.sizes.split_width > 0;
   Buffer<T> gradients((split ? 4 : 2) * chunk), carry(S * B * saved.state_stride),
-      strips(size * kernels_of<T>(*w.table).strip), gathered(size * args.chunk_rows * I),
+      outer(size * kernels_of<T>(*w.table).outer_scratch), gathered(size * args.chunk_rows * I),
       dlookup(args.lookup.V * gate_stride);
   args.dlookup = {dlookup.data(), gate_stride};
   for (int i = 0; i < 2; ++i) {
@@ -352,7 +352,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   for (int64_t k = 0; k < S; ++k)
     args.carry[k] = {carry.data() + k * B * saved.state_stride, saved.state_stride};
   args.gathered = gathered.data();
-  args.strips = strips.data();
+  args.outer = outer.data();
   const auto kernel = kernels_of<T>(*w.table).cells[w.cell].backward;
   run_team(size, [&](const Team& team) { kernel(args, team); });
 }

@@ -38,17 +38,17 @@ struct Backward {
       for (int64_t s = chunk.end - 1; s >= chunk.begin; --s) {
         const int64_t t = step_at(plan, s);
         receive(later, later_t, plan.live[t]);
-        cell_step(t, plan.offset[t] - chunk.first_row, buffer);
+        if (lookup)
+          cell_step<true>(t, plan.offset[t] - chunk.first_row, buffer);
+        else
+          cell_step<false>(t, plan.offset[t] - chunk.first_row, buffer);
         sync(team);
         const Rows<T>& d = a.drecurrent[buffer];
         later = {d.data + (plan.offset[t] - chunk.first_row) * d.stride, d.stride};
         later_t = t;
       }
       recurrent_gradients(chunk, buffer);
-      if (lookup)
-        add_to_lookup(chunk, buffer);
-      else
-        input_gradients(chunk, buffer);
+      if (!lookup) input_gradients(chunk, buffer);
       end = chunk.begin;
     }
     receive(later, later_t, 0);
@@ -92,6 +92,8 @@ struct Backward {
   }
 
   // The cell's backward on all live rows of step t; its gradients go to `row` of the chunk buffer.
+  // Those of the input part are summed by looked-up row, too.
+  template <bool lookup>
   void cell_step(int64_t t, int64_t row, int buffer) const {
     const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
     const int64_t live = plan.live[t];
@@ -121,6 +123,13 @@ struct Backward {
           store(dx_block + g * Y::L, dx[g]);
           if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, dr[g]);
         }
+        if constexpr (lookup) {
+          T* sum = a.dlookup.data +
+                   a.lookup.tokens[t * plan.B + plan.order[j]] * a.dlookup.stride +
+                   block * Y::kBlockWidth;
+#pragma GCC unroll 8
+          for (int g = 0; g < Y::G; ++g) store(sum + g * Y::L, load(sum + g * Y::L) + dx[g]);
+        }
       }
     }
   }
@@ -128,18 +137,16 @@ struct Backward {
   // dW_hh and db_hh: rows of this member's gates.
   void recurrent_gradients(const Chunk& chunk, int buffer) const {
     const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
-    weight_gradient(d, {h.data + chunk.first_row * h.stride, h.stride}, chunk.rows, H,
-                    a.grads.weight_hh);
-    bias_gradient(d, chunk.rows, a.grads.bias_hh);
+    parameter_gradients(d, {h.data + chunk.first_row * h.stride, h.stride}, chunk.rows, H,
+                        a.grads.weight_hh, a.grads.bias_hh);
   }
 
   // dW_ih, db_ih and dx of a chunk.
   void input_gradients(const Chunk& chunk, int buffer) const {
     const Rows<T>& d = a.dinput[buffer];
     T* gathered = a.gathered + team.rank * a.chunk_rows * w.I;
-    weight_gradient(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows, w.I,
-                    a.grads.weight_ih);
-    bias_gradient(d, chunk.rows, a.grads.bias_ih);
+    parameter_gradients(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows, w.I,
+                        a.grads.weight_ih, a.grads.bias_ih);
     if (a.dx.data == nullptr) return;
     // An existing dx is added to after the product, so that the bits are the same whether rows
     // are in place or gathered.
@@ -158,25 +165,11 @@ struct Backward {
         store(a.dlookup.data + v * a.dlookup.stride + p, V(T(0)));
   }
 
-  // Sums the input-part gradients of a chunk by looked-up row, in this member's columns.
-  void add_to_lookup(const Chunk& chunk, int buffer) const {
-    const Rows<T>& d = a.dinput[buffer];
-    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-      const int64_t t = step_at(plan, s);
-      for (int64_t j = 0; j < plan.live[t]; ++j) {
-        const T* from = d.data + (plan.offset[t] - chunk.first_row + j) * d.stride;
-        T* to = a.dlookup.data + a.lookup.tokens[t * plan.B + plan.order[j]] * a.dlookup.stride;
-        for (int64_t p = columns.begin; p < columns.end; p += Y::L)
-          store(to + p, load(to + p) + load(from + p));
-      }
-    }
-  }
-
   // dW_ih, db_ih and the gradient of the looked-up rows, once for the whole sequence.
   void lookup_gradients() const {
     const int64_t rows = a.lookup.V;
-    weight_gradient(a.dlookup, {a.lookup.rows, w.I}, rows, w.I, a.grads.weight_ih);
-    bias_gradient(a.dlookup, rows, a.grads.bias_ih);
+    parameter_gradients(a.dlookup, {a.lookup.rows, w.I}, rows, w.I, a.grads.weight_ih,
+                        a.grads.bias_ih);
     if (a.dx.data == nullptr) return;
     sync(team);
     const Range part = share(rows, team);
@@ -189,34 +182,24 @@ struct Backward {
     }
   }
 
-  // grad (G*H, width) += d^T x in the rows of this member's gates.
-  void weight_gradient(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
-                       T* grad) const {
-    if (columns.begin == columns.end) return;
-    accumulate_outer(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
-                                     a.strips + team.rank * kStripSize<T>},
-                     columns, [grad, width, H = H](int64_t m) -> T* {
-                       const int64_t row = Y::torch_row(m, H);
-                       return row < 0 ? nullptr : grad + row * width;
-                     });
-  }
-
-  void bias_gradient(const Rows<T>& d, int64_t rows, T* grad) const {
-    if (grad == nullptr) return;
-    // A few neighbouring columns at a time, so that whole runs of cache lines are read.
-    constexpr int kTogether = 4;
-    for (int64_t p = columns.begin; p < columns.end; p += kTogether * Y::L) {
-      const int count = static_cast<int>(smaller(kTogether, (columns.end - p) / Y::L));
-      V sum[kTogether] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
-      for (int64_t n = 0; n < rows; ++n)
-        for (int i = 0; i < count; ++i)
-          sum[i] = sum[i] + load(d.data + n * d.stride + p + i * Y::L);
-      for (int i = 0; i < count; ++i) {
-        const int64_t column = p + i * Y::L, valid = H - column / Y::kBlockWidth * Y::L;
-        T* to = grad + Y::torch_row(column, H);
-        store_tail(to, 0, valid, load_tail(to, 0, valid) + sum[i]);
-      }
-    }
+  // weight (G*H, width) += d^T x and bias (G*H) += column sums of d, in this member's gates.
+  void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
+                           T* weight, T* bias) const {
+    accumulate_outer(
+        OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
+                        a.outer + team.rank * kOuterScratch<T>},
+        columns,
+        [weight, width, H = H](int64_t p) -> T* {
+          const int64_t row = Y::torch_row(p, H);
+          return row < 0 ? nullptr : weight + row * width;
+        },
+        [bias, H = H](int64_t p, int64_t, V sum) {
+          if (bias == nullptr) return;
+          // A vector of packed columns is one gate of neighbouring units.
+          const int64_t valid = smaller(Y::L, H - p / Y::kBlockWidth * Y::L);
+          T* to = bias + Y::torch_row(p, H);
+          store_tail(to, 0, valid, load_tail(to, 0, valid) + sum);
+        });
   }
 
   // to = d W_ih for rows `part` of d.

@@ -28,12 +28,14 @@ inline constexpr int kPlainPanel = kPlainVectors * kLanes<T>;
 
 // Depth of a pass over a packed panel: 1024 x 4 vectors of 64 bytes are 256 KB, a part of L2.
 inline constexpr int64_t kDepth = 1024;
-// Rows and panels of the copy of X that an outer product works on: a part of L2.
+// An outer product works on copies, so that it streams through memory in order: of X, kStripPanels
+// panels of kStripRows rows, a part of L2; of D, kOuterBlock columns, a part of L1.
 inline constexpr int64_t kStripRows = 512, kStripPanels = 4;
 template <class T>
-inline constexpr int64_t kBlockOutputs = 3 * kLanes<T>;
+inline constexpr int64_t kOuterBlock = (kVectorRegisters == 32 ? 3 : 6) * kLanes<T>;
 template <class T>
-inline constexpr int64_t kStripSize = kStripRows * (kStripPanels * kPlainPanel<T> + kBlockOutputs<T>);
+inline constexpr int64_t kOuterScratch =
+    kStripRows * (kStripPanels * kPlainPanel<T> + kOuterBlock<T>);
 
 UNROLLED_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 UNROLLED_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -174,15 +176,15 @@ inline void multiply(const Product<T>& p, Range panels) {
 }
 
 // C += D^T X over `rows` rows: element (m, i) gains the sum over n of D[n][m] * X[n][i], for m in
-// `outputs` and all i < columns. `row_of(m)` gives the C row of m, or null for a padded m.
-// The sum of a call is formed apart and then added, so long sums go over `rows` at a time.
+// `outputs` and all i < columns. The sum of a call is formed apart and then added, so long sums go
+// over `rows` at a time.
 template <class T>
 struct OuterProduct {
   const T* d;
   int64_t d_stride;
   const T* x;
   int64_t x_stride, rows, columns;
-  T* strip;  // scratch of kStripSize elements
+  T* scratch;  // kOuterScratch elements
 };
 
 // Copies `depth` rows of X from `row` on, as panels [depth][panel] from `column` on.
@@ -195,62 +197,80 @@ inline void pack_strip(const OuterProduct<T>& p, int64_t row, int64_t depth, int
       for (int v = 0; v < kPlainVectors; ++v) {
         const int64_t at = column + panel * kWidth + v * kLanes<T>;
         store(
-            p.strip + (panel * depth + n) * kWidth + v * kLanes<T>,
+            p.scratch + (panel * depth + n) * kWidth + v * kLanes<T>,
             at < p.columns ? load_tail(p.x + (row + n) * p.x_stride, at, p.columns) : Vec<T>(T(0)));
       }
 }
 
-// Copies `depth` rows of `count` columns of D from (row, column) on into [depth][count] of `to`.
-template <class T>
-inline void copy_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
-                       int64_t count, T* to) {
+// Copies `depth` rows of `count` columns of D from (row, column) on into [depth][kOuterBlock] of
+// `to`, and calls add_sum(column, columns left, sums) with the sums of each vector of columns.
+template <class T, class AddSum>
+inline void pack_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
+                       int64_t count, T* to, AddSum add_sum) {
+  constexpr int L = kLanes<T>, kVectors = kOuterBlock<T> / L;
+  Vec<T> sum[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) sum[v] = Vec<T>(T(0));
   for (int64_t n = 0; n < depth; ++n)
-    for (int64_t i = 0; i < count; i += kLanes<T>)
-      store_tail(to + n * count, i, count, load_tail(p.d + (row + n) * p.d_stride + column, i, count));
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      if (v * L < count) {
+        const Vec<T> d = load_tail(p.d + (row + n) * p.d_stride + column, v * L, count);
+        store(to + n * kOuterBlock<T> + v * L, d);
+        sum[v] = sum[v] + d;
+      }
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v)
+    if (v * L < count) add_sum(column + v * L, count - v * L, sum[v]);
 }
 
-template <class T, class RowOf>
-inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of) {
+// `row_of(m)` gives the C row of m, or null for a padded m. `add_sum(m, count, sums)` receives the
+// sums over n of D[n][m ...], `count` of them valid, once for each part of the rows.
+template <class T, class RowOf, class AddSum>
+inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of,
+                             AddSum add_sum) {
   constexpr int NV = kPlainVectors;
-  constexpr int64_t kWidth = kPlainPanel<T>;
+  constexpr int64_t kWidth = kPlainPanel<T>, kBlock = kOuterBlock<T>;
+  if (outputs.begin == outputs.end) return;
   const int64_t all_panels = ceil_div(p.columns, kWidth);
+  T* block = p.scratch + kStripRows * kStripPanels * kWidth;
   for (int64_t first_panel = 0; first_panel < all_panels; first_panel += kStripPanels)
     for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {
       const int64_t depth = smaller(kStripRows, p.rows - n0);
       const int64_t panels = smaller(kStripPanels, all_panels - first_panel);
       pack_strip(p, n0, depth, first_panel * kWidth, panels);
       // D and C, which may lie beyond L2, pass by once; the strip stays.
-      T* block = p.strip + kStripRows * kStripPanels * kWidth;
-      for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kBlockOutputs<T>) {
-      const int64_t count = smaller(kBlockOutputs<T>, outputs.end - m0);
-      copy_block(p, n0, depth, m0, count, block);
-      for_row_tiles<kTileRows<NV>>(count, [&](auto rows, int64_t first) {
-        constexpr int MR = decltype(rows)::kValue;
-        const int64_t m = m0 + first;
-        for (int64_t panel = 0; panel < panels; ++panel) {
-          const int64_t column = (first_panel + panel) * kWidth;
-          for (int r = 0; r < MR; ++r)
-            if (const T* c = row_of(m + r)) prefetch(c + column, kWidth);
-          Vec<T> sum[MR][NV];
+      for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kBlock) {
+        const int64_t count = smaller(kBlock, outputs.end - m0);
+        pack_block(p, n0, depth, m0, count, block, [&](int64_t m, int64_t valid, Vec<T> sum) {
+          if (first_panel == 0) add_sum(m, valid, sum);
+        });
+        for_row_tiles<kTileRows<NV>>(count, [&](auto rows, int64_t first) {
+          constexpr int MR = decltype(rows)::kValue;
+          for (int64_t panel = 0; panel < panels; ++panel) {
+            const int64_t column = (first_panel + panel) * kWidth;
+            for (int r = 0; r < MR; ++r)
+              if (const T* c = row_of(m0 + first + r)) prefetch(c + column, kWidth);
+            Vec<T> sum[MR][NV];
 #pragma GCC unroll 16
-          for (int r = 0; r < MR; ++r)
+            for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
-          multiply_tile<T, MR, NV>(block + first, 1, count,
-                                   p.strip + panel * depth * kWidth, depth, sum);
+              for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
+            multiply_tile<T, MR, NV>(block + first, 1, kBlock, p.scratch + panel * depth * kWidth,
+                                     depth, sum);
 #pragma GCC unroll 16
-          for (int r = 0; r < MR; ++r) {
-            T* c = row_of(m + r);
-            if (c == nullptr) continue;
+            for (int r = 0; r < MR; ++r) {
+              T* c = row_of(m0 + first + r);
+              if (c == nullptr) continue;
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) {
-              const int64_t at = column + v * kLanes<T>;
-              if (at < p.columns)
-                store_tail(c, at, p.columns, load_tail(c, at, p.columns) + sum[r][v]);
+              for (int v = 0; v < NV; ++v) {
+                const int64_t at = column + v * kLanes<T>;
+                if (at < p.columns)
+                  store_tail(c, at, p.columns, load_tail(c, at, p.columns) + sum[r][v]);
+              }
             }
           }
-        }
-      });
+        });
       }
     }
 }

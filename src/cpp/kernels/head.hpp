@@ -41,16 +41,14 @@ void linear(const LinearArgs<T>& a, const Team& team) {
 // dweight (O, I) += dy^T x and dbias (O) += column sums of dy, for outputs in `outputs`.
 template <class T>
 inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, int64_t I,
-                             Range outputs, T* dweight, T* dbias, T* strip) {
-  accumulate_outer(OuterProduct<T>{dy.data, dy.stride, x.data, x.stride, rows, I, strip}, outputs,
-                   [=](int64_t m) { return dweight + m * I; });
-  if (dbias == nullptr) return;
-  for (int64_t m = outputs.begin; m < outputs.end; m += kLanes<T>) {
-    Vec<T> sum(T(0));
-    for (int64_t n = 0; n < rows; ++n)
-      sum = sum + load_tail(dy.data + n * dy.stride, m, outputs.end);
-    store_tail(dbias, m, outputs.end, load_tail(dbias, m, outputs.end) + sum);
-  }
+                             Range outputs, T* dweight, T* dbias, T* scratch) {
+  accumulate_outer(
+      OuterProduct<T>{dy.data, dy.stride, x.data, x.stride, rows, I, scratch}, outputs,
+      [=](int64_t m) { return dweight + m * I; },
+      [=](int64_t m, int64_t valid, Vec<T> sum) {
+        if (dbias != nullptr)
+          store_tail(dbias + m, 0, valid, load_tail(dbias + m, 0, valid) + sum);
+      });
 }
 
 // dx (rows, I) = dy (rows, O) W for rows in `part`.
@@ -74,7 +72,7 @@ template <class T>
 void linear_backward(const LinearBackwardArgs<T>& a, const Team& team) {
   const Rows<const T> dy{a.dy, a.O};
   output_gradients(dy, {a.x, a.I}, a.N, a.I, share(a.O, team), a.dweight, a.dbias,
-                   a.strips + team.rank * kStripSize<T>);
+                   a.outer + team.rank * kOuterScratch<T>);
   if (a.dx != nullptr) input_gradient(dy, a.packed_t, a.O, a.I, share(a.N, team), a.dx);
 }
 
@@ -126,7 +124,7 @@ template <class T>
 void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
   const int64_t panels = ceil_div(a.V, kPlainPanel<T>);
   const bool gradient = a.packed_t != nullptr;
-  T* strip = a.strips + team.rank * kStripSize<T>;
+  T* scratch = a.outer + team.rank * kOuterScratch<T>;
   int buffer = 0;
   for (int64_t begin = 0; begin < a.N; begin += a.block, buffer ^= 1) {
     const int64_t rows = smaller(a.block, a.N - begin);
@@ -152,7 +150,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
     input_gradient(d, a.packed_t, a.V, a.I, part, a.dx + begin * a.I);
     sync(team);  // the other buffer is free again: everyone has passed the sync before last
     output_gradients(d, Rows<const T>{x, a.I}, rows, a.I, share(a.V, team), a.dweight, a.dbias,
-                     strip);
+                     scratch);
   }
 }
 

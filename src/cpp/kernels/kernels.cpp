@@ -39,7 +39,7 @@ template <class T>
 constexpr Kernels<T> kernels(const CellKernels<T>* cells) {
   return {.cells = cells,
           .panel = kPlainPanel<T>,
-          .strip = kStripSize<T>,
+          .outer_scratch = kOuterScratch<T>,
           .pack_linear = pack_linear<T>,
           .pack_linear_t = pack_linear_t<T>,
           .linear = linear<T>,

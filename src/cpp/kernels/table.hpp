@@ -127,7 +127,7 @@ struct BackwardArgs {
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
   Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
   T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
-  T* strips;                  // scratch: [team size][strip]
+  T* outer;                   // scratch: [team size][outer_scratch]
   int64_t chunk_tokens, chunk_rows;
 };
 
@@ -162,7 +162,7 @@ struct LinearBackwardArgs {
   const T *x, *dy;
   const T* packed_t;  // [panels of I][O][panel]; null when dx is null
   T *dx, *dweight, *dbias;
-  T* strips;
+  T* outer;
 };
 
 template <class T>
@@ -178,7 +178,7 @@ struct CrossEntropyArgs {
   T *dx, *dweight, *dbias;  // dx is written, the others are added to; dbias may be null
   Rows<T> logits[2];        // scratch: two blocks of `block` rows, used alternately
   int64_t block;
-  T* strips;
+  T* outer;
 };
 
 template <class T>
@@ -209,7 +209,7 @@ template <class T>
 struct Kernels {
   const CellKernels<T>* cells;  // in the order of KernelTable::cells
   int64_t panel;                // columns of a panel of the plain products
-  int64_t strip;                // elements of a thread's strip scratch
+  int64_t outer_scratch;        // elements of a thread's scratch for outer products
   void (*pack_linear)(const T* weight, int64_t O, int64_t I, T* packed, const Team& team);
   void (*pack_linear_t)(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team);
   void (*linear)(const LinearArgs<T>& args, const Team& team);
