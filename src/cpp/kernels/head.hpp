@@ -38,16 +38,24 @@ void linear(const LinearArgs<T>& a, const Team& team) {
                           panels);
 }
 
-// dweight (O, I) += dy^T x and dbias (O) += column sums of dy, for outputs in `outputs`.
+// dweight (O, I) += dy^T x and dbias (O) += column sums of dy. The longer side is shared: members
+// copy what they read of the other.
 template <class T>
-inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, int64_t I,
-                             Range outputs, T* dweight, T* dbias, T* scratch) {
+inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, int64_t O, int64_t I,
+                             T* dweight, T* dbias, T* scratch, const Team& team) {
+  const bool by_outputs = O >= I;
+  const Range outputs = by_outputs ? share(O, team) : Range{0, O};
+  const Range panels = by_outputs ? Range{0, ceil_div(I, kPlainPanel<T>)}
+                                  : share(ceil_div(I, kPlainPanel<T>), team);
+  const int64_t first = panels.begin * kPlainPanel<T>;
+  const int64_t end = smaller(panels.end * kPlainPanel<T>, I);
+  T* const bias = first == 0 ? dbias : nullptr;
+  if (first >= end) return;
   accumulate_outer(
-      OuterProduct<T>{dy.data, dy.stride, x.data, x.stride, rows, I, scratch}, outputs,
-      [=](int64_t m) { return dweight + m * I; },
+      OuterProduct<T>{dy.data, dy.stride, x.data + first, x.stride, rows, end - first, scratch},
+      outputs, [=](int64_t m) { return dweight + m * I + first; },
       [=](int64_t m, int64_t valid, Vec<T> sum) {
-        if (dbias != nullptr)
-          store_tail(dbias + m, 0, valid, load_tail(dbias + m, 0, valid) + sum);
+        if (bias != nullptr) store_tail(bias + m, 0, valid, load_tail(bias + m, 0, valid) + sum);
       });
 }
 
@@ -71,8 +79,8 @@ inline void input_gradient(Rows<const T> dy, const T* packed_t, int64_t O, int64
 template <class T>
 void linear_backward(const LinearBackwardArgs<T>& a, const Team& team) {
   const Rows<const T> dy{a.dy, a.O};
-  output_gradients(dy, {a.x, a.I}, a.N, a.I, share(a.O, team), a.dweight, a.dbias,
-                   a.outer + team.rank * kOuterScratch<T>);
+  output_gradients(dy, {a.x, a.I}, a.N, a.O, a.I, a.dweight, a.dbias,
+                   a.outer + team.rank * kOuterScratch<T>, team);
   if (a.dx != nullptr) input_gradient(dy, a.packed_t, a.O, a.I, share(a.N, team), a.dx);
 }
 
@@ -87,11 +95,10 @@ inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradie
   }
   constexpr int L = kLanes<T>;
   const Vec<T> lowest(static_cast<T>(-__builtin_huge_val()));
+  // Lanes behind the last logit read as -inf; their exp is the least that exp gives, which vanishes
+  // in a sum of at least 1.
   const auto load_padded = [&](int64_t v) {
-    if (v + L <= V) return load(logits + v);
-    Vec<T> a = lowest;
-    for (int64_t lane = 0; lane < V - v; ++lane) a.v[lane] = logits[v + lane];
-    return a;
+    return v + L <= V ? load(logits + v) : load_some(logits + v, V - v, lowest);
   };
   Vec<T> best = lowest;
   for (int64_t v = 0; v < V; v += L) best = max(best, load_padded(v));
@@ -101,15 +108,8 @@ inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradie
   for (int64_t v = 0; v < V; v += L) {
     // NaN logits survive: exp and the sum keep them, and `top` cannot hide them.
     const Vec<T> e = exp(load_padded(v) - Vec<T>(top));
-    if (v + L <= V) {
-      total = total + e;
-      if (gradient) store(logits + v, e);
-    } else {
-      for (int64_t lane = 0; lane < V - v; ++lane) {
-        total.v[lane] += e.v[lane];
-        if (gradient) logits[v + lane] = e.v[lane];
-      }
-    }
+    total = total + e;
+    if (gradient) store_tail(logits, v, V, e);
   }
   const T sum = sum_lanes(total);
   if (gradient) {
@@ -149,8 +149,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
     const Rows<const T> d{logits.data, logits.stride};
     input_gradient(d, a.packed_t, a.V, a.I, part, a.dx + begin * a.I);
     sync(team);  // the other buffer is free again: everyone has passed the sync before last
-    output_gradients(d, Rows<const T>{x, a.I}, rows, a.I, share(a.V, team), a.dweight, a.dbias,
-                     scratch);
+    output_gradients(d, Rows<const T>{x, a.I}, rows, a.V, a.I, a.dweight, a.dbias, scratch, team);
   }
 }
 

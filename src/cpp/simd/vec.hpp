@@ -97,10 +97,10 @@ UNROLLED_INLINE void store(T* p, Vec<T> a) {
   *reinterpret_cast<typename Native<T>::Loose*>(p) = a.v;
 }
 
-// The first `count` lanes (0 <= count <= lanes); the other lanes read as zero.
+// The first `count` lanes (0 <= count <= lanes); the other lanes are those of `rest`.
 template <class T>
-UNROLLED_INLINE Vec<T> load_some(const T* p, int64_t count) {
-  Vec<T> a(T(0));
+UNROLLED_INLINE Vec<T> load_some(const T* p, int64_t count, Vec<T> rest = Vec<T>(T(0))) {
+  Vec<T> a = rest;
   for (int lane = 0; lane < kLanes<T>; ++lane)
     if (lane < count) a.v[lane] = p[lane];
   return a;
@@ -113,14 +113,16 @@ UNROLLED_INLINE void store_some(T* p, Vec<T> a, int64_t count) {
 }
 
 #if defined(__AVX512F__)
-UNROLLED_INLINE Vec<float> load_some(const float* p, int64_t count) {
-  return Vec<float>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p));
+UNROLLED_INLINE Vec<float> load_some(const float* p, int64_t count,
+                                     Vec<float> rest = Vec<float>(0.0f)) {
+  return Vec<float>(_mm512_mask_loadu_ps(rest.v, static_cast<__mmask16>((1u << count) - 1), p));
 }
 UNROLLED_INLINE void store_some(float* p, Vec<float> a, int64_t count) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), a.v);
 }
-UNROLLED_INLINE Vec<double> load_some(const double* p, int64_t count) {
-  return Vec<double>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p));
+UNROLLED_INLINE Vec<double> load_some(const double* p, int64_t count,
+                                      Vec<double> rest = Vec<double>(0.0)) {
+  return Vec<double>(_mm512_mask_loadu_pd(rest.v, static_cast<__mmask8>((1u << count) - 1), p));
 }
 UNROLLED_INLINE void store_some(double* p, Vec<double> a, int64_t count) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), a.v);
