@@ -124,8 +124,7 @@ struct Backward {
           if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, dr[g]);
         }
         if constexpr (lookup) {
-          T* sum = a.dlookup.data +
-                   a.lookup.tokens[t * plan.B + plan.order[j]] * a.dlookup.stride +
+          T* sum = a.dlookup.data + a.lookup.tokens[t * plan.B + plan.order[j]] * a.dlookup.stride +
                    block * Y::kBlockWidth;
 #pragma GCC unroll 8
           for (int g = 0; g < Y::G; ++g) store(sum + g * Y::L, load(sum + g * Y::L) + dx[g]);

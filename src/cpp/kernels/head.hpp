@@ -45,8 +45,8 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
                              T* dweight, T* dbias, T* scratch, const Team& team) {
   const bool by_outputs = O >= I;
   const Range outputs = by_outputs ? share(O, team) : Range{0, O};
-  const Range panels = by_outputs ? Range{0, ceil_div(I, kPlainPanel<T>)}
-                                  : share(ceil_div(I, kPlainPanel<T>), team);
+  const Range panels =
+      by_outputs ? Range{0, ceil_div(I, kPlainPanel<T>)} : share(ceil_div(I, kPlainPanel<T>), team);
   const int64_t first = panels.begin * kPlainPanel<T>;
   const int64_t end = smaller(panels.end * kPlainPanel<T>, I);
   T* const bias = first == 0 ? dbias : nullptr;

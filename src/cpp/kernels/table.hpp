@@ -60,7 +60,7 @@ struct LayerParameters {
 struct LayerSizes {
   int64_t gate_width;   // row of pre-activations
   int64_t split_width;  // row of a separate recurrent gradient: gate_width or 0
-  int64_t saved_width;  // row of values saved for BPTT
+  int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
   int64_t input, recurrent, bias, input_t, recurrent_t;
   int64_t forward_panels, backward_panels;  // what threads can share
