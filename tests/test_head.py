@@ -55,6 +55,24 @@ def test_linear(
     assert_same_bits(again, dweight)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 3, 17])
+def test_packed_linear_gives_the_bits_of_linear_and_is_a_snapshot(
+    isa: str, dtype: type, rows: int, rng: np.random.Generator
+) -> None:
+    x, weight, bias = normal(rng, dtype, rows, 7), normal(rng, dtype, 70, 7), normal(rng, dtype, 70)
+    expected = functional.linear(x, weight, bias)
+    packed, plain = functional.PackedLinear(weight, bias), functional.PackedLinear(weight)
+    assert_same_bits(plain(x), functional.linear(x, weight))
+    weight[...] = np.nan
+    bias[...] = np.nan
+    assert_same_bits(packed(x), expected)
+    with pytest.raises(ValueError, match=r"x of shape \(N, I\) = \(2, 7\), got \(2, 8\)"):
+        packed(np.zeros((2, 8), dtype))
+    other = np.float64 if dtype == np.float32 else np.float32
+    with pytest.raises(TypeError, match=r"x of dtype"):
+        packed(x.astype(other))
+
+
 def test_linear_keeps_leading_axes(isa: str, dtype: type, rng: np.random.Generator) -> None:
     x, weight = normal(rng, dtype, 3, 4, 5), normal(rng, dtype, 6, 5)
     y = functional.linear(x, weight)

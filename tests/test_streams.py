@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,37 @@ def test_output_is_new_unless_given(rng: np.random.Generator) -> None:
     assert_same_bits(out, layer(x)[0][1])
 
 
+def test_a_step_into_a_given_array_allocates_nothing(rng: np.random.Generator) -> None:
+    hidden = 512  # so that an array is much larger than Python's own small objects
+    stream = LSTM(I, hidden, 2, rng=rng).stream(B)
+    x, out = draw(rng, np.float32, B, I), np.empty((B, hidden), np.float32)
+    array_bytes = out.nbytes
+    stream(x, out=out)
+    tracemalloc.start()  # NumPy reports its arrays there
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(50):
+            stream(x, out=out)
+        after, peak = tracemalloc.get_traced_memory()
+        assert peak - before < array_bytes
+        assert after - before < array_bytes
+        stream(x)
+        assert tracemalloc.get_traced_memory()[1] - before >= array_bytes  # this one made an array
+    finally:
+        tracemalloc.stop()
+
+
+def test_input_may_be_a_slice(rng: np.random.Generator) -> None:
+    layer = GRU(I, H, rng=rng)
+    x = draw(rng, np.float32, B, T, I)
+    stream = layer.stream(B)
+    outputs = [stream(x[:, t]) for t in range(T)]
+    assert_same_bits(np.stack(outputs), layer(np.ascontiguousarray(x.swapaxes(0, 1)))[0])
+    with pytest.raises(ValueError, match="unit stride along its last axis"):
+        stream(np.zeros((I, B), np.float32).T)
+
+
 def test_errors(rng: np.random.Generator) -> None:
     stream = LSTM(I, H, rng=rng).stream(B)
     with pytest.raises(ValueError, match=r"x_t of shape \(B, I\) = \(3, 5\), got \(5,\)"):
@@ -98,6 +130,15 @@ def test_errors(rng: np.random.Generator) -> None:
         stream(np.zeros((B, I)))
     with pytest.raises(ValueError, match=r"out of shape \(B, H\) = \(3, 9\)"):
         stream(np.zeros((B, I), np.float32), out=np.zeros((1, H), np.float32))
+    square, same = LSTM(H, H, rng=rng).stream(B), np.zeros((B, H), np.float32)
+    with pytest.raises(ValueError, match="out to be another array than x_t"):
+        square(same, out=same)
+    with pytest.raises(TypeError, match="expected x_t as an array, got list"):
+        stream([[0.0]])  # type: ignore[arg-type]
+    read_only = np.zeros((B, H), np.float32)
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match="out to be writable"):
+        stream(np.zeros((B, I), np.float32), out=read_only)
     with pytest.raises(ValueError, match=r"state h of shape .* = \(1, 3, 9\), got \(1, 1, 9\)"):
         stream.state = (np.zeros((1, 1, H), np.float32), np.zeros((1, B, H), np.float32))
     with pytest.raises(ValueError, match="expected batch >= 1, got 0"):

@@ -6,8 +6,6 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/table.hpp"
-#include "runtime/arena.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/philox.hpp"
 #include "runtime/threads.hpp"
@@ -27,28 +25,6 @@ double product_flops(int64_t a, int64_t b, int64_t c) {
   return 2.0 * static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
 }
 
-// A weight (O, I) packed for x W^T, with its bias padded to whole panels, and transposed for dy W.
-template <class T>
-struct PackedLinear {
-  Buffer<T> forward, bias, backward;
-
-  PackedLinear(const Kernels<T>& k, const T* weight, const T* from_bias, int64_t O, int64_t I,
-               bool need_forward, bool need_backward)
-      : forward(need_forward ? round_up(O, k.panel) * I : 0),
-        bias(from_bias != nullptr ? round_up(O, k.panel) : 0),
-        backward(need_backward ? round_up(I, k.panel) * O : 0) {
-    if (from_bias != nullptr) {
-      std::copy(from_bias, from_bias + O, bias.data());
-      std::fill(bias.data() + O, bias.data() + bias.size(), T(0));
-    }
-    const double work = 4.0 * static_cast<double>(forward.size() + backward.size());
-    run_team(team_size(work, 0, std::max(O, I)), [&](const Team& team) {
-      if (need_forward) k.pack_linear(weight, O, I, forward.data(), team);
-      if (need_backward) k.pack_linear_t(weight, O, I, backward.data(), team);
-    });
-  }
-};
-
 // Indices (N) below `count`. Negative ones are errors too, or mean "ignored".
 const int64_t* checked_indices(const char* function, const char* name, const ArrayView& view,
                                int64_t N, int64_t count, bool may_be_negative) {
@@ -65,21 +41,49 @@ const int64_t* checked_indices(const char* function, const char* name, const Arr
 }  // namespace
 
 template <class T>
-void run_linear(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
-                const ArrayView& y) {
-  const int64_t N = axis(x, 0), O = axis(weight, 0), I = axis(weight, 1);
-  LinearArgs<T> args{N, I, O, nullptr, nullptr, nullptr, nullptr};
-  args.x = contiguous<const T>({"linear", "x", "(N, I)", {N, I}}, x, Access::kRead);
+PackedLinear<T>::PackedLinear(const KernelTable& kernel_table, const T* weight, const T* from_bias,
+                              int64_t outputs, int64_t inputs, bool need_forward,
+                              bool need_backward)
+    : table(kernel_table), O(outputs), I(inputs) {
+  const Kernels<T>& k = kernels_of<T>(table);
+  if (need_forward) forward = Buffer<T>(round_up(O, k.panel) * I);
+  if (need_backward) backward = Buffer<T>(round_up(I, k.panel) * O);
+  if (from_bias != nullptr) {
+    bias = Buffer<T>(round_up(O, k.panel));
+    std::copy(from_bias, from_bias + O, bias.data());
+    std::fill(bias.data() + O, bias.data() + bias.size(), T(0));
+  }
+  const double work = 4.0 * static_cast<double>(forward.size() + backward.size());
+  run_team(team_size(work, 0, std::max(O, I)), [&](const Team& team) {
+    if (need_forward) k.pack_linear(weight, O, I, forward.data(), team);
+    if (need_backward) k.pack_linear_t(weight, O, I, backward.data(), team);
+  });
+}
+
+template <class T>
+PackedLinear<T> pack_linear(const ArrayView& weight, const ArrayView& bias) {
+  const int64_t O = axis(weight, 0), I = axis(weight, 1);
   const T* w = contiguous<const T>({"linear", "weight", "(O, I)", {O, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({"linear", "bias", "(O,)", {O}}, bias, Access::kRead);
+  return PackedLinear<T>(kernels(), w, b, O, I, true, false);
+}
+
+template <class T>
+void run_packed_linear(const PackedLinear<T>& packed, const ArrayView& x, const ArrayView& y) {
+  const int64_t N = axis(x, 0), O = packed.O, I = packed.I;
+  LinearArgs<T> args{N, I, O, nullptr, packed.forward.data(), packed.bias.data(), nullptr};
+  args.x = contiguous<const T>({"linear", "x", "(N, I)", {N, I}}, x, Access::kRead);
   args.y = contiguous<T>({"linear", "y", "(N, O)", {N, O}}, y, Access::kWrite);
   if (N == 0 || O == 0) return;
-  const Kernels<T>& k = kernels_of<T>(kernels());
-  const PackedLinear<T> packed(k, w, b, O, I, true, false);
-  args.packed = packed.forward.data();
-  args.bias = packed.bias.data();
+  const Kernels<T>& k = kernels_of<T>(packed.table);
   run_team(team_size(product_flops(N, I, O), 0, std::max(N, O / k.panel)),
            [&](const Team& team) { k.linear(args, team); });
+}
+
+template <class T>
+void run_linear(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
+                const ArrayView& y) {
+  run_packed_linear(pack_linear<T>(weight, bias), x, y);
 }
 
 template <class T>
@@ -100,7 +104,7 @@ void run_linear_backward(const ArrayView& x, const ArrayView& weight, const Arra
     return;
   }
   const Kernels<T>& k = kernels_of<T>(kernels());
-  const PackedLinear<T> packed(k, w, nullptr, O, I, false, args.dx != nullptr);
+  const PackedLinear<T> packed(kernels(), w, nullptr, O, I, false, args.dx != nullptr);
   args.packed_t = packed.backward.data();
   const int size = team_size(2 * product_flops(N, I, O), 0, std::max(N, O));
   Buffer<T> outer(size * k.outer_scratch);
@@ -133,7 +137,7 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   if (N == 0) return;
 
   const Kernels<T>& k = kernels_of<T>(kernels());
-  const PackedLinear<T> packed(k, w, b, V, I, true, backward);
+  const PackedLinear<T> packed(kernels(), w, b, V, I, true, backward);
   args.packed = packed.forward.data();
   args.packed_t = backward ? packed.backward.data() : nullptr;
   args.bias = packed.bias.data();
@@ -266,18 +270,20 @@ void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions
   }
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                                  \
-  template void run_linear<T>(const ArrayView&, const ArrayView&, const ArrayView&,              \
-                              const ArrayView&);                                                 \
-  template void run_linear_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,     \
-                                       const ArrayView&, const ArrayView&, const ArrayView&);    \
-  template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,       \
-                                     const ArrayView&, const ArrayView&, double,                 \
-                                     const CrossEntropyGradients&);                              \
-  template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);          \
-  template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&); \
-  template void run_dropout<T>(const ArrayView&, const ArrayView&, double, uint64_t, uint64_t);  \
-  template void run_sample<T>(const ArrayView&, const ArrayView&, const SampleOptions&,          \
+#define UNROLLED_INSTANTIATE(T)                                                                   \
+  template PackedLinear<T> pack_linear<T>(const ArrayView&, const ArrayView&);                    \
+  template void run_packed_linear<T>(const PackedLinear<T>&, const ArrayView&, const ArrayView&); \
+  template void run_linear<T>(const ArrayView&, const ArrayView&, const ArrayView&,               \
+                              const ArrayView&);                                                  \
+  template void run_linear_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,      \
+                                       const ArrayView&, const ArrayView&, const ArrayView&);     \
+  template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,        \
+                                     const ArrayView&, const ArrayView&, double,                  \
+                                     const CrossEntropyGradients&);                               \
+  template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);           \
+  template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&);  \
+  template void run_dropout<T>(const ArrayView&, const ArrayView&, double, uint64_t, uint64_t);   \
+  template void run_sample<T>(const ArrayView&, const ArrayView&, const SampleOptions&,           \
                               const ArrayView&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

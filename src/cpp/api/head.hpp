@@ -3,8 +3,29 @@
 #pragma once
 
 #include "api/array.hpp"
+#include "kernels/table.hpp"
+#include "runtime/arena.hpp"
 
 namespace unrolled {
+
+// A weight (O, I) packed for x W^T, with its bias padded to whole panels, and transposed for dy W.
+template <class T>
+struct PackedLinear {
+  const KernelTable& table;
+  int64_t O, I;
+  Buffer<T> forward, bias, backward;
+
+  PackedLinear(const KernelTable& table, const T* weight, const T* from_bias, int64_t O, int64_t I,
+               bool need_forward, bool need_backward);
+};
+
+// Packs for `run_packed_linear`.
+template <class T>
+PackedLinear<T> pack_linear(const ArrayView& weight, const ArrayView& bias);
+
+// y (N, O) = x (N, I) weight^T + bias.
+template <class T>
+void run_packed_linear(const PackedLinear<T>& packed, const ArrayView& x, const ArrayView& y);
 
 // y (N, O) = x (N, I) weight^T + bias.
 template <class T>

@@ -2,6 +2,9 @@
 
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <variant>
+
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 
@@ -17,6 +20,29 @@ void linear(const py::array& x, const py::array& weight, const Optional& bias, c
     run_linear<decltype(zero)>(views[0], views[1], views[2], views[3]);
   });
 }
+
+// A weight and a bias, packed once for many products.
+class PyPackedLinear {
+ public:
+  PyPackedLinear(const py::array& weight, const Optional& bias) {
+    const ArrayView views[] = {view_of(weight), view_of(bias)};
+    with_dtype("linear", "weight", views[0], [&](auto zero) {
+      using T = decltype(zero);
+      held_ = std::make_shared<const PackedLinear<T>>(pack_linear<T>(views[0], views[1]));
+    });
+  }
+
+  void apply(const py::array& x, const py::array& y) const {
+    const ArrayView views[] = {view_of(x), view_of(y)};
+    py::gil_scoped_release release;
+    std::visit([&](const auto& packed) { run_packed_linear(*packed, views[0], views[1]); }, held_);
+  }
+
+ private:
+  std::variant<std::shared_ptr<const PackedLinear<float>>,
+               std::shared_ptr<const PackedLinear<double>>>
+      held_;
+};
 
 void linear_backward(const py::array& x, const py::array& weight, const py::array& dy,
                      const Optional& dx, const py::array& dweight, const Optional& dbias) {
@@ -78,6 +104,10 @@ void sample(const py::array& logits, const py::array& u, double temperature, int
 
 void register_head(py::module_& m) {
   const auto in = [](const char* name) { return py::arg(name).noconvert(); };
+  py::class_<PyPackedLinear>(m, "PackedLinear", "A weight and a bias, packed for the kernels.")
+      .def(py::init<const py::array&, const Optional&>(), py::arg("weight").noconvert(),
+           py::arg("bias").noconvert())
+      .def("apply", &PyPackedLinear::apply, py::arg("x").noconvert(), py::arg("y").noconvert());
   m.def("linear", &linear, in("x"), in("weight"), in("bias"), in("y"));
   m.def("linear_backward", &linear_backward, in("x"), in("weight"), in("dy"), in("dx"),
         in("dweight"), in("dbias"));

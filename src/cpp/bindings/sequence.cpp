@@ -1,28 +1,11 @@
-#include "api/sequence.hpp"
-
 #include <pybind11/stl.h>
 
-#include <variant>
-
 #include "bindings/arrays.hpp"
+#include "bindings/layers.hpp"
 #include "bindings/register.hpp"
 
 namespace unrolled {
 namespace {
-
-using WeightsOf =
-    std::variant<std::shared_ptr<const Weights<float>>, std::shared_ptr<const Weights<double>>>;
-using SavedOf =
-    std::variant<std::shared_ptr<const Saved<float>>, std::shared_ptr<const Saved<double>>>;
-
-struct PyWeights {
-  WeightsOf held;
-};
-
-struct PySaved {
-  SavedOf held;
-  py::array x;  // the kernels read it again in the pullback
-};
 
 template <class Get>
 auto of_weights(const PyWeights& weights, Get get) {

@@ -40,6 +40,30 @@ class Saved:
     @property
     def nbytes(self) -> int: ...
 
+class Stream:
+    def __init__(
+        self,
+        weights: Sequence[Weights],  # one a layer
+        states: Sequence[Sequence[_Array]],  # (B, H) each; every step reads and writes them
+    ) -> None: ...
+    def step(
+        self,
+        x: _Array,  # (B, I)
+        y: _Array,  # (B, H)
+    ) -> None: ...
+
+class PackedLinear:
+    def __init__(
+        self,
+        weight: _Array,  # (O, I)
+        bias: _Array | None,  # (O,)
+    ) -> None: ...
+    def apply(
+        self,
+        x: _Array,  # (N, I)
+        y: _Array,  # (N, O)
+    ) -> None: ...
+
 def cells() -> list[CellInfo]: ...
 def isa() -> str: ...
 def available_isas() -> list[str]: ...

@@ -16,6 +16,7 @@ from ._cells import cells as cells
 from ._embedding import Lookup as Lookup
 from ._embedding import embedding as embedding
 from ._embedding import embedding_backward as embedding_backward
+from ._head import PackedLinear as PackedLinear
 from ._head import dropout as dropout
 from ._head import linear as linear
 from ._head import linear_backward as linear_backward
@@ -30,6 +31,7 @@ from ._scan import pack as pack
 from ._scan import scan as scan
 from ._scan import scan_backward as scan_backward
 from ._scan import scan_vjp as scan_vjp
+from ._stream import Stream as Stream
 from ._system import _force_isa as _force_isa
 from ._system import available_isas as available_isas
 from ._system import get_num_threads as get_num_threads

@@ -21,6 +21,25 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return y
 
 
+class PackedLinear:
+    """`linear` with the weight packed once, for many calls with few rows, as in a stream.
+
+    The packed copy is a snapshot: later changes of the arrays do not reach it.
+
+    Shapes: weight (O, I), bias (O,); x (N, I), result (N, O).
+    """
+
+    def __init__(self, weight: Array, bias: Array | None = None) -> None:
+        self._packed = _core.PackedLinear(weight, bias)
+        self._outputs = weight.shape[0]
+
+    def __call__(self, x: Array) -> Array:
+        """Returns x weight^T + bias; the same bits as `linear`."""
+        y = np.empty((len(x), self._outputs), x.dtype)
+        self._packed.apply(x, y)
+        return y
+
+
 def linear_backward(
     x: Array,
     weight: Array,

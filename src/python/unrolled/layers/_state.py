@@ -53,11 +53,16 @@ def split_state(
     return [tuple(array[k] for array in arrays) for k in range(scans)]
 
 
-def join_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """Stacks the states of each scan, (B, H) each, to arrays (S, B, H): undoes `split_state`."""
-    if len(parts) == 1:  # a view will do
-        return tuple(array[None] for array in parts[0])
+def stack_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """Copies the states of each scan, (B, H) each, to arrays (S, B, H): undoes `split_state`."""
     return tuple(np.stack(arrays) for arrays in zip(*parts, strict=True))
+
+
+def join_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """`stack_state` of arrays that nobody writes any more: a single scan's are not copied."""
+    if len(parts) == 1:
+        return tuple(array[None] for array in parts[0])
+    return stack_state(parts)
 
 
 def as_state(arrays: tuple[Array, ...]) -> object:

@@ -6,8 +6,8 @@ from typing import Generic, cast
 import numpy as np
 
 from .. import functional
-from ._checks import check_array, checked_size
-from ._state import StateT, as_state, join_state, split_state
+from ._checks import checked_size
+from ._state import StateT, as_state, split_state, stack_state
 from ._types import Array
 
 
@@ -32,49 +32,46 @@ class Stream(Generic[StateT]):
         self._batch = checked_size("stream", "batch", batch)
         first, last = self._weights[0], self._weights[-1]
         self._dtype = first.dtype
-        self._hidden_size = last.hidden_size
-        self._input_shape = (self._batch, first.input_size)
         self._output_shape = (self._batch, last.hidden_size)
         self._state_names = functional.cell_info(first.cell).states
-        # The outputs of all layers but the last, which writes into the caller's array.
-        self._between = [np.empty((1, *self._output_shape), self._dtype) for _ in weights[1:]]
-        self.reset()
+        # The kernels read and write these arrays in place, in every step.
+        self._states = [
+            tuple(np.zeros(self._output_shape, self._dtype) for _ in self._state_names)
+            for _ in self._weights
+        ]
+        self._steps = functional.Stream(self._weights, self._states)
 
     def __call__(self, x_t: Array, *, out: Array | None = None) -> Array:
         """Advances all B sequences by one step.
 
         Args:
             x_t: (B, I), the input of this step.
-            out: (B, H), where to write the output; by default a new array.
+            out: (B, H), where to write the output, so that the step allocates nothing; by default
+                a new array. Not x_t itself.
 
         Returns:
             y_t (B, H): the output of the last layer.
+
+        Raises:
+            ValueError: a shape or a layout does not fit; TypeError: a dtype does not fit.
         """
-        check_array("stream", "x_t of shape (B, I)", x_t, self._input_shape, self._dtype)
         if out is None:
             out = np.empty(self._output_shape, self._dtype)
-        else:
-            check_array("stream", "out of shape (B, H)", out, self._output_shape, self._dtype)
-        x = x_t[None]
-        outputs = [*self._between, out[None]]
-        for k, weights in enumerate(self._weights):
-            _, self._states[k] = functional.scan(weights, x, self._states[k], out=outputs[k])
-            x = outputs[k]
+        self._steps.step(x_t, out)
         return out
 
     @property
     def state(self) -> StateT:
         """A copy of the state, in the layer's form; assign one to continue from there."""
-        return cast(StateT, as_state(join_state(self._states)))
+        return cast(StateT, as_state(stack_state(self._states)))
 
     @state.setter
     def state(self, state: StateT | None) -> None:
-        if state is None:
-            self.reset()
-            return
         shape = (len(self._weights), *self._output_shape)
         parts = split_state("stream", state, self._state_names, shape, self._dtype)
-        self._states = [tuple(array.copy() for array in part or ()) for part in parts]
+        for own, given in zip(self._states, parts, strict=True):
+            for k, array in enumerate(own):
+                array[...] = 0 if given is None else given[k]
 
     @property
     def batch(self) -> int:
@@ -83,10 +80,7 @@ class Stream(Generic[StateT]):
 
     def reset(self) -> None:
         """Sets the state to zero: all sequences begin anew."""
-        self._states = [
-            tuple(np.zeros(self._output_shape, self._dtype) for _ in self._state_names)
-            for _ in self._weights
-        ]
+        self.state = None
 
     def fork(self, batch: int | None = None) -> "Stream[StateT]":
         """Starts another stream at the zero state; both share the packed weights.

@@ -190,8 +190,8 @@ class LanguageModel(Layer):
         The stream holds copies of the parameters as they are now; see `LanguageModelStream`.
         """
         weight, bias = self.head.parameters["weight"], self.head.parameters["bias"]
-        table = self.embedding.weight.copy()
-        return LanguageModelStream(table, self.rnn.stream(batch), weight.copy(), bias.copy())
+        head = functional.PackedLinear(weight, bias)
+        return LanguageModelStream(self.embedding.weight.copy(), self.rnn.stream(batch), head)
 
     def describe(self) -> str:
         """A few lines for people: the layers and how many parameters they have."""
@@ -231,11 +231,10 @@ class LanguageModelStream:
     Shapes: B batch, V vocabulary; tokens (B,) int64, logits (B, V), state as of the model.
     """
 
-    def __init__(self, table: Array, rnn: Stream[Any], weight: Array, bias: Array) -> None:
+    def __init__(self, table: Array, rnn: Stream[Any], head: functional.PackedLinear) -> None:
         self._table = table
         self._rnn = rnn
-        self._weight = weight
-        self._bias = bias
+        self._head = head
 
     def step(self, tokens: Array) -> Array:
         """Reads one token of each of the B texts; returns the logits (B, V) of the next ones."""
@@ -245,7 +244,7 @@ class LanguageModelStream:
                 f"got {tokens.shape}"
             )
         embedded = functional.embedding(tokens, self._table)
-        return functional.linear(self._rnn(embedded), self._weight, self._bias)
+        return self._head(self._rnn(embedded))
 
     @property
     def state(self) -> Any:
@@ -262,4 +261,4 @@ class LanguageModelStream:
 
     def fork(self, batch: int | None = None) -> "LanguageModelStream":
         """Starts another stream at the zero state; both share the parameters."""
-        return LanguageModelStream(self._table, self._rnn.fork(batch), self._weight, self._bias)
+        return LanguageModelStream(self._table, self._rnn.fork(batch), self._head)

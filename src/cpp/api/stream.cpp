@@ -1,0 +1,100 @@
+#include "api/stream.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "runtime/dispatch.hpp"
+#include "runtime/threads.hpp"
+
+namespace unrolled {
+namespace {
+
+// A (B, width) argument with unit last stride, as a sequence of one step.
+template <class T>
+Sequence<T> one_step(const Expected& expected, const ArrayView& view, Access access) {
+  check_kind(expected, view, kKindOf<std::remove_const_t<T>>);
+  check_shape(expected, view);
+  check_rows(expected, view);
+  if (access == Access::kWrite) check_writable(expected, view);
+  const int64_t B = view.shape[0], row = B > 1 ? view.strides[0] : view.shape[1];
+  return {static_cast<T*>(view.data), B * row, row};
+}
+
+}  // namespace
+
+template <class T>
+StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weights,
+                            const std::vector<std::vector<ArrayView>>& states)
+    : weights_(std::move(weights)) {
+  if (weights_.empty() || states.size() != weights_.size() || states[0].empty())
+    fail_value("[stream] expected states of each of ", weights_.size(), " >= 1 layers, got ",
+               states.size());
+  batch_ = states[0][0].dimensions == 2 ? states[0][0].shape[0] : 0;
+  if (batch_ < 1)
+    fail_value("[stream] expected state h of shape (B, H) with B >= 1, got ",
+               shape_text(states[0][0]));
+  order_.resize(static_cast<size_t>(batch_));
+  std::iota(order_.begin(), order_.end(), int64_t{0});
+  offset_[0] = 0, offset_[1] = batch_;
+  plan_ = {1, batch_, batch_, &batch_, offset_, order_.data(), nullptr, 0, false, true};
+
+  const auto take = [this](int64_t size) {
+    memory_.emplace_back(size);
+    return memory_.back().data();
+  };
+  double work = 0;
+  int64_t parts = 1;
+  const size_t count = weights_.size();
+  layers_.resize(count);
+  for (size_t k = 0; k < count; ++k) {
+    const Weights<T>& w = *weights_[k];
+    const int64_t H = w.packed.H, gate_stride = padded_stride<T>(w.sizes.gate_width);
+    if (k > 0 && w.packed.I != weights_[k - 1]->packed.H)
+      fail_value("[stream] expected layer ", k, " to read ", weights_[k - 1]->packed.H,
+                 " values, got weights for ", w.packed.I);
+    if (static_cast<int>(states[k].size()) != w.info().state_count)
+      fail_value("[stream] expected ", w.info().state_count, " states, got ", states[k].size());
+    ForwardArgs<T>& a = layers_[k];
+    a = {};
+    a.weights = &w.packed;
+    a.plan = &plan_;
+    const int64_t state_stride = padded_stride<T>(w.sizes.state_width);
+    for (size_t i = 0; i < states[k].size(); ++i) {
+      a.final[i] =
+          contiguous<T>({"stream", "state", "(B, H)", {batch_, H}}, states[k][i], Access::kWrite);
+      a.initial[i] = a.final[i];
+      a.states[i] = {take(2 * batch_ * state_stride), state_stride};
+    }
+    a.gates = {take(batch_ * gate_stride), gate_stride};
+    // Input of one step is always in place: its rows are evenly spaced.
+    a.chunk_tokens = a.chunk_rows = batch_;
+    if (k > 0) {
+      const int64_t I = w.packed.I;
+      T* between = take(batch_ * I);
+      layers_[k - 1].y = {between, batch_ * I, I};
+      a.x = {between, batch_ * I, I};
+    }
+    work += 2.0 * w.info().gate_count * static_cast<double>(H) *
+            static_cast<double>(w.packed.I + H) * static_cast<double>(batch_);
+    parts = std::max(parts, w.sizes.forward_panels);
+  }
+  team_size_ = team_size(work, static_cast<int64_t>(2 * count), parts);
+}
+
+template <class T>
+void StackStream<T>::step(const ArrayView& x, const ArrayView& y) {
+  const int64_t I = weights_.front()->packed.I, H = weights_.back()->packed.H;
+  layers_.front().x = one_step<const T>({"stream", "x_t", "(B, I)", {batch_, I}}, x, Access::kRead);
+  layers_.back().y = one_step<T>({"stream", "out", "(B, H)", {batch_, H}}, y, Access::kWrite);
+  if (x.data == y.data) fail_value("[stream] expected out to be another array than x_t");
+  run_team(std::min(team_size_, num_threads()), [this](const Team& team) {
+    for (size_t k = 0; k < layers_.size(); ++k)
+      kernels_of<T>(*weights_[k]->table).cells[weights_[k]->cell].forward(layers_[k], team);
+  });
+}
+
+template class StackStream<float>;
+template class StackStream<double>;
+
+}  // namespace unrolled
