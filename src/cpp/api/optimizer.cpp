@@ -1,6 +1,7 @@
 #include "api/optimizer.hpp"
 
 #include <cmath>
+#include <cstring>
 
 #include "runtime/arena.hpp"
 #include "runtime/dispatch.hpp"
@@ -67,6 +68,16 @@ void run_sgd(const ArrayView& values, const ArrayView& grads, const ArrayView& v
 }
 
 template <class T>
+void run_zero(const ArrayView& values) {
+  const int64_t size = values.shape[0];
+  T* data = flat<T>("zero", "flat", values, size, Access::kWrite);
+  run_team(team_size(5.0 * static_cast<double>(size), 0, size / 1024), [&](const Team& team) {
+    const int64_t begin = size * team.rank / team.size, end = size * (team.rank + 1) / team.size;
+    std::memset(data + begin, 0, static_cast<size_t>(end - begin) * sizeof(T));
+  });
+}
+
+template <class T>
 double run_norm(const ArrayView& values) {
   const int64_t size = values.shape[0];
   const T* data = flat<const T>("global_norm", "flat", values, size, Access::kRead);
@@ -85,6 +96,7 @@ double run_norm(const ArrayView& values) {
                             const ArrayView&, const AdamOptions&);                \
   template void run_sgd<T>(const ArrayView&, const ArrayView&, const ArrayView&,  \
                            const SgdOptions&);                                    \
+  template void run_zero<T>(const ArrayView&);                                    \
   template double run_norm<T>(const ArrayView&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

@@ -25,6 +25,10 @@ template <class T>
 void run_sgd(const ArrayView& values, const ArrayView& grads, const ArrayView& velocity,
              const SgdOptions& options);
 
+// Sets every element to zero.
+template <class T>
+void run_zero(const ArrayView& values);
+
 // sqrt(sum of squares), summed in double in an order that does not depend on threads.
 template <class T>
 double run_norm(const ArrayView& values);

@@ -41,6 +41,14 @@ void sgd_step(const py::array& params, const py::array& grads,
   });
 }
 
+void zero(const py::array& flat) {
+  const ArrayView values = flat_view("zero", "flat", flat);
+  with_dtype("zero", "flat", values, [&](auto zero) {
+    py::gil_scoped_release release;
+    run_zero<decltype(zero)>(values);
+  });
+}
+
 double global_norm(const py::array& flat) {
   const ArrayView values = flat_view("global_norm", "flat", flat);
   return with_dtype("global_norm", "flat", values, [&](auto zero) {
@@ -58,6 +66,7 @@ void register_optimizer(py::module_& m) {
         py::arg("decoupled"), py::arg("step"), py::arg("grad_scale"));
   m.def("sgd_step", &sgd_step, in("params"), in("grads"), in("velocity"), py::arg("lr"),
         py::arg("momentum"), py::arg("nesterov"), py::arg("weight_decay"), py::arg("grad_scale"));
+  m.def("zero", &zero, in("flat"));
   m.def("global_norm", &global_norm, in("flat"));
 }
 

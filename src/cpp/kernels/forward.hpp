@@ -71,6 +71,13 @@ struct Forward {
     const int64_t t = step_at(plan, s);
     const int64_t entering = state_row(s), leaving = state_row(s + 1);
     const int64_t token = plan.offset[t];
+    // Other members wrote the rest of each row just now: ask for all of it at once.
+    if (team.size > 1)
+      for (int64_t j = 0; j < plan.live[t]; ++j) {
+        const T* h = a.states[0].data + (entering + j) * a.states[0].stride;
+        prefetch(h, first_unit);
+        prefetch(h + end_unit, H - end_unit);
+      }
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const T* packed = w.recurrent + panel * H * Y::kPanelWidth;
       for_row_tiles<kTileRows<Y::kVectors>>(plan.live[t], [&](auto rows, int64_t first) {

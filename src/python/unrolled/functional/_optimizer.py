@@ -46,6 +46,11 @@ def sgd_step(
     _core.sgd_step(params, grads, velocity, lr, momentum, nesterov, weight_decay, grad_scale)
 
 
+def zero(flat: Array) -> None:
+    """Sets a 1-D array to zero, with all threads: NumPy's own fill is bound by one core's stores."""
+    _core.zero(flat)
+
+
 def global_norm(flat: Array) -> float:
     """Euclidean norm of a 1-D array, summed in float64 in one order for any thread count."""
     return _core.global_norm(flat)

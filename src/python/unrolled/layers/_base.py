@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import functional
 from ._flat import FlatBuffer
 from ._types import Array, DType
 
@@ -105,7 +106,7 @@ class Layer:
     def zero_grads(self) -> None:
         """Sets every gradient to zero."""
         if self._flat is not None:
-            self._flat.grads.fill(0)
+            functional.zero(self._flat.grads)
             return
         for grad in self._grads.values():
             grad.fill(0)
