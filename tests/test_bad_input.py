@@ -221,6 +221,8 @@ def head_cases() -> dict[str, tuple[str, Callable[[], object], list[str]]]:
         "dropout_nan": ("dropout", lambda: f.dropout(x, float("nan"), seed=0), ["p", "nan"]),
         "dropout_integers": ("dropout", lambda: f.dropout(t, 0.5, seed=0), ["x", "int64"]),
         "norm_ndim": ("global_norm", lambda: f.global_norm(x), ["(P,)", "2"]),
+        "zero_ndim": ("zero", lambda: f.zero(x), ["(P,)", "2"]),
+        "zero_frozen": ("zero", lambda: f.zero(frozen(zeros(4))), ["flat", "writ"]),
         "adam_size": ("adam_step", lambda: adam_with(5), ["v", "4", "5"]),
         "adam_dtype": ("adam_step", lambda: adam_with(m=zeros(4, dtype=F64)), ["m", "float64"]),
         "adam_frozen": (

@@ -96,6 +96,14 @@ def test_optimizers_work_on_slices(isa: str, dtype: type) -> None:
     assert (m[outside] == 1).all()
 
 
+@pytest.mark.parametrize("size", [0, 1, 15, 4097, 300_000])
+def test_zero(dtype: type, size: int, rng: np.random.Generator) -> None:
+    flat = np.full(size + 2, np.nan, dtype)
+    functional.zero(flat[1:-1])
+    assert not flat[1:-1].any()
+    assert np.isnan(flat[[0, -1]]).all()
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 4097, 50_000])
 def test_global_norm(isa: str, dtype: type, size: int, rng: np.random.Generator) -> None:
     flat = normal(rng, dtype, size)

@@ -47,7 +47,7 @@ def sgd_step(
 
 
 def zero(flat: Array) -> None:
-    """Sets a 1-D array to zero, with all threads: NumPy's own fill is bound by one core's stores."""
+    """Sets a 1-D array to zero, with all threads: one core alone is bound by its stores."""
     _core.zero(flat)
 
 
