@@ -22,6 +22,7 @@ SPELLINGS = {
     "typing.SupportsFloat | typing.SupportsIndex": "float",
     "typing.SupportsInt | typing.SupportsIndex": "int",
     "unrolled._core.": "",
+    "collections.abc.": "",
     "numpy.dtype": "np.dtype",
     "numpy.ndarray": "Array",
     "NDArray[np.int64]": "Array",
@@ -40,7 +41,8 @@ def plain(annotation: str) -> str:
 
 def signature(function: ast.FunctionDef) -> tuple[list[tuple[str, str]], str]:
     """([(parameter, type)], result type)."""
-    parameters = [(a.arg, plain(ast.unparse(a.annotation))) for a in function.args.args]
+    arguments = [a for a in function.args.args if a.arg != "self"]
+    parameters = [(a.arg, plain(ast.unparse(a.annotation))) for a in arguments]
     return parameters, plain(ast.unparse(function.returns))
 
 
@@ -66,15 +68,19 @@ def test_signature(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, d in stub().items() if isinstance(d, ast.ClassDef)])
-def test_properties(name: str) -> None:
-    methods = [f for f in stub()[name].body if isinstance(f, ast.FunctionDef)]
-    declared = {f.name: plain(ast.unparse(f.returns)) for f in methods}
+def test_members(name: str) -> None:
+    members = [f for f in stub()[name].body if isinstance(f, ast.FunctionDef)]
     runtime = getattr(_core, name)
-    assert set(declared) == public(runtime)
-    for attribute, expected in declared.items():
-        text = getattr(runtime, attribute).fget.__doc__
-        result = plain(text.strip().splitlines()[0].split("-> ")[-1])
-        assert result.split("[")[0] == expected.split("[")[0], attribute
+    assert {f.name for f in members if not f.name.startswith("_")} == public(runtime)
+    for member in members:
+        if member.decorator_list:  # a property
+            text = getattr(runtime, member.name).fget.__doc__
+            result = plain(text.strip().splitlines()[0].split("-> ")[-1])
+            expected = plain(ast.unparse(member.returns))
+            assert result.split("[")[0] == expected.split("[")[0], member.name
+        else:
+            line = getattr(runtime, member.name).__doc__.splitlines()[0]
+            assert signature(member) == signature(ast.parse(f"def {line}: ...").body[0])
 
 
 def test_public_functions_are_documented_and_typed() -> None:
