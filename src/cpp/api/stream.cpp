@@ -83,14 +83,21 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
 }
 
 template <class T>
-void StackStream<T>::step(const ArrayView& x, const ArrayView& y) {
+void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
   const int64_t I = weights_.front()->packed.I, H = weights_.back()->packed.H;
-  layers_.front().x = one_step<const T>({"stream", "x_t", "(B, I)", {batch_, I}}, x, Access::kRead);
-  layers_.back().y = one_step<T>({"stream", "out", "(B, H)", {batch_, H}}, y, Access::kWrite);
+  const Sequence<const T> input =
+      one_step<const T>({"stream", "x_t", "(B, I)", {batch_, I}}, x, Access::kRead);
+  const Sequence<T> output =
+      one_step<T>({"stream", "out", "(B, H)", {batch_, H}}, y, Access::kWrite);
   if (x.data == y.data) fail_value("[stream] expected out to be another array than x_t");
-  run_team(std::min(team_size_, num_threads()), [this](const Team& team) {
-    for (size_t k = 0; k < layers_.size(); ++k)
-      kernels_of<T>(*weights_[k]->table).cells[weights_[k]->cell].forward(layers_[k], team);
+  run_team(std::min(team_size_, num_threads()), [&](const Team& team) {
+    for (size_t k = 0; k < layers_.size(); ++k) {
+      // The caller's arrays stay with this call: nothing of them is left behind in the stream.
+      ForwardArgs<T> args = layers_[k];
+      if (k == 0) args.x = input;
+      if (k + 1 == layers_.size()) args.y = output;
+      kernels_of<T>(*weights_[k]->table).cells[weights_[k]->cell].forward(args, team);
+    }
   });
 }
 

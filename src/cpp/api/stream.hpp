@@ -19,7 +19,7 @@ class StackStream {
   StackStream(const StackStream&) = delete;
 
   // y (B, H) = the last layer's output for x (B, I).
-  void step(const ArrayView& x, const ArrayView& y);
+  void step(const ArrayView& x, const ArrayView& y) const;
 
  private:
   int64_t batch_;

@@ -28,6 +28,7 @@ class PyPackedLinear {
     const ArrayView views[] = {view_of(weight), view_of(bias)};
     with_dtype("linear", "weight", views[0], [&](auto zero) {
       using T = decltype(zero);
+      py::gil_scoped_release release;
       held_ = std::make_shared<const PackedLinear<T>>(pack_linear<T>(views[0], views[1]));
     });
   }
