@@ -82,15 +82,24 @@ struct Forward {
       const T* packed = w.recurrent + panel * H * Y::kPanelWidth;
       for_row_tiles<kTileRows<Y::kVectors>>(plan.live[t], [&](auto rows, int64_t first) {
         constexpr int MR = decltype(rows)::kValue;
-        V sum[MR][Y::kVectors];
-#pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-          for (int v = 0; v < Y::kVectors; ++v)
-            sum[r][v] = load(w.bias_recurrent + panel * Y::kPanelWidth + v * Y::L);
+        constexpr int TV = kTileVectors<Y::kVectors>;
         const Rows<T>& h = a.states[0];
-        multiply_tile<T, MR, Y::kVectors>(h.data + (entering + first) * h.stride, h.stride, 1,
-                                          packed, H, sum);
+        V sum[MR][Y::kVectors];
+#pragma GCC unroll 2
+        for (int part = 0; part < Y::kVectors; part += TV) {
+          V tile[MR][TV];
+#pragma GCC unroll 16
+          for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < TV; ++v)
+              tile[r][v] = load(w.bias_recurrent + panel * Y::kPanelWidth + (part + v) * Y::L);
+          multiply_tile<Y::kVectors>(h.data + (entering + first) * h.stride, h.stride, 1,
+                                     packed + part * Y::L, H, tile);
+#pragma GCC unroll 16
+          for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < TV; ++v) sum[r][part + v] = tile[r][v];
+        }
         for (int r = 0; r < MR; ++r) {
           const int64_t row = first + r;
           const T* x = a.gates.data + gate_row(t, row, chunk) * a.gates.stride;

@@ -19,8 +19,12 @@ struct Int {
 };
 
 inline constexpr int kAccumulators = kVectorRegisters == 32 ? 24 : 12;
+// Vectors of a panel of NV that a tile holds. Where registers are few, half a panel of four at a
+// time: twice the rows share each load of it.
 template <int NV>
-inline constexpr int kTileRows = kAccumulators / NV;
+inline constexpr int kTileVectors = kVectorRegisters == 32 || NV % 2 != 0 ? NV : 2;
+template <int NV>
+inline constexpr int kTileRows = kAccumulators / kTileVectors<NV>;
 
 inline constexpr int kPlainVectors = 4;  // panel width of products without gates, in vectors
 template <class T>
@@ -79,27 +83,27 @@ UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
 }
 
 // sum[r][v] += a[r] * b[v*L ...]. The first half of the rows begins at `low`, the other at `high`.
-template <class T, int MR, int NV>
+template <class T, int MR, int TV>
 UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stride, const T* b,
-                                   Vec<T> (&sum)[MR][NV]) {
+                                   Vec<T> (&sum)[MR][TV]) {
   constexpr int kLow = (MR + 1) / 2;
-  Vec<T> column[NV];
+  Vec<T> column[TV];
 #pragma GCC unroll 8
-  for (int v = 0; v < NV; ++v) column[v] = load(b + v * kLanes<T>);
+  for (int v = 0; v < TV; ++v) column[v] = load(b + v * kLanes<T>);
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
     const Vec<T> value(r < kLow ? low[r * row_stride] : high[(r - kLow) * row_stride]);
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) sum[r][v] = multiply_add(value, column[v], sum[r][v]);
+    for (int v = 0; v < TV; ++v) accumulate(sum[r][v], value, column[v]);
   }
 }
 
-// sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...].
-// Four steps a round and two row pointers, so that the loop's own instructions do not take the
-// ports of the multiply-adds.
-template <class T, int MR, int NV>
+// sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...], for TV
+// vectors of a panel of NV. Four steps a round and two row pointers, so that the loop's own
+// instructions do not take the ports of the multiply-adds.
+template <int NV, class T, int MR, int TV>
 UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* b,
-                                   int64_t K, Vec<T> (&sum)[MR][NV]) {
+                                   int64_t K, Vec<T> (&sum)[MR][TV]) {
   constexpr int kRound = 4, kWidth = NV * kLanes<T>;
   const T* low = a;
   const T* high = a + (MR + 1) / 2 * row_stride;
@@ -107,12 +111,12 @@ UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_str
   for (; k >= kRound; k -= kRound) {
 #pragma GCC unroll 4
     for (int i = 0; i < kRound; ++i)
-      multiply_step<T, MR, NV>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,
+      multiply_step<T, MR, TV>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,
                                sum);
     low += kRound * k_stride, high += kRound * k_stride, b += kRound * kWidth;
   }
   for (; k > 0; --k) {
-    multiply_step<T, MR, NV>(low, high, row_stride, b, sum);
+    multiply_step<T, MR, TV>(low, high, row_stride, b, sum);
     low += k_stride, high += k_stride, b += kWidth;
   }
 }
@@ -133,22 +137,22 @@ struct Product {
 
 template <int NV, class T>
 inline void multiply(const Product<T>& p, Range panels) {
-  constexpr int64_t kWidth = NV * kLanes<T>;
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    const T* packed = p.b + panel * p.K * kWidth;
-    const int64_t column = panel * kWidth;
-    const bool whole = column + kWidth <= p.columns;
+  constexpr int TV = kTileVectors<NV>;
+  constexpr int64_t kWidth = NV * kLanes<T>, kPart = TV * kLanes<T>;
+  for (int64_t column = panels.begin * kWidth; column < panels.end * kWidth; column += kPart) {
+    const T* packed = p.b + column / kWidth * p.K * kWidth + column % kWidth;
+    const bool whole = column + kPart <= p.columns;
     int64_t k = 0;
     do {
       const int64_t depth = smaller(kDepth, p.K - k);
       for_row_tiles<kTileRows<NV>>(p.rows, [&](auto rows, int64_t first) {
         constexpr int MR = decltype(rows)::kValue;
-        Vec<T> sum[MR][NV];
+        Vec<T> sum[MR][TV];
         T* c = p.c + first * p.c_stride;
 #pragma GCC unroll 16
         for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-          for (int v = 0; v < NV; ++v) {
+          for (int v = 0; v < TV; ++v) {
             const int64_t at = column + v * kLanes<T>;
             if (k > 0 || p.accumulate)
               sum[r][v] = whole            ? load(c + r * p.c_stride + at)
@@ -157,12 +161,12 @@ inline void multiply(const Product<T>& p, Range panels) {
             else
               sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
           }
-        multiply_tile<T, MR, NV>(p.a + first * p.a_stride + k, p.a_stride, 1, packed + k * kWidth,
-                                 depth, sum);
+        multiply_tile<NV>(p.a + first * p.a_stride + k, p.a_stride, 1, packed + k * kWidth, depth,
+                          sum);
 #pragma GCC unroll 16
         for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-          for (int v = 0; v < NV; ++v) {
+          for (int v = 0; v < TV; ++v) {
             const int64_t at = column + v * kLanes<T>;
             if (whole)
               store(c + r * p.c_stride + at, sum[r][v]);
@@ -229,8 +233,8 @@ inline void pack_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int
 template <class T, class RowOf, class AddSum>
 inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of,
                              AddSum add_sum) {
-  constexpr int NV = kPlainVectors;
-  constexpr int64_t kWidth = kPlainPanel<T>, kBlock = kOuterBlock<T>;
+  constexpr int NV = kPlainVectors, TV = kTileVectors<NV>;
+  constexpr int64_t kWidth = kPlainPanel<T>, kPart = TV * kLanes<T>, kBlock = kOuterBlock<T>;
   if (outputs.begin == outputs.end) return;
   const int64_t all_panels = ceil_div(p.columns, kWidth);
   T* block = p.scratch + kStripRows * kStripPanels * kWidth;
@@ -247,23 +251,24 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
         });
         for_row_tiles<kTileRows<NV>>(count, [&](auto rows, int64_t first) {
           constexpr int MR = decltype(rows)::kValue;
-          for (int64_t panel = 0; panel < panels; ++panel) {
-            const int64_t column = (first_panel + panel) * kWidth;
+          for (int64_t part = 0; part < panels * kWidth; part += kPart) {
+            const int64_t column = first_panel * kWidth + part;
             for (int r = 0; r < MR; ++r)
-              if (const T* c = row_of(m0 + first + r)) prefetch(c + column, kWidth);
-            Vec<T> sum[MR][NV];
+              if (const T* c = row_of(m0 + first + r)) prefetch(c + column, kPart);
+            Vec<T> sum[MR][TV];
 #pragma GCC unroll 16
             for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-              for (int v = 0; v < NV; ++v) sum[r][v] = Vec<T>(T(0));
-            multiply_tile<T, MR, NV>(block + first, 1, kBlock, p.scratch + panel * depth * kWidth,
-                                     depth, sum);
+              for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
+            multiply_tile<NV>(block + first, 1, kBlock,
+                              p.scratch + part / kWidth * depth * kWidth + part % kWidth, depth,
+                              sum);
 #pragma GCC unroll 16
             for (int r = 0; r < MR; ++r) {
               T* c = row_of(m0 + first + r);
               if (c == nullptr) continue;
 #pragma GCC unroll 8
-              for (int v = 0; v < NV; ++v) {
+              for (int v = 0; v < TV; ++v) {
                 const int64_t at = column + v * kLanes<T>;
                 if (at < p.columns)
                   store_tail(c, at, p.columns, load_tail(c, at, p.columns) + sum[r][v]);
