@@ -2,18 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
+#include "api/memory.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
 
 namespace unrolled {
 namespace {
-
-// Tokens that the products outside the recurrence take at a time: enough rows for full speed, few
-// enough for their scratch to stay in the cache.
-constexpr int64_t kChunkTokens = 256;
 
 constexpr const char* kStateNames[] = {"state h", "state c"};
 constexpr const char* kGradientNames[] = {"dstate h", "dstate c"};
@@ -53,20 +49,6 @@ bool rows_in_place(const Plan& plan, int64_t step, int64_t row) {
   return plan.ordered && step == plan.B * row;
 }
 
-int64_t longest_step(const Plan& plan) {
-  return plan.T == 0 ? 0 : plan.live[0];  // rows are ordered by length: step 0 has the most
-}
-
-int64_t chunk_rows(const Plan& plan) {
-  return std::min(plan.tokens, kChunkTokens + longest_step(plan));
-}
-
-template <class T>
-double layer_flops(const Weights<T>& w, int64_t tokens) {
-  return 2.0 * w.info().gate_count * static_cast<double>(w.packed.H) *
-         static_cast<double>(w.packed.I + w.packed.H) * static_cast<double>(tokens);
-}
-
 // Zeros the rows of (T, B, width) where no token is.
 template <class T>
 void clear_dead_rows(const Sequence<T>& to, int64_t T_steps, const RaggedPlan& ragged,
@@ -94,131 +76,29 @@ void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H,
     }
 }
 
-// A copy of tokens (T, B) after a check of those that are live.
+// The tokens (T, B) in the order of the plan's rows, after a check.
 Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int64_t V,
                                const Plan& plan) {
   const int64_t T_steps = view.shape[0], B = view.shape[1];
   const int64_t* given =
       contiguous<const int64_t>({function, "tokens", "(T, B)", {T_steps, B}}, view, Access::kRead);
+  Buffer<int64_t> tokens(plan.tokens);
   for (int64_t t = 0; t < plan.T; ++t)
     for (int64_t j = 0; j < plan.live[t]; ++j) {
       const int64_t token = given[t * B + plan.order[j]];
       if (token < 0 || token >= V)
         fail_value("[", function, "] expected tokens in 0 .. ", V - 1, ", got ", token, " at step ",
                    t, ", row ", plan.order[j]);
+      tokens.data()[plan.offset[t] + j] = token;
     }
-  Buffer<int64_t> tokens(T_steps * B);
-  std::copy(given, given + T_steps * B, tokens.data());
   return tokens;
-}
-
-std::string cell_names(const KernelTable& table) {
-  std::string names;
-  for (int i = 0; i < table.cell_count; ++i) {
-    if (i > 0) names += ", ";
-    names += table.cells[i].name;
-  }
-  return names;
 }
 
 }  // namespace
 
-int find_cell(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int i = 0; i < table.cell_count; ++i)
-    if (name == table.cells[i].name) return i;
-  fail_value("[cell] expected one of ", cell_names(table), ", got '", name, "'");
-}
-
-template <class T>
-Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool backward) {
-  const KernelTable& table = kernels();
-  Weights<T> w{};
-  w.table = &table;
-  w.cell = find_cell(cell);
-  w.backward = backward;
-  const char* name = w.info().name;
-  const int64_t G = w.info().gate_count;
-  const auto matrix_size = [&](const ArrayView& view, int axis) {
-    return view.dimensions == 2 ? view.shape[axis] : 0;
-  };
-  const int64_t H = matrix_size(arrays.weight_hh, 1), I = matrix_size(arrays.weight_ih, 1);
-  if (H < 1 || I < 1)
-    fail_value("[", name, "] expected weight_ih of shape (G*H, I) and weight_hh of shape (G*H, H) ",
-               "with I >= 1 and H >= 1, got ", shape_text(arrays.weight_ih), " and ",
-               shape_text(arrays.weight_hh));
-  const LayerParameters<const T> from{
-      contiguous<const T>({name, "weight_ih", "(G*H, I)", {G * H, I}}, arrays.weight_ih,
-                          Access::kRead),
-      contiguous<const T>({name, "weight_hh", "(G*H, H)", {G * H, H}}, arrays.weight_hh,
-                          Access::kRead),
-      contiguous<const T>({name, "bias_ih", "(G*H,)", {G * H}}, arrays.bias_ih, Access::kRead),
-      contiguous<const T>({name, "bias_hh", "(G*H,)", {G * H}}, arrays.bias_hh, Access::kRead)};
-
-  const CellKernels<T>& cell_kernels = kernels_of<T>(table).cells[w.cell];
-  const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H);
-  w.memory =
-      Buffer<T>(s.input + s.recurrent + 2 * s.bias + (backward ? s.input_t + s.recurrent_t : 0));
-  T* next = w.memory.data();
-  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
-  w.packed = {I, H, take(s.input), take(s.recurrent), take(s.bias), take(s.bias), nullptr, nullptr};
-  if (backward) {
-    w.packed.input_t = take(s.input_t);
-    w.packed.recurrent_t = take(s.recurrent_t);
-  }
-  run_team(team_size(4.0 * static_cast<double>(w.memory.size()), 0, s.forward_panels),
-           [&](const Team& team) { cell_kernels.pack(from, w.packed, team); });
-  return w;
-}
-
-RaggedPlan::RaggedPlan(const char* function, int64_t T, int64_t B, const ArrayView& lengths,
-                       const ArrayView& resets, bool reverse)
-    : order_(static_cast<size_t>(B)), lengths_(static_cast<size_t>(B), T) {
-  std::iota(order_.begin(), order_.end(), int64_t{0});
-  bool full = true;
-  if (lengths.present) {
-    const int64_t* given =
-        contiguous<const int64_t>({function, "lengths", "(B,)", {B}}, lengths, Access::kRead);
-    for (int64_t b = 0; b < B; ++b)
-      if (given[b] < 0 || given[b] > T)
-        fail_value("[", function, "] expected lengths in 0 .. T = ", T, ", got ", given[b],
-                   " for row ", b);
-    std::stable_sort(order_.begin(), order_.end(),
-                     [given](int64_t a, int64_t b) { return given[a] > given[b]; });
-    for (size_t j = 0; j < order_.size(); ++j) {
-      lengths_[j] = given[order_[j]];
-      full = full && lengths_[j] == T;
-    }
-  }
-  const int64_t steps = B == 0 ? 0 : lengths_[0];
-  live_.resize(static_cast<size_t>(steps));
-  offset_.assign(static_cast<size_t>(steps) + 1, 0);
-  int64_t live = B;
-  for (int64_t t = 0; t < steps; ++t) {
-    while (live > 0 && lengths_[static_cast<size_t>(live) - 1] <= t) --live;
-    live_[static_cast<size_t>(t)] = live;
-    offset_[static_cast<size_t>(t) + 1] = offset_[static_cast<size_t>(t)] + live;
-  }
-  if (resets.present) {
-    const Expected expected{function, "resets", "(T, B)", {T, B}};
-    const uint8_t* given = contiguous<const uint8_t>(expected, resets, Access::kRead);
-    resets_.assign(given, given + T * B);
-  }
-  plan_ = {steps,
-           B,
-           offset_.back(),
-           live_.data(),
-           offset_.data(),
-           order_.data(),
-           resets_.empty() ? nullptr : resets_.data(),
-           B,
-           reverse,
-           full};
-}
-
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
-                                      const ForwardArrays& arrays, bool save) {
+                                      const ForwardArrays& arrays, bool save, int64_t recompute) {
   const Weights<T>& w = *weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
@@ -263,24 +143,27 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   if (!plan.ordered) clear_dead_rows(args.y, T_steps, *saved->plan, H);
   pass_empty_rows(info, *saved->plan, H, args.initial, args.final);
 
-  const int64_t state_rows = save ? plan.tokens + B : 2 * B;
-  saved->state_stride = padded_stride<T>(w.sizes.state_width);
-  for (int64_t k = 0; k < S; ++k) {
-    saved->states[k] = Buffer<T>(state_rows * saved->state_stride);
-    args.states[k] = {saved->states[k].data(), saved->state_stride};
-  }
-  if (save) saved->values = Buffer<T>(plan.tokens * w.sizes.saved_width);
-  args.saved = saved->values.data();
-
-  const int size = team_size(layer_flops(w, plan.tokens), plan.T, w.sizes.forward_panels);
-  const int64_t gate_stride = padded_stride<T>(w.sizes.gate_width);
   args.chunk_tokens = kChunkTokens;
-  args.chunk_rows = chunk_rows(plan);
-  Buffer<T> gates((looked_up ? args.lookup.V : args.chunk_rows) * gate_stride);
-  const bool in_place = looked_up || rows_in_place(plan, args.x.step, args.x.row);
-  Buffer<T> gathered(in_place ? 0 : size * args.chunk_rows * I);
-  args.gates = {gates.data(), gate_stride};
-  args.gathered = gathered.data();
+  args.chunk_rows = saved->plan->chunk_rows();
+  if (save) {
+    saved->recompute = recompute;
+    saved->plan->plan_backward(recompute);
+    saved->memory = allocate_parts<T>(
+        [&](Parts<T>& parts) { place_saved(parts, *saved, args.initial[0] != nullptr); });
+    args.keep_states = plan.window_count == 0;
+    for (int64_t k = 0; k < S; ++k) {
+      args.states[k] = saved->states[k];
+      args.entering[k] = saved->entering[k];
+      if (saved->initial[k] != nullptr)
+        std::copy(args.initial[k], args.initial[k] + B * H, saved->initial[k]);
+    }
+    args.saved = saved->values;
+    args.saved_rows = saved->saved_rows;
+  }
+  const int size = forward_team(w, plan);
+  const bool gathered = !looked_up && !rows_in_place(plan, args.x.step, args.x.row);
+  const Buffer<T> scratch =
+      allocate_parts<T>([&](Parts<T>& parts) { place_forward(parts, w, args, size, gathered); });
   if (plan.T > 0) {
     const auto kernel = kernels_of<T>(*w.table).cells[w.cell].forward;
     run_team(size, [&](const Team& team) { kernel(args, team); });
@@ -331,36 +214,37 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   pass_empty_rows(info, *saved.plan, H, args.dfinal, args.dinitial);
   if (plan.T == 0) return;
 
-  for (int64_t k = 0; k < S; ++k)
-    args.states[k] = {const_cast<T*>(saved.states[k].data()), saved.state_stride};
-  args.saved = saved.values.data();
-
-  const int size = team_size(2 * layer_flops(w, plan.tokens), plan.T, w.sizes.backward_panels);
-  args.chunk_tokens = kChunkTokens;
-  args.chunk_rows = chunk_rows(plan);
-  const int64_t gate_stride = padded_stride<T>(w.sizes.gate_width);
-  const int64_t chunk = args.chunk_rows * gate_stride;
-  const bool split = w.sizes.split_width > 0;
-  Buffer<T> gradients((split ? 4 : 2) * chunk), carry(S * B * saved.state_stride),
-      outer(size * kernels_of<T>(*w.table).outer_scratch), gathered(size * args.chunk_rows * I),
-      dlookup(args.lookup.V * gate_stride);
-  args.dlookup = {dlookup.data(), gate_stride};
-  for (int i = 0; i < 2; ++i) {
-    args.dinput[i] = {gradients.data() + i * chunk, gate_stride};
-    args.drecurrent[i] = {gradients.data() + (split ? i + 2 : i) * chunk, gate_stride};
+  const int size = backward_team(w, plan);
+  args.chunk_rows = saved.plan->chunk_rows();
+  args.saved = saved.values;
+  args.saved_rows = saved.saved_rows;
+  ForwardArgs<T> again{};
+  again.weights = args.weights;
+  again.plan = args.plan;
+  again.x = saved.x;
+  again.lookup = saved.lookup;
+  again.chunk_tokens = kChunkTokens;
+  again.chunk_rows = args.chunk_rows;
+  for (int64_t k = 0; k < S; ++k) {
+    args.states[k] = again.states[k] = saved.states[k];
+    again.entering[k] = saved.entering[k];
+    again.initial[k] = saved.initial[k];
   }
-  for (int64_t k = 0; k < S; ++k)
-    args.carry[k] = {carry.data() + k * B * saved.state_stride, saved.state_stride};
-  args.gathered = gathered.data();
-  args.outer = outer.data();
+  const Buffer<T> scratch =
+      allocate_parts<T>([&](Parts<T>& parts) { place_backward(parts, saved, args, again, size); });
+  if (saved.recompute != kStoreAll) {
+    args.again = &again;
+    for (int64_t k = 0; k < S; ++k) args.states[k] = again.states[k];
+    args.saved = again.saved;
+    args.saved_rows = again.saved_rows;
+  }
   const auto kernel = kernels_of<T>(*w.table).cells[w.cell].backward;
   run_team(size, [&](const Team& team) { kernel(args, team); });
 }
 
 #define UNROLLED_INSTANTIATE(T)                                                               \
-  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, bool);          \
   template std::unique_ptr<Saved<T>> run_forward<T>(const std::shared_ptr<const Weights<T>>&, \
-                                                    const ForwardArrays&, bool);              \
+                                                    const ForwardArrays&, bool, int64_t);     \
   template void run_backward<T>(const Saved<T>&, const BackwardArrays&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

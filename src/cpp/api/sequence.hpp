@@ -1,53 +1,14 @@
-// Recurrent layers: packing of parameters, the scan forward, and BPTT. Every argument is checked
-// here; kernels trust what they get.
+// Recurrent layers: the scan forward, and BPTT. Every argument is checked here; kernels trust what
+// they get.
 #pragma once
 
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "api/array.hpp"
-#include "kernels/table.hpp"
-#include "runtime/arena.hpp"
+#include "api/plan.hpp"
+#include "api/weights.hpp"
 
 namespace unrolled {
-
-// Index of a cell by name; ValueError that lists the names otherwise.
-int find_cell(const std::string& name);
-
-// One direction of one layer, packed for the ISA in use when it was made.
-template <class T>
-struct Weights {
-  const KernelTable* table;
-  int cell;
-  bool backward;  // transposed copies are there
-  LayerSizes sizes;
-  PackedLayer<T> packed;
-  Buffer<T> memory;
-
-  const CellInfo& info() const { return table->cells[cell]; }
-};
-
-struct LayerArrays {
-  ArrayView weight_ih, weight_hh, bias_ih, bias_hh;
-};
-
-template <class T>
-Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool backward);
-
-// Rows ordered by length, and where the tokens of each step stand; see kernels/table.hpp.
-class RaggedPlan {
- public:
-  RaggedPlan(const char* function, int64_t T, int64_t B, const ArrayView& lengths,
-             const ArrayView& resets, bool reverse);
-  const Plan& view() const { return plan_; }
-  int64_t length(int64_t ordered_row) const { return lengths_[static_cast<size_t>(ordered_row)]; }
-
- private:
-  std::vector<int64_t> live_, offset_, order_, lengths_;
-  std::vector<uint8_t> resets_;  // a copy: the pullback may come after the caller changed his own
-  Plan plan_;
-};
 
 // What a forward pass leaves for its pullbacks.
 template <class T>
@@ -58,11 +19,16 @@ struct Saved {
   Sequence<const T> x;
   Lookup<T> lookup;
   Buffer<int64_t> tokens;  // a copy: the pullback may come after the caller changed his own
-  Buffer<T> states[kMaxStates];
-  Buffer<T> values;
-  int64_t state_stride;
+  int64_t recompute;
+  // Parts of `memory`; some may be missing, see place_saved.
+  Buffer<T> memory;
+  Rows<T> states[kMaxStates];  // that enter each step
+  T* values;                   // for saved_rows tokens
+  int64_t saved_rows;
+  Rows<T> entering[kMaxStates];  // states that enter each window
+  T* initial[kMaxStates];        // copies
 
-  int64_t bytes() const { return states[0].bytes() + states[1].bytes() + values.bytes(); }
+  int64_t bytes() const { return memory.bytes() + tokens.bytes(); }
 };
 
 struct ForwardArrays {
@@ -73,10 +39,11 @@ struct ForwardArrays {
   bool reverse;
 };
 
-// Runs the scan; with `save` returns what backward needs, else null.
+// Runs the scan; with `save` returns what backward needs, else null. `recompute` is kStoreAll,
+// kStoreStates or a number of steps.
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
-                                      const ForwardArrays& arrays, bool save);
+                                      const ForwardArrays& arrays, bool save, int64_t recompute);
 
 struct BackwardArrays {
   ArrayView dy, dx;                         // both may be absent

@@ -37,7 +37,20 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
   order_.resize(static_cast<size_t>(batch_));
   std::iota(order_.begin(), order_.end(), int64_t{0});
   offset_[0] = 0, offset_[1] = batch_;
-  plan_ = {1, batch_, batch_, &batch_, offset_, order_.data(), nullptr, 0, false, true};
+  plan_ = {.T = 1,
+           .B = batch_,
+           .tokens = batch_,
+           .live = &batch_,
+           .offset = offset_,
+           .order = order_.data(),
+           .resets = nullptr,
+           .resets_step = 0,
+           .reverse = false,
+           .ordered = true,
+           .chunks = nullptr,
+           .windows = nullptr,
+           .chunk_count = 0,
+           .window_count = 0};
 
   const auto take = [this](int64_t size) {
     memory_.emplace_back(size);

@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include "api/memory.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/layers.hpp"
 #include "bindings/register.hpp"
@@ -29,7 +30,8 @@ std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
                                const std::vector<py::array>& initial,
                                const std::vector<py::array>& final,
                                const std::optional<py::array>& lengths,
-                               const std::optional<py::array>& resets, bool reverse, bool save) {
+                               const std::optional<py::array>& resets, bool reverse, bool save,
+                               int64_t recompute) {
   const ForwardArrays arrays{view_of(x),      view_of(y),       view_of(tokens), views_of(initial),
                              views_of(final), view_of(lengths), view_of(resets), reverse};
   return std::visit(
@@ -37,7 +39,7 @@ std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
         std::optional<SavedOf> saved;
         {
           py::gil_scoped_release release;
-          if (auto made = run_forward(held, arrays, save))
+          if (auto made = run_forward(held, arrays, save, recompute))
             saved =
                 std::shared_ptr<const std::remove_reference_t<decltype(*made)>>(std::move(made));
         }
@@ -65,6 +67,15 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
         run_backward(*held, arrays);
       },
       saved.held);
+}
+
+std::vector<int64_t> memory(const std::string& cell, int64_t input_size, int64_t hidden_size,
+                            int64_t steps, int64_t batch, const std::optional<py::array>& lengths,
+                            bool reverse, int64_t recompute, bool double_precision) {
+  const ScanQuery query{cell,  input_size,       hidden_size, steps,
+                        batch, view_of(lengths), reverse,     recompute};
+  const ScanMemory m = double_precision ? scan_memory<double>(query) : scan_memory<float>(query);
+  return {m.weights, m.saved, m.forward, m.backward};
 }
 
 }  // namespace
@@ -110,7 +121,12 @@ void register_sequence(py::module_& m) {
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
         py::arg("final").noconvert(), py::arg("lengths").noconvert(), py::arg("resets").noconvert(),
-        py::arg("reverse"), py::arg("save"));
+        py::arg("reverse"), py::arg("save"), py::arg("recompute"));
+  m.attr("STORE_ALL") = kStoreAll;
+  m.attr("STORE_STATES") = kStoreStates;
+  m.def("memory", &memory, py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"),
+        py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(), py::arg("reverse"),
+        py::arg("recompute"), py::arg("double_precision"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),
         py::arg("dfinal").noconvert(), py::arg("dinitial").noconvert(), py::arg("dx").noconvert(),
         py::arg("accumulate_dx"), py::arg("dweight_ih").noconvert(),

@@ -4,7 +4,7 @@
 // gradients) run over a chunk of steps at a time, while its rows are still in the cache.
 #pragma once
 
-#include "kernels/layout.hpp"
+#include "kernels/forward.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -27,14 +27,20 @@ struct Backward {
   const Range columns = {first_unit / Y::L * Y::kBlockWidth,
                          ceil_div(end_unit, Y::L) * Y::kBlockWidth};
 
-  void run() const {
+  // Compact rows at which the stored states and the saved values begin; see Forward.
+  int64_t first_state = 0, first_saved = 0;
+
+  void run() {
     Rows<T> later{};       // recurrent gradients of the step that was processed before
     int64_t later_t = -1;  // and that step
     int buffer = 0;
     const bool lookup = a.lookup.tokens != nullptr;
     if (lookup) clear_lookup();
-    for (int64_t end = plan.T; end > 0; buffer ^= 1) {
-      const Chunk chunk = chunk_before(plan, end, a.chunk_tokens);
+    if (a.again != nullptr) Forward<Cell, T>{*a.again, team}.multiply_table();
+    int64_t window = plan.window_count;
+    for (int64_t i = plan.chunk_count - 1; i >= 0; --i, buffer ^= 1) {
+      const Chunk chunk = planned(plan, plan.chunks, plan.chunk_count, i);
+      if (a.again != nullptr) recompute(chunk, window);
       for (int64_t s = chunk.end - 1; s >= chunk.begin; --s) {
         const int64_t t = step_at(plan, s);
         receive(later, later_t, plan.live[t]);
@@ -49,10 +55,23 @@ struct Backward {
       }
       recurrent_gradients(chunk, buffer);
       if (!lookup) input_gradients(chunk, buffer);
-      end = chunk.begin;
     }
     receive(later, later_t, 0);
     if (lookup) lookup_gradients();
+  }
+
+  // Makes again what the forward pass did not store of a chunk: its saved values from its states,
+  // or, at the end of each window, both for the whole window.
+  void recompute(const Chunk& chunk, int64_t& window) {
+    Forward<Cell, T> again{*a.again, team};
+    if (plan.window_count == 0) {
+      again.run_gates(chunk);
+    } else {
+      if (window < plan.window_count && chunk.begin >= plan.windows[window]) return;
+      sync(team);  // nobody reads the window before any more
+      again.run_window(--window);
+    }
+    first_state = again.first_state, first_saved = again.first_saved;
   }
 
   // Turns `carry` from the gradients of the states that enter step `later_t` into those of the
@@ -99,7 +118,8 @@ struct Backward {
     const int64_t live = plan.live[t];
     for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
       const int64_t block = unit / Y::L;
-      const T* saved_block = Y::saved_at(a.saved, plan.tokens, block, plan.offset[t]);
+      const T* saved_block =
+          Y::saved_at(a.saved, a.saved_rows, block, plan.offset[t] - first_saved);
       for (int64_t j = 0; j < live; ++j) {
         const int64_t token = plan.offset[t] + j;
         V saved[Cell::kSavedCount], state[S], d[S], dx[Y::G], dr[Y::G];
@@ -108,7 +128,7 @@ struct Backward {
           saved[i] = load(saved_block + (j * Cell::kSavedCount + i) * Y::L);
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k) {
-          state[k] = load(a.states[k].data + token * a.states[k].stride + unit);
+          state[k] = load(a.states[k].data + (token - first_state) * a.states[k].stride + unit);
           d[k] = load(a.carry[k].data + j * a.carry[k].stride + unit);
         }
         if (a.dy.data != nullptr)
@@ -124,8 +144,8 @@ struct Backward {
           if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, dr[g]);
         }
         if constexpr (lookup) {
-          T* sum = a.dlookup.data + a.lookup.tokens[t * plan.B + plan.order[j]] * a.dlookup.stride +
-                   block * Y::kBlockWidth;
+          T* sum =
+              a.dlookup.data + a.lookup.tokens[token] * a.dlookup.stride + block * Y::kBlockWidth;
 #pragma GCC unroll 8
           for (int g = 0; g < Y::G; ++g) store(sum + g * Y::L, load(sum + g * Y::L) + dx[g]);
         }
@@ -136,8 +156,9 @@ struct Backward {
   // dW_hh and db_hh: rows of this member's gates.
   void recurrent_gradients(const Chunk& chunk, int buffer) const {
     const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
-    parameter_gradients(d, {h.data + chunk.first_row * h.stride, h.stride}, chunk.rows, H,
-                        a.grads.weight_hh, a.grads.bias_hh);
+    const int64_t row = chunk.first_row - first_state;
+    parameter_gradients(d, {h.data + row * h.stride, h.stride}, chunk.rows, H, a.grads.weight_hh,
+                        a.grads.bias_hh);
   }
 
   // dW_ih, db_ih and dx of a chunk.

@@ -20,29 +20,69 @@ struct Forward {
   const Range panels = share(Y::gate_panels(H), team);
   const int64_t first_unit = panels.begin * Y::kPanelUnits;
   const int64_t end_unit = smaller(panels.end * Y::kPanelUnits, H);
+  // Compact rows at which the stored states and the saved values begin, and the row behind the last
+  // state: those of the whole sequence, or of a window that is run again.
+  int64_t first_state = 0, first_saved = 0, end_state = plan.tokens;
 
-  // Row of the state arrays where the states that enter position s begin.
-  int64_t state_row(int64_t s) const {
-    if (a.saved == nullptr) return (s & 1) * plan.B;
-    return s < plan.T ? plan.offset[step_at(plan, s)] : plan.tokens;
+  // Row of the state arrays where the states that enter position s of [.., end) begin.
+  int64_t state_row(int64_t s, int64_t end) const {
+    if (!a.keep_states) return (s & 1) * plan.B;
+    return (s < end ? plan.offset[step_at(plan, s)] : end_state) - first_state;
   }
 
   void run() const {
-    start_rows(0, 0, plan.live[step_at(plan, 0)]);
-    if (a.lookup.tokens != nullptr) input_product({a.lookup.rows, w.I}, a.lookup.V);
+    start_rows(0, plan.T, 0, plan.live[step_at(plan, 0)]);
+    multiply_table();
     sync(team);
-    for (int64_t s = 0; s < plan.T;) {
-      const Chunk chunk = chunk_from(plan, s, a.chunk_tokens);
-      if (a.lookup.tokens == nullptr)
-        input_product(
-            input_rows(plan, chunk, a.x, w.I, a.gathered + team.rank * a.chunk_rows * w.I),
-            chunk.rows);
+    scan(0, plan.T);
+  }
+
+  // Once, before a lookup is used: the input part of every row of its table.
+  void multiply_table() const {
+    if (a.lookup.tokens != nullptr) input_product({a.lookup.rows, w.I}, a.lookup.V);
+  }
+
+  // Stores again the states and saved values of a window, from the states that enter it. The other
+  // members may not be reading them any more.
+  void run_window(int64_t index) {
+    const Chunk window = planned(plan, plan.windows, plan.window_count, index);
+    first_state = first_saved = window.first_row;
+    end_state = window.first_row + window.rows;
+    copy_entering(index, a.entering, index * plan.B, a.states, state_row(window.begin, window.end));
+    sync(team);
+    scan(window.begin, window.end);
+  }
+
+  // Stores again the saved values of a chunk whose states are stored: its steps are independent
+  // now, so that all its rows go through the recurrent product together.
+  void run_gates(const Chunk& chunk) {
+    first_saved = chunk.first_row;
+    input_part(chunk);
+    advance<false>(chunk.first_row, chunk.rows, 0, chunk.first_row, chunk, {}, nullptr);
+    sync(team);
+  }
+
+  void scan(int64_t begin, int64_t end) const {
+    int64_t window = 0;
+    for (int64_t s = begin; s < end;) {
+      const Chunk chunk = chunk_from(plan, s, end, a.chunk_tokens);
+      input_part(chunk);
       for (; s < chunk.end; ++s) {
-        step(s, chunk);
-        hand_over(s);
+        if (a.saved == nullptr && window < plan.window_count && s == plan.windows[window]) {
+          copy_entering(window, a.states, state_row(s, end), a.entering, window * plan.B);
+          ++window;
+        }
+        step(s, end, chunk);
+        hand_over(s, end);
         sync(team);
       }
     }
+  }
+
+  void input_part(const Chunk& chunk) const {
+    if (a.lookup.tokens == nullptr)
+      input_product(input_rows(plan, chunk, a.x, w.I, a.gathered + team.rank * a.chunk_rows * w.I),
+                    chunk.rows);
   }
 
   // W_ih x + b_ih for this member's units.
@@ -60,17 +100,9 @@ struct Forward {
                           panels);
   }
 
-  // Row of `gates` that holds the input part of an ordered row at step t.
-  UNROLLED_INLINE_MEMBER int64_t gate_row(int64_t t, int64_t row, const Chunk& chunk) const {
-    return a.lookup.tokens == nullptr ? plan.offset[t] - chunk.first_row + row
-                                      : a.lookup.tokens[t * plan.B + plan.order[row]];
-  }
-
-  // The recurrent product of one step with the cell applied where it ends.
-  void step(int64_t s, const Chunk& chunk) const {
-    const int64_t t = step_at(plan, s);
-    const int64_t entering = state_row(s), leaving = state_row(s + 1);
-    const int64_t token = plan.offset[t];
+  // One step of all live rows.
+  void step(int64_t s, int64_t end, const Chunk& chunk) const {
+    const int64_t t = step_at(plan, s), entering = state_row(s, end);
     // Other members wrote the rest of each row just now: ask for all of it at once.
     if (team.size > 1)
       for (int64_t j = 0; j < plan.live[t]; ++j) {
@@ -78,12 +110,24 @@ struct Forward {
         prefetch(h, first_unit);
         prefetch(h + end_unit, H - end_unit);
       }
+    const Sequence<T> y = {a.y.data + t * a.y.step, a.y.step, a.y.row};
+    advance<true>(entering, plan.live[t], state_row(s + 1, end), plan.offset[t], chunk, y,
+                  plan.order);
+  }
+
+  // The recurrent product of `rows` rows of states from `entering` on, with the cell applied where
+  // it ends. Row n is token `token + n`. With `leave`, its new states go to row `leaving + n` and
+  // its output to row order[n] of y, unless that is null.
+  template <bool leave>
+  UNROLLED_INLINE_MEMBER void advance(int64_t entering, int64_t rows, int64_t leaving,
+                                      int64_t token, const Chunk& chunk, const Sequence<T>& y,
+                                      const int64_t* order) const {
+    constexpr int TV = kTileVectors<Y::kVectors>;
+    const Rows<T>& h = a.states[0];
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const T* packed = w.recurrent + panel * H * Y::kPanelWidth;
-      for_row_tiles<kTileRows<Y::kVectors>>(plan.live[t], [&](auto rows, int64_t first) {
-        constexpr int MR = decltype(rows)::kValue;
-        constexpr int TV = kTileVectors<Y::kVectors>;
-        const Rows<T>& h = a.states[0];
+      for_row_tiles<kTileRows<Y::kVectors>>(rows, [&](auto tile_rows, int64_t first) {
+        constexpr int MR = decltype(tile_rows)::kValue;
         V sum[MR][Y::kVectors];
 #pragma GCC unroll 2
         for (int part = 0; part < Y::kVectors; part += TV) {
@@ -102,18 +146,24 @@ struct Forward {
         }
         for (int r = 0; r < MR; ++r) {
           const int64_t row = first + r;
-          const T* x = a.gates.data + gate_row(t, row, chunk) * a.gates.stride;
-          T* y = a.y.data + t * a.y.step + plan.order[row] * a.y.row;
+          const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
+          T* y_row = leave && y.data != nullptr ? y.data + order[row] * y.row : nullptr;
 #pragma GCC unroll 4
           for (int block = 0; block < Y::kBlocks; ++block)
-            apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
-                  leaving + row, y, token + row);
+            apply<leave>(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
+                         leaving + row, y_row, token + row);
         }
       });
     }
   }
 
+  // Row of `gates` that holds the input part of a token.
+  UNROLLED_INLINE_MEMBER int64_t gate_row(int64_t token, const Chunk& chunk) const {
+    return a.lookup.tokens == nullptr ? token - chunk.first_row : a.lookup.tokens[token];
+  }
+
   // The cell on one block of units of one row.
+  template <bool leave>
   UNROLLED_INLINE_MEMBER void apply(int64_t block, const T* x_row, const V* recurrent,
                                     int64_t entering, int64_t leaving, T* y, int64_t token) const {
     const int64_t unit = block * Y::L;
@@ -125,35 +175,39 @@ struct Forward {
     for (int k = 0; k < S; ++k)
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
     Cell::forward(x, recurrent, state, next, keep);
+    if constexpr (leave) {
 #pragma GCC unroll 4
-    for (int k = 0; k < S; ++k)
-      store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
-    store_tail(y, unit, H, next[0]);
+      for (int k = 0; k < S; ++k)
+        store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
+      if (y != nullptr) store_tail(y, unit, H, next[0]);
+    }
     if (a.saved == nullptr) return;
-    T* saved = Y::saved_at(a.saved, plan.tokens, block, token);
+    T* saved = Y::saved_at(a.saved, a.saved_rows, block, token - first_saved);
 #pragma GCC unroll 8
     for (int i = 0; i < Cell::kSavedCount; ++i) store(saved + i * Y::L, keep[i]);
   }
 
   // After position s: rows whose sequence ends give their final states, rows that begin at the
   // next position get their initial ones, and rows that are reset there get zeros.
-  void hand_over(int64_t s) const {
+  void hand_over(int64_t s, int64_t end) const {
     const int64_t live = plan.live[step_at(plan, s)];
     const int64_t next_live = s + 1 < plan.T ? plan.live[step_at(plan, s + 1)] : 0;
-    const int64_t row = state_row(s + 1);
-    for (int64_t j = next_live; j < live; ++j)
-      for (int k = 0; k < S; ++k) {
-        const T* from = a.states[k].data + (row + j) * a.states[k].stride;
-        T* to = a.final[k] + plan.order[j] * H;
-        for (int64_t u = first_unit; u < end_unit; u += Y::L) store_tail(to, u, H, load(from + u));
-      }
-    if (next_live > 0) start_rows(s + 1, live, next_live);
+    const int64_t row = state_row(s + 1, end);
+    if (a.final[0] != nullptr)
+      for (int64_t j = next_live; j < live; ++j)
+        for (int k = 0; k < S; ++k) {
+          const T* from = a.states[k].data + (row + j) * a.states[k].stride;
+          T* to = a.final[k] + plan.order[j] * H;
+          for (int64_t u = first_unit; u < end_unit; u += Y::L)
+            store_tail(to, u, H, load(from + u));
+        }
+    if (s + 1 < end) start_rows(s + 1, end, live, next_live);
   }
 
-  // States that enter position s for rows [begin, end), then the resets of position s.
-  void start_rows(int64_t s, int64_t begin, int64_t end) const {
-    const int64_t row = state_row(s), t = step_at(plan, s);
-    for (int64_t j = begin; j < end; ++j)
+  // States that enter position s for rows [begin, count), then the resets of position s.
+  void start_rows(int64_t s, int64_t end, int64_t begin, int64_t count) const {
+    const int64_t row = state_row(s, end), t = step_at(plan, s);
+    for (int64_t j = begin; j < count; ++j)
       for (int k = 0; k < S; ++k) {
         T* to = a.states[k].data + (row + j) * a.states[k].stride;
         const T* from = a.initial[k] == nullptr ? nullptr : a.initial[k] + plan.order[j] * H;
@@ -161,11 +215,22 @@ struct Forward {
           store(to + u, from == nullptr ? V(T(0)) : load_tail(from, u, H));
       }
     if (plan.resets == nullptr) return;
-    for (int64_t j = 0; j < end; ++j)
+    for (int64_t j = 0; j < count; ++j)
       if (is_reset(plan, t, j))
         for (int k = 0; k < S; ++k)
           for (int64_t u = first_unit; u < end_unit; u += Y::L)
             store(a.states[k].data + (row + j) * a.states[k].stride + u, V(T(0)));
+  }
+
+  // Copies this member's units of the states that enter a window.
+  void copy_entering(int64_t window, const Rows<T>* from, int64_t from_row, const Rows<T>* to,
+                     int64_t to_row) const {
+    const int64_t live = plan.live[step_at(plan, plan.windows[window])];
+    for (int64_t j = 0; j < live; ++j)
+      for (int k = 0; k < S; ++k)
+        for (int64_t u = first_unit; u < end_unit; u += Y::L)
+          store(to[k].data + (to_row + j) * to[k].stride + u,
+                load(from[k].data + (from_row + j) * from[k].stride + u));
   }
 };
 

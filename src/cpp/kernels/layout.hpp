@@ -19,11 +19,11 @@ struct Layout {
   UNROLLED_INLINE int64_t blocks(int64_t H) { return ceil_div(H, L); }
   UNROLLED_INLINE int64_t gate_width(int64_t H) { return blocks(H) * kBlockWidth; }
   UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * Cell::kSavedCount * L; }
-  // Saved values stand as [block of units][token][value][L]: what a member writes and reads in one
+  // Saved values stand as [block of units][row][value][L]: what a member writes and reads in one
   // step for one block is one run of memory.
   template <class P>
-  UNROLLED_INLINE P saved_at(P saved, int64_t tokens, int64_t block, int64_t token) {
-    return saved + (block * tokens + token) * Cell::kSavedCount * L;
+  UNROLLED_INLINE P saved_at(P saved, int64_t rows, int64_t block, int64_t row) {
+    return saved + (block * rows + row) * Cell::kSavedCount * L;
   }
   UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
 
@@ -100,18 +100,16 @@ UNROLLED_INLINE Chunk make_chunk(const Plan& plan, int64_t begin, int64_t end) {
   return {begin, end, plan.offset[first], plan.offset[last + 1] - plan.offset[first]};
 }
 
-// The chunk of at least `tokens` tokens (fewer at the end) that starts at position `begin`.
-UNROLLED_INLINE Chunk chunk_from(const Plan& plan, int64_t begin, int64_t tokens) {
+// The chunk of at least `tokens` tokens that starts at position `begin`; fewer before `last`.
+UNROLLED_INLINE Chunk chunk_from(const Plan& plan, int64_t begin, int64_t last, int64_t tokens) {
   int64_t end = begin, count = 0;
-  while (end < plan.T && (end == begin || count < tokens)) count += plan.live[step_at(plan, end++)];
+  while (end < last && (end == begin || count < tokens)) count += plan.live[step_at(plan, end++)];
   return make_chunk(plan, begin, end);
 }
 
-// The same, ending before position `end`.
-UNROLLED_INLINE Chunk chunk_before(const Plan& plan, int64_t end, int64_t tokens) {
-  int64_t begin = end, count = 0;
-  while (begin > 0 && (begin == end || count < tokens)) count += plan.live[step_at(plan, --begin)];
-  return make_chunk(plan, begin, end);
+// The i-th of the plan's chunks or windows, `count` of which begin at `begins`.
+UNROLLED_INLINE Chunk planned(const Plan& plan, const int64_t* begins, int64_t count, int64_t i) {
+  return make_chunk(plan, begins[i], i + 1 < count ? begins[i + 1] : plan.T);
 }
 
 // True when compact row n of the plan is row n of the user's array, so that it is used in place.

@@ -77,12 +77,17 @@ struct Plan {
   int64_t resets_step;    // elements from one step of resets to the next
   bool reverse;
   bool ordered;  // order is the identity and every row is live at every step
+  // BPTT goes through chunks of steps, the last first; each begins at a position of the processing
+  // order. What the forward pass does not store is recomputed for a window of whole chunks at a
+  // time. Both lists ascend from 0; they are empty at inference, windows where all is stored.
+  const int64_t *chunks, *windows;
+  int64_t chunk_count, window_count;
 };
 
 inline constexpr int kMaxStates = 2;
 
-// Input that is looked up: x[t, b] = rows[tokens[t * B + b]]. The input product is then done once
-// for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
+// Input that is looked up: x of compact row n = rows[tokens[n]]. The input product is then done
+// once for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
 template <class T>
 struct Lookup {
   const int64_t* tokens;
@@ -99,9 +104,12 @@ struct ForwardArgs {
   Sequence<T> y;
   const T* initial[kMaxStates];  // (B, H) or null for zeros
   T* final[kMaxStates];          // (B, H)
-  // States that enter each step: all tokens plus B spare rows when `saved` is set, else 2 * B rows.
+  // States that enter each step. By `keep_states`: a row a token plus B spare ones, or 2 * B rows.
   Rows<T> states[kMaxStates];
-  T* saved;              // [blocks of units][tokens][values][L] or null (inference)
+  bool keep_states;
+  T* saved;  // [blocks of units][saved_rows][values][L], or null: values for BPTT are not stored
+  int64_t saved_rows;
+  Rows<T> entering[kMaxStates];  // states that enter each window of the plan, B rows each
   Rows<T> gates;         // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
@@ -119,8 +127,11 @@ struct BackwardArgs {
   bool accumulate_dx;
   const T* dfinal[kMaxStates];  // (B, H) or null for zeros
   T* dinitial[kMaxStates];      // (B, H)
-  Rows<T> states[kMaxStates];   // as left by forward
-  const T* saved;
+  Rows<T> states[kMaxStates];   // as left by forward; of one window where it is recomputed
+  const T* saved;               // likewise
+  int64_t saved_rows;
+  const ForwardArgs<T>*
+      again;                  // recomputes a window into `states` and `saved`; null: all is stored
   LayerParameters<T> grads;   // added to; biases may be null
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
@@ -128,7 +139,7 @@ struct BackwardArgs {
   Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
   T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
   T* outer;                   // scratch: [team size][outer_scratch]
-  int64_t chunk_tokens, chunk_rows;
+  int64_t chunk_rows;         // rows that the scratch arrays hold
 };
 
 template <class T>

@@ -64,6 +64,9 @@ class PackedLinear:
         y: _Array,  # (N, O)
     ) -> None: ...
 
+STORE_ALL: int
+STORE_STATES: int
+
 def cells() -> list[CellInfo]: ...
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
@@ -93,7 +96,19 @@ def forward(
     resets: NDArray[np.bool_] | None,  # (T, B)
     reverse: bool,
     save: bool,
+    recompute: int,  # STORE_ALL, STORE_STATES or a number of steps
 ) -> Saved | None: ...
+def memory(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    steps: int,
+    batch: int,
+    lengths: NDArray[np.int64] | None,  # (B,)
+    reverse: bool,
+    recompute: int,
+    double_precision: bool,
+) -> list[int]: ...  # bytes of packed weights, saved, scratch forward, scratch backward
 def backward(
     saved: Saved,
     dy: _Array | None,  # (T, B, H)

@@ -23,6 +23,10 @@ from ._head import linear_backward as linear_backward
 from ._head import linear_cross_entropy as linear_cross_entropy
 from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
 from ._head import sample as sample
+from ._memory import Recompute as Recompute
+from ._memory import ScanMemory as ScanMemory
+from ._memory import recompute_code as recompute_code
+from ._memory import scan_memory as scan_memory
 from ._optimizer import adam_step as adam_step
 from ._optimizer import global_norm as global_norm
 from ._optimizer import sgd_step as sgd_step

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from .._core import Weights
 from ._embedding import Lookup, embedding_backward
+from ._memory import Recompute, recompute_code
 from ._types import Array, States, empty, indices_of
 
 
@@ -78,6 +79,7 @@ def _run_scan(
     reverse: bool,
     out: Array | None,
     save: bool,
+    recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved | None]:
     lookup, tokens = None, None
     if isinstance(x, Lookup):
@@ -101,6 +103,7 @@ def _run_scan(
         _resets(weights.cell, resets),
         reverse,
         save,
+        recompute_code(weights.cell, recompute),
     )
     return y, final, None if saved is None else Saved(saved, weights, (steps, batch), lookup)
 
@@ -171,9 +174,13 @@ def scan_vjp(
     resets: ArrayLike | None = None,
     reverse: bool = False,
     out: Array | None = None,
+    recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved]:
-    """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`."""
-    y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, True)
+    """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`.
+
+    `recompute` trades time for memory and changes no bit; see `Recompute`.
+    """
+    y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, True, recompute)
     assert saved is not None
     return y, final, saved
 

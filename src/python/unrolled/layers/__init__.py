@@ -17,6 +17,7 @@ from ._initialisers import orthogonal as orthogonal
 from ._initialisers import register_initialiser as register_initialiser
 from ._linear import Linear as Linear
 from ._lstm import LSTM as LSTM
+from ._memory import LayerMemory as LayerMemory
 from ._recurrent import Recurrent as Recurrent
 from ._rnn import RNN as RNN
 from ._softmax_head import SoftmaxHead as SoftmaxHead

@@ -11,6 +11,7 @@ from ._base import Layer
 from ._checks import check_array, checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
 from ._inputs import time_major_input
+from ._memory import LayerMemory, stack_memory
 from ._resets import reverse_resets
 from ._specs import recurrent_specs
 from ._state import StateT, as_state, join_state, split_state
@@ -94,6 +95,7 @@ class Recurrent(Layer, Generic[StateT]):
         self.bias = bool(bias)
         self.batch_first = bool(batch_first)
         self.dropout = checked_probability(where, "dropout", dropout)
+        self.recompute = "none"
 
         kind = checked_dtype(where, dtype)
         info = functional.cell_info(cell)
@@ -116,6 +118,47 @@ class Recurrent(Layer, Generic[StateT]):
     def output_size(self) -> int:
         """The size D*H of one step's output."""
         return self.num_directions * self.hidden_size
+
+    @property
+    def recompute(self) -> functional.Recompute:
+        """What the pullback of `vjp` recomputes instead of keeping it.
+
+        "none" (the default), "gates" or a number of steps k. The gradients have the same bits; see
+        `functional.Recompute`, and `memory` for the bytes. Assign it at any time before `vjp`.
+        """
+        return self._recompute
+
+    @recompute.setter
+    def recompute(self, recompute: functional.Recompute) -> None:
+        functional.recompute_code(type(self).__name__, recompute)
+        self._recompute = recompute
+
+    def memory(self, steps: int, batch: int, lengths: Array | None = None) -> LayerMemory:
+        """The memory of one `vjp` with an initial state and its pullback, known before the run.
+
+        ::
+
+            layer.recompute = 1000
+            print(f"{layer.memory(100_000, 1).peak / 1e6:.0f} MB")
+
+        Args:
+            steps: T.
+            batch: B.
+            lengths: (B,) as in `vjp`; x is taken to be a dense array.
+        """
+        return stack_memory(
+            self.cell,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.num_directions,
+            steps,
+            batch,
+            lengths=lengths,
+            recompute=self.recompute,
+            dropout=self.dropout > 0,
+            dtype=self.dtype,
+        )
 
     def __repr__(self) -> str:
         options = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
@@ -271,6 +314,7 @@ class Recurrent(Layer, Generic[StateT]):
                         resets=cuts,
                         reverse=reverse,
                         out=out,
+                        recompute=self.recompute,
                     )
                     saved.append(one)
                 else:

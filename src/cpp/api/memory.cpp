@@ -1,0 +1,133 @@
+#include "api/memory.hpp"
+
+#include "runtime/dispatch.hpp"
+#include "runtime/threads.hpp"
+
+namespace unrolled {
+namespace {
+
+template <class T>
+double layer_flops(const Weights<T>& w, int64_t tokens) {
+  return 2.0 * w.info().gate_count * static_cast<double>(w.packed.H) *
+         static_cast<double>(w.packed.I + w.packed.H) * static_cast<double>(tokens);
+}
+
+template <class T>
+int64_t state_stride(const Weights<T>& w) {
+  return padded_stride<T>(w.sizes.state_width);
+}
+template <class T>
+int64_t gate_stride(const Weights<T>& w) {
+  return padded_stride<T>(w.sizes.gate_width);
+}
+
+}  // namespace
+
+template <class T>
+int forward_team(const Weights<T>& w, const Plan& plan) {
+  return team_size(layer_flops(w, plan.tokens), plan.T, w.sizes.forward_panels);
+}
+template <class T>
+int backward_team(const Weights<T>& w, const Plan& plan) {
+  return team_size(2 * layer_flops(w, plan.tokens), plan.T, w.sizes.backward_panels);
+}
+
+template <class T>
+void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial) {
+  const Weights<T>& w = *saved.weights;
+  const Plan& plan = saved.plan->view();
+  const bool windows = plan.window_count > 0;
+  for (int k = 0; k < w.info().state_count; ++k) {
+    const int64_t stride = state_stride(w);
+    saved.states[k] = {parts.take(windows ? 0 : (plan.tokens + plan.B) * stride), stride};
+    saved.entering[k] = {parts.take(plan.window_count * plan.B * stride), stride};
+    saved.initial[k] = parts.take(windows && given_initial ? plan.B * w.packed.H : 0);
+  }
+  saved.saved_rows = saved.recompute == kStoreAll ? plan.tokens : 0;
+  saved.values = parts.take(saved.saved_rows * w.sizes.saved_width);
+}
+
+template <class T>
+void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, int team_size,
+                   bool gathered) {
+  const int64_t rows = args.lookup.tokens != nullptr ? args.lookup.V : args.chunk_rows;
+  args.gates = {parts.take(rows * gate_stride(w)), gate_stride(w)};
+  args.gathered = parts.take(gathered ? team_size * args.chunk_rows * w.packed.I : 0);
+  if (args.keep_states) return;
+  for (int k = 0; k < w.info().state_count; ++k)
+    args.states[k] = {parts.take(2 * args.plan->B * state_stride(w)), state_stride(w)};
+}
+
+template <class T>
+void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& args,
+                    ForwardArgs<T>& again, int team_size) {
+  const Weights<T>& w = *saved.weights;
+  const Plan& plan = saved.plan->view();
+  const int64_t chunk = args.chunk_rows * gate_stride(w);
+  const bool split = w.sizes.split_width > 0;
+  for (int i = 0; i < 2; ++i) {
+    args.dinput[i] = {parts.take(chunk), gate_stride(w)};
+    args.drecurrent[i] = split ? Rows<T>{parts.take(chunk), gate_stride(w)} : args.dinput[i];
+  }
+  for (int k = 0; k < w.info().state_count; ++k)
+    args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
+  args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
+  args.gathered = parts.take(team_size * args.chunk_rows * w.packed.I);
+  args.dlookup = {parts.take(args.lookup.V * gate_stride(w)), gate_stride(w)};
+  if (saved.recompute == kStoreAll) return;
+
+  const bool windows = plan.window_count > 0;
+  again.keep_states = true;
+  place_forward(parts, w, again, team_size, false);
+  again.gathered = args.gathered;  // the two passes do not use it at the same time
+  for (int k = 0; windows && k < w.info().state_count; ++k)
+    again.states[k] = {parts.take((saved.plan->window_rows() + plan.B) * state_stride(w)),
+                       state_stride(w)};
+  again.saved_rows = windows ? saved.plan->window_rows() : saved.plan->chunk_rows();
+  again.saved = parts.take(again.saved_rows * w.sizes.saved_width);
+}
+
+template <class T>
+ScanMemory scan_memory(const ScanQuery& query) {
+  const KernelTable& table = kernels();
+  auto weights = std::make_shared<Weights<T>>();
+  weights->table = &table;
+  weights->cell = find_cell(query.cell);
+  weights->packed.I = query.I;
+  weights->packed.H = query.H;
+  weights->sizes = kernels_of<T>(table).cells[weights->cell].sizes(query.I, query.H);
+  Saved<T> saved;
+  saved.weights = weights;
+  saved.plan = std::make_unique<RaggedPlan>("memory", query.T, query.B, query.lengths, ArrayView{},
+                                            query.reverse);
+  saved.recompute = query.recompute;
+  saved.plan->plan_backward(query.recompute);
+  const Plan& plan = saved.plan->view();
+
+  Parts<T> kept, forward, backward;
+  place_saved(kept, saved, true);
+  ForwardArgs<T> args{}, again{};
+  args.plan = again.plan = &plan;
+  args.chunk_rows = again.chunk_rows = saved.plan->chunk_rows();
+  args.keep_states = plan.window_count == 0;
+  place_forward(forward, *weights, args, forward_team(*weights, plan), !plan.ordered);
+  BackwardArgs<T> back{};
+  back.chunk_rows = saved.plan->chunk_rows();
+  place_backward(backward, saved, back, again, backward_team(*weights, plan));
+  const auto bytes = [](int64_t count) { return count * static_cast<int64_t>(sizeof(T)); };
+  return {bytes(packed_size(weights->sizes, true)), bytes(kept.used()), bytes(forward.used()),
+          plan.T == 0 ? 0 : bytes(backward.used())};
+}
+
+#define UNROLLED_INSTANTIATE(T)                                                                  \
+  template int forward_team<T>(const Weights<T>&, const Plan&);                                  \
+  template int backward_team<T>(const Weights<T>&, const Plan&);                                 \
+  template void place_saved<T>(Parts<T>&, Saved<T>&, bool);                                      \
+  template void place_forward<T>(Parts<T>&, const Weights<T>&, ForwardArgs<T>&, int, bool);      \
+  template void place_backward<T>(Parts<T>&, const Saved<T>&, BackwardArgs<T>&, ForwardArgs<T>&, \
+                                  int);                                                          \
+  template ScanMemory scan_memory<T>(const ScanQuery&);
+UNROLLED_INSTANTIATE(float)
+UNROLLED_INSTANTIATE(double)
+
+}  // namespace unrolled

@@ -1,0 +1,83 @@
+// Where the arrays of a scan lie. Each `place` function hands out all arrays of one kind from one
+// block; with an empty block it only counts, so that the size of a run can be told beforehand and
+// is exactly what the run takes.
+#pragma once
+
+#include <string>
+
+#include "api/sequence.hpp"
+
+namespace unrolled {
+
+// Hands out consecutive parts of a block, each from a cache line on.
+template <class T>
+class Parts {
+ public:
+  Parts() = default;
+  explicit Parts(T* block) : block_(block) {}
+
+  T* take(int64_t count) {
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+    T* const at = block_ == nullptr || count == 0 ? nullptr : block_ + used_;
+    used_ += (count + line - 1) / line * line;
+    return at;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  T* block_ = nullptr;
+  int64_t used_ = 0;
+};
+
+// A block with everything that `place` takes from it.
+template <class T, class Place>
+Buffer<T> allocate_parts(Place place) {
+  Parts<T> count;
+  place(count);
+  Buffer<T> block(count.used());
+  Parts<T> parts(block.data());
+  place(parts);
+  return block;
+}
+
+// What a forward pass keeps for BPTT: states, saved values, and what a second run needs.
+template <class T>
+void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial);
+
+// Scratch of a forward pass; its states, too, unless they are kept. `gathered`: input rows are not
+// in place.
+template <class T>
+void place_forward(Parts<T>& parts, const Weights<T>& weights, ForwardArgs<T>& args, int team_size,
+                   bool gathered);
+
+// Scratch of BPTT, with the arrays of a window where the scan is run `again`.
+template <class T>
+void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& args,
+                    ForwardArgs<T>& again, int team_size);
+
+// Threads that the passes of a scan use.
+template <class T>
+int forward_team(const Weights<T>& weights, const Plan& plan);
+template <class T>
+int backward_team(const Weights<T>& weights, const Plan& plan);
+
+// Bytes that one scan will take, for dense x with gradients.
+struct ScanMemory {
+  int64_t weights;   // packed, with the transposed copies
+  int64_t saved;     // from the forward pass until its pullback is dropped
+  int64_t forward;   // scratch during the forward pass
+  int64_t backward;  // scratch during the pullback
+};
+
+struct ScanQuery {
+  std::string cell;
+  int64_t I, H, T, B;
+  ArrayView lengths;
+  bool reverse;
+  int64_t recompute;
+};
+
+template <class T>
+ScanMemory scan_memory(const ScanQuery& query);
+
+}  // namespace unrolled

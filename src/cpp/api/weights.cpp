@@ -1,0 +1,72 @@
+#include "api/weights.hpp"
+
+#include <utility>
+
+#include "runtime/dispatch.hpp"
+#include "runtime/threads.hpp"
+
+namespace unrolled {
+namespace {
+
+std::string cell_names(const KernelTable& table) {
+  std::string names;
+  for (int i = 0; i < table.cell_count; ++i) {
+    if (i > 0) names += ", ";
+    names += table.cells[i].name;
+  }
+  return names;
+}
+
+}  // namespace
+
+int find_cell(const std::string& name) {
+  const KernelTable& table = kernels();
+  for (int i = 0; i < table.cell_count; ++i)
+    if (name == table.cells[i].name) return i;
+  fail_value("[cell] expected one of ", cell_names(table), ", got '", name, "'");
+}
+
+template <class T>
+Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool backward) {
+  const KernelTable& table = kernels();
+  Weights<T> w{};
+  w.table = &table;
+  w.cell = find_cell(cell);
+  w.backward = backward;
+  const char* name = w.info().name;
+  const int64_t G = w.info().gate_count;
+  const auto matrix_size = [&](const ArrayView& view, int axis) {
+    return view.dimensions == 2 ? view.shape[axis] : 0;
+  };
+  const int64_t H = matrix_size(arrays.weight_hh, 1), I = matrix_size(arrays.weight_ih, 1);
+  if (H < 1 || I < 1)
+    fail_value("[", name, "] expected weight_ih of shape (G*H, I) and weight_hh of shape (G*H, H) ",
+               "with I >= 1 and H >= 1, got ", shape_text(arrays.weight_ih), " and ",
+               shape_text(arrays.weight_hh));
+  const LayerParameters<const T> from{
+      contiguous<const T>({name, "weight_ih", "(G*H, I)", {G * H, I}}, arrays.weight_ih,
+                          Access::kRead),
+      contiguous<const T>({name, "weight_hh", "(G*H, H)", {G * H, H}}, arrays.weight_hh,
+                          Access::kRead),
+      contiguous<const T>({name, "bias_ih", "(G*H,)", {G * H}}, arrays.bias_ih, Access::kRead),
+      contiguous<const T>({name, "bias_hh", "(G*H,)", {G * H}}, arrays.bias_hh, Access::kRead)};
+
+  const CellKernels<T>& cell_kernels = kernels_of<T>(table).cells[w.cell];
+  const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H);
+  w.memory = Buffer<T>(packed_size(s, backward));
+  T* next = w.memory.data();
+  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
+  w.packed = {I, H, take(s.input), take(s.recurrent), take(s.bias), take(s.bias), nullptr, nullptr};
+  if (backward) {
+    w.packed.input_t = take(s.input_t);
+    w.packed.recurrent_t = take(s.recurrent_t);
+  }
+  run_team(team_size(4.0 * static_cast<double>(w.memory.size()), 0, s.forward_panels),
+           [&](const Team& team) { cell_kernels.pack(from, w.packed, team); });
+  return w;
+}
+
+template Weights<float> pack_weights<float>(const std::string&, const LayerArrays&, bool);
+template Weights<double> pack_weights<double>(const std::string&, const LayerArrays&, bool);
+
+}  // namespace unrolled

@@ -1,0 +1,40 @@
+// Packed parameters of one direction of one recurrent layer.
+#pragma once
+
+#include <string>
+
+#include "api/array.hpp"
+#include "kernels/table.hpp"
+#include "runtime/arena.hpp"
+
+namespace unrolled {
+
+// Index of a cell by name; ValueError that lists the names otherwise.
+int find_cell(const std::string& name);
+
+// One direction of one layer, packed for the ISA in use when it was made.
+template <class T>
+struct Weights {
+  const KernelTable* table;
+  int cell;
+  bool backward;  // transposed copies are there
+  LayerSizes sizes;
+  PackedLayer<T> packed;
+  Buffer<T> memory;
+
+  const CellInfo& info() const { return table->cells[cell]; }
+};
+
+// Elements of the memory of packed weights.
+inline int64_t packed_size(const LayerSizes& s, bool backward) {
+  return s.input + s.recurrent + 2 * s.bias + (backward ? s.input_t + s.recurrent_t : 0);
+}
+
+struct LayerArrays {
+  ArrayView weight_ih, weight_hh, bias_ih, bias_hh;
+};
+
+template <class T>
+Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool backward);
+
+}  // namespace unrolled
