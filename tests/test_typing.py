@@ -55,8 +55,23 @@ def public(names: object) -> set[str]:
     return {name for name in vars(names) if not name.startswith("_")}
 
 
+def constants() -> dict[str, str]:
+    """Names of the stub's constants and their types."""
+    tree = ast.parse(STUB.read_text(encoding="utf-8"))
+    return {
+        n.target.id: ast.unparse(n.annotation)
+        for n in tree.body
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+
+
 def test_the_stub_names_everything_and_nothing_else() -> None:
-    assert set(stub()) == public(_core)
+    assert set(stub()) | set(constants()) == public(_core)
+
+
+def test_constants() -> None:
+    for name, type_name in constants().items():
+        assert type(getattr(_core, name)).__name__ == type_name, name
 
 
 @pytest.mark.parametrize("name", [n for n, d in stub().items() if isinstance(d, ast.FunctionDef)])
