@@ -53,6 +53,7 @@ class Problem:
     dy: np.ndarray
     dstates: tuple[np.ndarray, ...]
     options: dict[str, Any]
+    precision: functional.Precision = "full"
 
     @property
     def forward_roundings(self) -> int:
@@ -77,7 +78,9 @@ class Problem:
         return replace(self, **changes)
 
     def pack(self, *, backward: bool = True) -> functional.Weights:
-        return functional.pack(self.cell, *self.weights, backward=backward)
+        return functional.pack(
+            self.cell, *self.weights, precision=self.precision, backward=backward
+        )
 
     def scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         packed = self.pack(backward=False)
@@ -93,10 +96,26 @@ class Problem:
         dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
 
+    def reference_scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """y and states from the specification, in float64."""
+        return reference.scan(
+            self.cell,
+            self.x,
+            self.states,
+            *self.weights,
+            **self.options,
+            precision=self.precision,
+        )
+
     def reference(self) -> dict[str, Any]:
-        """The same five results from the specification, in float64."""
+        """The same five results as `vjp`, from the specification."""
         (y, states), pullback = reference.scan_vjp(
-            self.cell, self.x, self.states, *self.weights, **self.options
+            self.cell,
+            self.x,
+            self.states,
+            *self.weights,
+            **self.options,
+            precision=self.precision,
         )
         dx, dstates, grads = pullback(self.dy, self.dstates)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}

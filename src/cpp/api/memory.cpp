@@ -53,6 +53,8 @@ void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, i
   const int64_t rows = args.lookup.tokens != nullptr ? args.lookup.V : args.chunk_rows;
   args.gates = {parts.take(rows * gate_stride(w)), gate_stride(w)};
   args.gathered = parts.take(gathered ? team_size * args.chunk_rows * w.packed.I : 0);
+  args.operand_rows = args.chunk_rows;
+  args.operands = parts.take(team_size * args.operand_rows * w.sizes.operand_width);
   if (args.keep_states) return;
   for (int k = 0; k < w.info().state_count; ++k)
     args.states[k] = {parts.take(2 * args.plan->B * state_stride(w)), state_stride(w)};
@@ -95,7 +97,8 @@ ScanMemory scan_memory(const ScanQuery& query) {
   weights->cell = find_cell(query.cell);
   weights->packed.I = query.I;
   weights->packed.H = query.H;
-  weights->sizes = kernels_of<T>(table).cells[weights->cell].sizes(query.I, query.H);
+  weights->precision = find_precision<T>(query.precision);
+  weights->sizes = weights->kernels().sizes(query.I, query.H);
   Saved<T> saved;
   saved.weights = weights;
   saved.plan = std::make_unique<RaggedPlan>("memory", query.T, query.B, query.lengths, ArrayView{},

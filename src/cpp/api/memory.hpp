@@ -70,7 +70,7 @@ struct ScanMemory {
 };
 
 struct ScanQuery {
-  std::string cell;
+  std::string cell, precision;
   int64_t I, H, T, B;
   ArrayView lengths;
   bool reverse;

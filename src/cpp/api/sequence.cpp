@@ -165,7 +165,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   const Buffer<T> scratch =
       allocate_parts<T>([&](Parts<T>& parts) { place_forward(parts, w, args, size, gathered); });
   if (plan.T > 0) {
-    const auto kernel = kernels_of<T>(*w.table).cells[w.cell].forward;
+    const auto kernel = w.kernels().forward;
     run_team(size, [&](const Team& team) { kernel(args, team); });
   }
   return save ? std::move(saved) : nullptr;
@@ -238,7 +238,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
     args.saved = again.saved;
     args.saved_rows = again.saved_rows;
   }
-  const auto kernel = kernels_of<T>(*w.table).cells[w.cell].backward;
+  const auto kernel = w.kernels().backward;
   run_team(size, [&](const Team& team) { kernel(args, team); });
 }
 

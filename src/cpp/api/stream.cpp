@@ -56,6 +56,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     memory_.emplace_back(size);
     return memory_.back().data();
   };
+  const int most_threads = num_threads();
   double work = 0;
   int64_t parts = 1;
   const size_t count = weights_.size();
@@ -81,7 +82,8 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     }
     a.gates = {take(batch_ * gate_stride), gate_stride};
     // Input of one step is always in place: its rows are evenly spaced.
-    a.chunk_tokens = a.chunk_rows = batch_;
+    a.chunk_tokens = a.chunk_rows = a.operand_rows = batch_;
+    a.operands = take(most_threads * batch_ * w.sizes.operand_width);
     if (k > 0) {
       const int64_t I = w.packed.I;
       T* between = take(batch_ * I);
@@ -92,7 +94,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
             static_cast<double>(w.packed.I + H) * static_cast<double>(batch_);
     parts = std::max(parts, w.sizes.forward_panels);
   }
-  team_size_ = team_size(work, static_cast<int64_t>(2 * count), parts);
+  team_size_ = std::min(most_threads, team_size(work, static_cast<int64_t>(2 * count), parts));
 }
 
 template <class T>
@@ -109,7 +111,7 @@ void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
       ForwardArgs<T> args = layers_[k];
       if (k == 0) args.x = input;
       if (k + 1 == layers_.size()) args.y = output;
-      kernels_of<T>(*weights_[k]->table).cells[weights_[k]->cell].forward(args, team);
+      weights_[k]->kernels().forward(args, team);
     }
   });
 }

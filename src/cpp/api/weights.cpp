@@ -27,12 +27,28 @@ int find_cell(const std::string& name) {
 }
 
 template <class T>
-Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool backward) {
+Precision find_precision(const std::string& name) {
+  constexpr const char* names[kPrecisions] = {"full", "bf16", "int8"};
+  for (int i = 0; i < kPrecisions; ++i) {
+    if (name != names[i]) continue;
+    if (kernels_of<T>(kernels()).cells[i] == nullptr)
+      fail_value("[precision] expected full for arrays of float64, got ", name);
+    return static_cast<Precision>(i);
+  }
+  fail_value("[precision] expected full, bf16 or int8, got '", name, "'");
+}
+
+template <class T>
+Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
+                        bool backward) {
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
   w.cell = find_cell(cell);
+  w.precision = precision;
   w.backward = backward;
+  if (backward && w.kernels().backward == nullptr)
+    fail_value("[", cell, "] expected backward=False with precision int8, which is for inference");
   const char* name = w.info().name;
   const int64_t G = w.info().gate_count;
   const auto matrix_size = [&](const ArrayView& view, int axis) {
@@ -51,7 +67,7 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool
       contiguous<const T>({name, "bias_ih", "(G*H,)", {G * H}}, arrays.bias_ih, Access::kRead),
       contiguous<const T>({name, "bias_hh", "(G*H,)", {G * H}}, arrays.bias_hh, Access::kRead)};
 
-  const CellKernels<T>& cell_kernels = kernels_of<T>(table).cells[w.cell];
+  const CellKernels<T>& cell_kernels = w.kernels();
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H);
   w.memory = Buffer<T>(packed_size(s, backward));
   T* next = w.memory.data();
@@ -66,7 +82,10 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool
   return w;
 }
 
-template Weights<float> pack_weights<float>(const std::string&, const LayerArrays&, bool);
-template Weights<double> pack_weights<double>(const std::string&, const LayerArrays&, bool);
+#define UNROLLED_INSTANTIATE(T)                             \
+  template Precision find_precision<T>(const std::string&); \
+  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool);
+UNROLLED_INSTANTIATE(float)
+UNROLLED_INSTANTIATE(double)
 
 }  // namespace unrolled

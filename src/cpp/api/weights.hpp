@@ -6,8 +6,14 @@
 #include "api/array.hpp"
 #include "kernels/table.hpp"
 #include "runtime/arena.hpp"
+#include "runtime/dispatch.hpp"
 
 namespace unrolled {
+
+// "full", "bf16" or "int8"; ValueError that lists the names otherwise, or when T has no such
+// kernels.
+template <class T>
+Precision find_precision(const std::string& name);
 
 // Index of a cell by name; ValueError that lists the names otherwise.
 int find_cell(const std::string& name);
@@ -17,12 +23,16 @@ template <class T>
 struct Weights {
   const KernelTable* table;
   int cell;
+  Precision precision;
   bool backward;  // transposed copies are there
   LayerSizes sizes;
   PackedLayer<T> packed;
   Buffer<T> memory;
 
   const CellInfo& info() const { return table->cells[cell]; }
+  const CellKernels<T>& kernels() const {
+    return kernels_of<T>(*table).cells[static_cast<int>(precision)][cell];
+  }
 };
 
 // Elements of the memory of packed weights.
@@ -35,6 +45,7 @@ struct LayerArrays {
 };
 
 template <class T>
-Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, bool backward);
+Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
+                        bool backward);
 
 }  // namespace unrolled

@@ -15,13 +15,14 @@ auto of_weights(const PyWeights& weights, Get get) {
 
 PyWeights pack(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
                const std::optional<py::array>& bias_ih, const std::optional<py::array>& bias_hh,
-               bool backward) {
+               const std::string& precision, bool backward) {
   const LayerArrays arrays{view_of(weight_ih), view_of(weight_hh), view_of(bias_ih),
                            view_of(bias_hh)};
   return with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
     py::gil_scoped_release release;
-    return PyWeights{std::make_shared<const Weights<T>>(pack_weights<T>(cell, arrays, backward))};
+    return PyWeights{std::make_shared<const Weights<T>>(
+        pack_weights<T>(cell, arrays, find_precision<T>(precision), backward))};
   });
 }
 
@@ -71,9 +72,10 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
 
 std::vector<int64_t> memory(const std::string& cell, int64_t input_size, int64_t hidden_size,
                             int64_t steps, int64_t batch, const std::optional<py::array>& lengths,
-                            bool reverse, int64_t recompute, bool double_precision) {
-  const ScanQuery query{cell,  input_size,       hidden_size, steps,
-                        batch, view_of(lengths), reverse,     recompute};
+                            bool reverse, int64_t recompute, const std::string& precision,
+                            bool double_precision) {
+  const ScanQuery query{cell,  precision,        input_size, hidden_size, steps,
+                        batch, view_of(lengths), reverse,    recompute};
   const ScanMemory m = double_precision ? scan_memory<double>(query) : scan_memory<float>(query);
   return {m.weights, m.saved, m.forward, m.backward};
 }
@@ -117,7 +119,7 @@ void register_sequence(py::module_& m) {
       });
   m.def("pack", &pack, py::arg("cell"), py::arg("weight_ih").noconvert(),
         py::arg("weight_hh").noconvert(), py::arg("bias_ih").noconvert(),
-        py::arg("bias_hh").noconvert(), py::arg("backward"));
+        py::arg("bias_hh").noconvert(), py::arg("precision"), py::arg("backward"));
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
         py::arg("final").noconvert(), py::arg("lengths").noconvert(), py::arg("resets").noconvert(),
@@ -126,7 +128,7 @@ void register_sequence(py::module_& m) {
   m.attr("STORE_STATES") = kStoreStates;
   m.def("memory", &memory, py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"),
         py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(), py::arg("reverse"),
-        py::arg("recompute"), py::arg("double_precision"));
+        py::arg("recompute"), py::arg("precision"), py::arg("double_precision"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),
         py::arg("dfinal").noconvert(), py::arg("dinitial").noconvert(), py::arg("dx").noconvert(),
         py::arg("accumulate_dx"), py::arg("dweight_ih").noconvert(),

@@ -8,10 +8,10 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-template <class Cell, class T>
+template <class Cell, class T, class O>
 struct Backward {
   using V = Vec<T>;
-  using Y = Layout<Cell, T>;
+  using Y = Layout<Cell, T, O>;
   static constexpr int S = Cell::kStateCount;
 
   const BackwardArgs<T>& a;
@@ -36,7 +36,7 @@ struct Backward {
     int buffer = 0;
     const bool lookup = a.lookup.tokens != nullptr;
     if (lookup) clear_lookup();
-    if (a.again != nullptr) Forward<Cell, T>{*a.again, team}.multiply_table();
+    if (a.again != nullptr) Forward<Cell, T, O>{*a.again, team}.multiply_table();
     int64_t window = plan.window_count;
     for (int64_t i = plan.chunk_count - 1; i >= 0; --i, buffer ^= 1) {
       const Chunk chunk = planned(plan, plan.chunks, plan.chunk_count, i);
@@ -63,7 +63,7 @@ struct Backward {
   // Makes again what the forward pass did not store of a chunk: its saved values from its states,
   // or, at the end of each window, both for the whole window.
   void recompute(const Chunk& chunk, int64_t& window) {
-    Forward<Cell, T> again{*a.again, team};
+    Forward<Cell, T, O> again{*a.again, team};
     if (plan.window_count == 0) {
       again.run_gates(chunk);
     } else {
@@ -79,17 +79,17 @@ struct Backward {
   void receive(const Rows<T>& later, int64_t later_t, int64_t live) const {
     const int64_t later_live = later_t < 0 ? 0 : plan.live[later_t];
     if (later_live > 0)
-      multiply<kPlainVectors>(Product<T>{.a = later.data,
-                                         .a_stride = later.stride,
-                                         .b = w.recurrent_t,
-                                         .K = K,
-                                         .c = a.carry[0].data,
-                                         .c_stride = a.carry[0].stride,
-                                         .rows = later_live,
-                                         .columns = Y::blocks(H) * Y::L,
-                                         .bias = nullptr,
-                                         .accumulate = true},
-                              panels);
+      multiply<kPlainVectors, O>(Product<T>{.a = later.data,
+                                            .a_stride = later.stride,
+                                            .b = w.recurrent_t,
+                                            .K = K,
+                                            .c = a.carry[0].data,
+                                            .c_stride = a.carry[0].stride,
+                                            .rows = later_live,
+                                            .columns = Y::blocks(H) * Y::L,
+                                            .bias = nullptr,
+                                            .accumulate = true},
+                                 panels);
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
       if (plan.resets != nullptr)
@@ -140,8 +140,8 @@ struct Backward {
         T* dr_block = drecurrent.data + (row + j) * drecurrent.stride + block * Y::kBlockWidth;
 #pragma GCC unroll 8
         for (int g = 0; g < Y::G; ++g) {
-          store(dx_block + g * Y::L, dx[g]);
-          if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, dr[g]);
+          store(dx_block + g * Y::L, O::rounded(dx[g]));
+          if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, O::rounded(dr[g]));
         }
         if constexpr (lookup) {
           T* sum =
@@ -205,36 +205,24 @@ struct Backward {
   // weight (G*H, width) += d^T x and bias (G*H) += column sums of d, in this member's gates.
   void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
                            T* weight, T* bias) const {
-    accumulate_outer(
-        OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
-                        a.outer + team.rank * kOuterScratch<T>},
-        columns,
-        [weight, width, H = H](int64_t p) -> T* {
-          const int64_t row = Y::torch_row(p, H);
-          return row < 0 ? nullptr : weight + row * width;
-        },
-        [bias, H = H](int64_t p, int64_t, V sum) {
-          if (bias == nullptr) return;
-          // A vector of packed columns is one gate of neighbouring units.
-          const int64_t valid = smaller(Y::L, H - p / Y::kBlockWidth * Y::L);
-          T* to = bias + Y::torch_row(p, H);
-          store_tail(to, 0, valid, load_tail(to, 0, valid) + sum);
-        });
+    accumulate_outer<O>(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
+                                        a.outer + team.rank * kOuterScratch<T>},
+                        columns, GateRows<T>{weight, width, Y::G, H}, GateBias<T>{bias, Y::G, H});
   }
 
   // to = d W_ih for rows `part` of d.
   void multiply_input(const Rows<T>& d, Range part, T* to, int64_t stride) const {
-    multiply<kPlainVectors>(Product<T>{.a = d.data + part.begin * d.stride,
-                                       .a_stride = d.stride,
-                                       .b = w.input_t,
-                                       .K = K,
-                                       .c = to,
-                                       .c_stride = stride,
-                                       .rows = part.end - part.begin,
-                                       .columns = w.I,
-                                       .bias = nullptr,
-                                       .accumulate = false},
-                            {0, ceil_div(w.I, kPlainPanel<T>)});
+    multiply<kPlainVectors, O>(Product<T>{.a = d.data + part.begin * d.stride,
+                                          .a_stride = d.stride,
+                                          .b = w.input_t,
+                                          .K = K,
+                                          .c = to,
+                                          .c_stride = stride,
+                                          .rows = part.end - part.begin,
+                                          .columns = w.I,
+                                          .bias = nullptr,
+                                          .accumulate = false},
+                               {0, ceil_div(w.I, kPlainPanel<T>)});
   }
 
   UNROLLED_INLINE_MEMBER void add_or_copy(const T* from, T* to) const {
@@ -245,9 +233,9 @@ struct Backward {
   }
 };
 
-template <class Cell, class T>
+template <class Cell, class T, class O>
 void run_backward(const BackwardArgs<T>& args, const Team& team) {
-  Backward<Cell, T>{args, team}.run();
+  Backward<Cell, T, O>{args, team}.run();
 }
 
 }  // namespace unrolled::UNROLLED_ISA

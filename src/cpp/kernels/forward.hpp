@@ -6,11 +6,12 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-template <class Cell, class T>
+template <class Cell, class T, class O>
 struct Forward {
   using V = Vec<T>;
-  using Y = Layout<Cell, T>;
+  using Y = Layout<Cell, T, O>;
   static constexpr int S = Cell::kStateCount;
+  static constexpr int64_t kNowhere = -1;
 
   const ForwardArgs<T>& a;
   const Team& team;
@@ -58,7 +59,7 @@ struct Forward {
   void run_gates(const Chunk& chunk) {
     first_saved = chunk.first_row;
     input_part(chunk);
-    advance<false>(chunk.first_row, chunk.rows, 0, chunk.first_row, chunk, {}, nullptr);
+    advance(chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, {}, nullptr);
     sync(team);
   }
 
@@ -85,19 +86,34 @@ struct Forward {
                     chunk.rows);
   }
 
+  // Rows as the products read them: in place, or converted into this member's scratch.
+  Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
+    if constexpr (O::kInPlace) return from;
+    const int64_t stride = O::row_words(K), width = larger(O::row_words(w.I), O::row_words(H));
+    T* to = a.operands + team.rank * a.operand_rows * width;
+    for (int64_t row = 0; row < rows; ++row)
+      O::prepare(from.data + row * from.stride, K, to + row * stride);
+    return {to, stride};
+  }
+
   // W_ih x + b_ih for this member's units.
   void input_product(const Rows<const T>& x, int64_t rows) const {
-    multiply<Y::kVectors>(Product<T>{.a = x.data,
-                                     .a_stride = x.stride,
-                                     .b = w.input,
-                                     .K = w.I,
-                                     .c = a.gates.data,
-                                     .c_stride = a.gates.stride,
-                                     .rows = rows,
-                                     .columns = Y::gate_width(H),
-                                     .bias = w.bias_input,
-                                     .accumulate = false},
-                          panels);
+    const int64_t most = O::kInPlace ? rows : a.operand_rows;
+    for (int64_t first = 0; first < rows; first += most) {
+      const int64_t count = smaller(most, rows - first);
+      const Rows<const T> from = prepared({x.data + first * x.stride, x.stride}, count, w.I);
+      multiply<Y::kVectors, O>(Product<T>{.a = from.data,
+                                          .a_stride = from.stride,
+                                          .b = w.input,
+                                          .K = w.I,
+                                          .c = a.gates.data + first * a.gates.stride,
+                                          .c_stride = a.gates.stride,
+                                          .rows = count,
+                                          .columns = Y::gate_width(H),
+                                          .bias = w.bias_input,
+                                          .accumulate = false},
+                               panels);
+    }
   }
 
   // One step of all live rows.
@@ -111,21 +127,21 @@ struct Forward {
         prefetch(h + end_unit, H - end_unit);
       }
     const Sequence<T> y = {a.y.data + t * a.y.step, a.y.step, a.y.row};
-    advance<true>(entering, plan.live[t], state_row(s + 1, end), plan.offset[t], chunk, y,
-                  plan.order);
+    advance(entering, plan.live[t], state_row(s + 1, end), plan.offset[t], chunk, y, plan.order);
   }
 
   // The recurrent product of `rows` rows of states from `entering` on, with the cell applied where
-  // it ends. Row n is token `token + n`. With `leave`, its new states go to row `leaving + n` and
-  // its output to row order[n] of y, unless that is null.
-  template <bool leave>
-  UNROLLED_INLINE_MEMBER void advance(int64_t entering, int64_t rows, int64_t leaving,
-                                      int64_t token, const Chunk& chunk, const Sequence<T>& y,
-                                      const int64_t* order) const {
+  // it ends. Row n is token `token + n`; its new states go to row `leaving + n` and its output to
+  // row order[n] of y, where these are given. Not inlined: it is most of the code of a cell.
+  __attribute__((noinline)) void advance(int64_t entering, int64_t rows, int64_t leaving,
+                                         int64_t token, const Chunk& chunk, const Sequence<T>& y,
+                                         const int64_t* order) const {
     constexpr int TV = kTileVectors<Y::kVectors>;
-    const Rows<T>& h = a.states[0];
+    const Rows<T>& states = a.states[0];
+    const Rows<const T> h =
+        prepared({states.data + entering * states.stride, states.stride}, rows, H);
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const T* packed = w.recurrent + panel * H * Y::kPanelWidth;
+      const T* packed = w.recurrent + panel * O::words(H) * Y::kPanelWidth;
       for_row_tiles<kTileRows<Y::kVectors>>(rows, [&](auto tile_rows, int64_t first) {
         constexpr int MR = decltype(tile_rows)::kValue;
         V sum[MR][Y::kVectors];
@@ -137,8 +153,8 @@ struct Forward {
 #pragma GCC unroll 8
             for (int v = 0; v < TV; ++v)
               tile[r][v] = load(w.bias_recurrent + panel * Y::kPanelWidth + (part + v) * Y::L);
-          multiply_tile<Y::kVectors>(h.data + (entering + first) * h.stride, h.stride, 1,
-                                     packed + part * Y::L, H, tile);
+          O::template tile<Y::kVectors>(h.data + first * h.stride, h.stride, packed + part * Y::L,
+                                        H, tile);
 #pragma GCC unroll 16
           for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -147,11 +163,11 @@ struct Forward {
         for (int r = 0; r < MR; ++r) {
           const int64_t row = first + r;
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
-          T* y_row = leave && y.data != nullptr ? y.data + order[row] * y.row : nullptr;
+          T* y_row = y.data == nullptr ? nullptr : y.data + order[row] * y.row;
 #pragma GCC unroll 4
           for (int block = 0; block < Y::kBlocks; ++block)
-            apply<leave>(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
-                         leaving + row, y_row, token + row);
+            apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
+                  leaving < 0 ? kNowhere : leaving + row, y_row, token + row);
         }
       });
     }
@@ -163,7 +179,6 @@ struct Forward {
   }
 
   // The cell on one block of units of one row.
-  template <bool leave>
   UNROLLED_INLINE_MEMBER void apply(int64_t block, const T* x_row, const V* recurrent,
                                     int64_t entering, int64_t leaving, T* y, int64_t token) const {
     const int64_t unit = block * Y::L;
@@ -175,12 +190,11 @@ struct Forward {
     for (int k = 0; k < S; ++k)
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
     Cell::forward(x, recurrent, state, next, keep);
-    if constexpr (leave) {
+    if (leaving >= 0)
 #pragma GCC unroll 4
       for (int k = 0; k < S; ++k)
         store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
-      if (y != nullptr) store_tail(y, unit, H, next[0]);
-    }
+    if (y != nullptr) store_tail(y, unit, H, next[0]);
     if (a.saved == nullptr) return;
     T* saved = Y::saved_at(a.saved, a.saved_rows, block, token - first_saved);
 #pragma GCC unroll 8
@@ -234,9 +248,9 @@ struct Forward {
   }
 };
 
-template <class Cell, class T>
+template <class Cell, class T, class O>
 void run_forward(const ForwardArgs<T>& args, const Team& team) {
-  Forward<Cell, T>{args, team}.run();
+  Forward<Cell, T, O>{args, team}.run();
 }
 
 }  // namespace unrolled::UNROLLED_ISA

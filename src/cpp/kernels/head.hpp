@@ -7,14 +7,14 @@ namespace unrolled::UNROLLED_ISA {
 
 template <class T>
 void pack_linear(const T* weight, int64_t O, int64_t I, T* packed, const Team& team) {
-  pack_rows(packed, I, kPlainPanel<T>, share(ceil_div(O, kPlainPanel<T>), team),
-            [=](int64_t p) { return p < O ? weight + p * I : nullptr; });
+  pack_rows<Full<T>>(packed, I, kPlainPanel<T>, share(ceil_div(O, kPlainPanel<T>), team),
+                     [=](int64_t p) { return p < O ? weight + p * I : nullptr; });
 }
 
 template <class T>
 void pack_linear_t(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team) {
-  pack_columns(packed_t, O, I, share(ceil_div(I, kPlainPanel<T>), team),
-               [=](int64_t k) { return weight + k * I; });
+  pack_columns<Full<T>>(packed_t, O, I, share(ceil_div(I, kPlainPanel<T>), team),
+                        [=](int64_t k) { return weight + k * I; });
 }
 
 template <class T>
@@ -25,17 +25,17 @@ void linear(const LinearArgs<T>& a, const Team& team) {
   const bool by_rows = a.N >= 8 * team.size;
   const Range rows = by_rows ? share(a.N, team) : Range{0, a.N};
   const Range panels = by_rows ? Range{0, count} : share(count, team);
-  multiply<kPlainVectors>(Product<T>{.a = a.x + rows.begin * a.I,
-                                     .a_stride = a.I,
-                                     .b = a.packed,
-                                     .K = a.I,
-                                     .c = a.y + rows.begin * a.O,
-                                     .c_stride = a.O,
-                                     .rows = rows.end - rows.begin,
-                                     .columns = a.O,
-                                     .bias = a.bias,
-                                     .accumulate = false},
-                          panels);
+  multiply<kPlainVectors, Full<T>>(Product<T>{.a = a.x + rows.begin * a.I,
+                                              .a_stride = a.I,
+                                              .b = a.packed,
+                                              .K = a.I,
+                                              .c = a.y + rows.begin * a.O,
+                                              .c_stride = a.O,
+                                              .rows = rows.end - rows.begin,
+                                              .columns = a.O,
+                                              .bias = a.bias,
+                                              .accumulate = false},
+                                   panels);
 }
 
 // dweight (O, I) += dy^T x and dbias (O) += column sums of dy. The longer side is shared: members
@@ -51,7 +51,7 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
   const int64_t end = smaller(panels.end * kPlainPanel<T>, I);
   T* const bias = first == 0 ? dbias : nullptr;
   if (first >= end) return;
-  accumulate_outer(
+  accumulate_outer<Full<T>>(
       OuterProduct<T>{dy.data, dy.stride, x.data + first, x.stride, rows, end - first, scratch},
       outputs, [=](int64_t m) { return dweight + m * I + first; },
       [=](int64_t m, int64_t valid, Vec<T> sum) {
@@ -63,17 +63,17 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
 template <class T>
 inline void input_gradient(Rows<const T> dy, const T* packed_t, int64_t O, int64_t I, Range part,
                            T* dx) {
-  multiply<kPlainVectors>(Product<T>{.a = dy.data + part.begin * dy.stride,
-                                     .a_stride = dy.stride,
-                                     .b = packed_t,
-                                     .K = O,
-                                     .c = dx + part.begin * I,
-                                     .c_stride = I,
-                                     .rows = part.end - part.begin,
-                                     .columns = I,
-                                     .bias = nullptr,
-                                     .accumulate = false},
-                          {0, ceil_div(I, kPlainPanel<T>)});
+  multiply<kPlainVectors, Full<T>>(Product<T>{.a = dy.data + part.begin * dy.stride,
+                                              .a_stride = dy.stride,
+                                              .b = packed_t,
+                                              .K = O,
+                                              .c = dx + part.begin * I,
+                                              .c_stride = I,
+                                              .rows = part.end - part.begin,
+                                              .columns = I,
+                                              .bias = nullptr,
+                                              .accumulate = false},
+                                   {0, ceil_div(I, kPlainPanel<T>)});
 }
 
 template <class T>
@@ -131,17 +131,17 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
     const Range part = share(rows, team);
     const Rows<T>& logits = a.logits[buffer];
     const T* x = a.x + begin * a.I;
-    multiply<kPlainVectors>(Product<T>{.a = x + part.begin * a.I,
-                                       .a_stride = a.I,
-                                       .b = a.packed,
-                                       .K = a.I,
-                                       .c = logits.data + part.begin * logits.stride,
-                                       .c_stride = logits.stride,
-                                       .rows = part.end - part.begin,
-                                       .columns = a.V,
-                                       .bias = a.bias,
-                                       .accumulate = false},
-                            {0, panels});
+    multiply<kPlainVectors, Full<T>>(Product<T>{.a = x + part.begin * a.I,
+                                                .a_stride = a.I,
+                                                .b = a.packed,
+                                                .K = a.I,
+                                                .c = logits.data + part.begin * logits.stride,
+                                                .c_stride = logits.stride,
+                                                .rows = part.end - part.begin,
+                                                .columns = a.V,
+                                                .bias = a.bias,
+                                                .accumulate = false},
+                                     {0, panels});
     for (int64_t n = part.begin; n < part.end; ++n)
       a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V, a.targets[begin + n],
                                          a.scale, gradient);

@@ -17,10 +17,17 @@
 namespace unrolled::UNROLLED_ISA {
 namespace {
 
-template <class Cell, class T>
+template <class Cell, class T, class O>
 constexpr CellKernels<T> cell_kernels() {
-  return {Layout<Cell, T>::sizes, Layout<Cell, T>::pack, run_forward<Cell, T>,
-          run_backward<Cell, T>};
+  return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
+          run_backward<Cell, T, O>};
+}
+
+// Int8 is for inference.
+template <class Cell>
+constexpr CellKernels<float> int8_kernels() {
+  return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
+          run_forward<Cell, float, Int8>, nullptr};
 }
 
 template <class Cell>
@@ -29,15 +36,20 @@ constexpr CellInfo cell_info() {
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
-#define UNROLLED_F32(Cell) cell_kernels<Cell, float>(),
-#define UNROLLED_F64(Cell) cell_kernels<Cell, double>(),
+#define UNROLLED_F32(Cell) cell_kernels<Cell, float, Full<float>>(),
+#define UNROLLED_F64(Cell) cell_kernels<Cell, double, Full<double>>(),
+#define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),
+#define UNROLLED_INT8(Cell) int8_kernels<Cell>(),
 constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
 constexpr CellKernels<float> kCellsF32[] = {UNROLLED_CELLS(UNROLLED_F32)};
 constexpr CellKernels<double> kCellsF64[] = {UNROLLED_CELLS(UNROLLED_F64)};
+constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_CELLS(UNROLLED_BF16)};
+constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_CELLS(UNROLLED_INT8)};
 
 template <class T>
-constexpr Kernels<T> kernels(const CellKernels<T>* cells) {
-  return {.cells = cells,
+constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* bf16,
+                             const CellKernels<T>* int8) {
+  return {.cells = {full, bf16, int8},
           .panel = kPlainPanel<T>,
           .outer_scratch = kOuterScratch<T>,
           .pack_linear = pack_linear<T>,
@@ -54,7 +66,8 @@ constexpr Kernels<T> kernels(const CellKernels<T>* cells) {
 }
 
 constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA), sizeof(kCells) / sizeof(kCells[0]),
-                                kCells, kernels<float>(kCellsF32), kernels<double>(kCellsF64)};
+                                kCells, kernels<float>(kCellsF32, kCellsBf16, kCellsInt8),
+                                kernels<double>(kCellsF64, nullptr, nullptr)};
 
 }  // namespace
 

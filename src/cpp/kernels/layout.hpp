@@ -6,7 +6,40 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-template <class Cell, class T>
+// Row g * H + u of torch's matrices that stands at packed column p of G gates, or -1 for padding.
+template <class T>
+UNROLLED_INLINE int64_t torch_row(int64_t p, int64_t G, int64_t H) {
+  const int64_t vector = p / kLanes<T>, unit = vector / G * kLanes<T> + p % kLanes<T>;
+  return unit < H ? vector % G * H + unit : -1;
+}
+
+// Where sums over the packed columns of G gates go, for accumulate_outer: rows of a gradient in
+// torch's order, and a bias that may be null. The same type for all cells.
+template <class T>
+struct GateRows {
+  T* weight;
+  int64_t width, G, H;
+
+  UNROLLED_INLINE_MEMBER T* operator()(int64_t p) const {
+    const int64_t row = torch_row<T>(p, G, H);
+    return row < 0 ? nullptr : weight + row * width;
+  }
+};
+template <class T>
+struct GateBias {
+  T* bias;
+  int64_t G, H;
+
+  // A vector of packed columns is one gate of neighbouring units.
+  UNROLLED_INLINE_MEMBER void operator()(int64_t p, int64_t, Vec<T> sum) const {
+    if (bias == nullptr) return;
+    const int64_t valid = smaller(kLanes<T>, H - p / (G * kLanes<T>)*kLanes<T>);
+    T* to = bias + torch_row<T>(p, G, H);
+    store_tail(to, 0, valid, load_tail(to, 0, valid) + sum);
+  }
+};
+
+template <class Cell, class T, class O>
 struct Layout {
   static constexpr int L = kLanes<T>;
   static constexpr int G = Cell::kGateCount;
@@ -27,12 +60,6 @@ struct Layout {
   }
   UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
 
-  // Row g * H + u of torch's matrices that stands at packed column p, or -1 for padding.
-  UNROLLED_INLINE int64_t torch_row(int64_t p, int64_t H) {
-    const int64_t block = p / kBlockWidth, gate = p / L % G, unit = block * L + p % L;
-    return unit < H ? gate * H + unit : -1;
-  }
-
   static LayerSizes sizes(int64_t I, int64_t H) {
     const int64_t width = gate_panels(H) * kPanelWidth;
     const int64_t plain = kPlainPanel<T>;
@@ -41,11 +68,12 @@ struct Layout {
     s.split_width = Cell::kSplitGradient ? gate_width(H) : 0;
     s.saved_width = saved_width(H);
     s.state_width = blocks(H) * L;
-    s.input = width * I;
-    s.recurrent = width * H;
+    s.input = width * O::words(I);
+    s.recurrent = width * O::words(H);
     s.bias = width;
-    s.input_t = ceil_div(I, plain) * plain * gate_width(H);
-    s.recurrent_t = ceil_div(H, plain) * plain * gate_width(H);
+    s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
+    s.recurrent_t = ceil_div(H, plain) * plain * O::words(gate_width(H));
+    s.operand_width = larger(O::row_words(I), O::row_words(H));
     s.forward_panels = gate_panels(H);
     s.backward_panels = ceil_div(H, plain);
     return s;
@@ -56,15 +84,15 @@ struct Layout {
     const Range panels = share(gate_panels(H), team);
     const auto packed_row = [H](const T* matrix, int64_t K) {
       return [matrix, K, H](int64_t p) -> const T* {
-        const int64_t row = torch_row(p, H);
+        const int64_t row = torch_row<T>(p, G, H);
         return row < 0 ? nullptr : matrix + row * K;
       };
     };
-    pack_rows(to.input, I, kPanelWidth, panels, packed_row(from.weight_ih, I));
-    pack_rows(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
+    pack_rows<O>(to.input, I, kPanelWidth, panels, packed_row(from.weight_ih, I));
+    pack_rows<O>(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
     const auto pack_bias = [&](T* packed, const T* bias) {
       for (int64_t p = panels.begin * kPanelWidth; p < panels.end * kPanelWidth; ++p) {
-        const int64_t row = torch_row(p, H);
+        const int64_t row = torch_row<T>(p, G, H);
         packed[p] = bias != nullptr && row >= 0 ? bias[row] : T(0);
       }
     };
@@ -72,10 +100,10 @@ struct Layout {
     pack_bias(to.bias_recurrent, from.bias_hh);
     if (to.input_t == nullptr) return;
     const int64_t K = gate_width(H);
-    pack_columns(to.input_t, K, I, share(ceil_div(I, kPlainPanel<T>), team),
-                 packed_row(from.weight_ih, I));
-    pack_columns(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
-                 packed_row(from.weight_hh, H));
+    pack_columns<O>(to.input_t, K, I, share(ceil_div(I, kPlainPanel<T>), team),
+                    packed_row(from.weight_ih, I));
+    pack_columns<O>(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
+                    packed_row(from.weight_hh, H));
   }
 };
 

@@ -37,8 +37,13 @@ struct Sequence {
   int64_t step, row;
 };
 
+// In which numbers the products of a layer multiply; everything else is T. See kernels/operand.hpp.
+enum class Precision : int { kFull, kBf16, kInt8 };
+inline constexpr int kPrecisions = 3;
+
 // Packed weights of one direction of one layer. `panel` = columns that a micro-kernel computes
-// together. The transposed copies are null when they were not asked for.
+// together. The transposed copies are null when they were not asked for. With less than full
+// precision a column of K values takes fewer words of T, with their scale where they have one.
 template <class T>
 struct PackedLayer {
   int64_t I, H;
@@ -63,6 +68,7 @@ struct LayerSizes {
   int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
   int64_t input, recurrent, bias, input_t, recurrent_t;
+  int64_t operand_width;  // row of scratch for rows that are converted before a product, or 0
   int64_t forward_panels, backward_panels;  // what threads can share
 };
 
@@ -112,6 +118,8 @@ struct ForwardArgs {
   Rows<T> entering[kMaxStates];  // states that enter each window of the plan, B rows each
   Rows<T> gates;         // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
+  T* operands;           // scratch: [team size][operand_rows][operand_width], see LayerSizes
+  int64_t operand_rows;  // at least the rows of a step and of a chunk
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
   int64_t chunk_rows;    // rows that the scratch arrays hold
 };
@@ -218,9 +226,11 @@ enum class MathFunction : int { kExp, kSigmoid, kTanh };
 
 template <class T>
 struct Kernels {
-  const CellKernels<T>* cells;  // in the order of KernelTable::cells
-  int64_t panel;                // columns of a panel of the plain products
-  int64_t outer_scratch;        // elements of a thread's scratch for outer products
+  // By precision, in the order of KernelTable::cells; null where there is none. `backward` is null
+  // where a precision is for inference alone.
+  const CellKernels<T>* cells[kPrecisions];
+  int64_t panel;          // columns of a panel of the plain products
+  int64_t outer_scratch;  // elements of a thread's scratch for outer products
   void (*pack_linear)(const T* weight, int64_t O, int64_t I, T* packed, const Team& team);
   void (*pack_linear_t)(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team);
   void (*linear)(const LinearArgs<T>& args, const Team& team);

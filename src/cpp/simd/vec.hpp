@@ -21,6 +21,7 @@
 #define UNROLLED_VECTOR_BYTES 64
 #define UNROLLED_VECTOR_REGISTERS 32
 #elif defined(__AVX2__)
+#include <immintrin.h>
 #define UNROLLED_VECTOR_BYTES 32
 #define UNROLLED_VECTOR_REGISTERS 16
 #elif defined(__aarch64__)

@@ -83,6 +83,7 @@ def pack(
     weight_hh: _Array,  # (G*H, H)
     bias_ih: _Array | None,  # (G*H,)
     bias_hh: _Array | None,  # (G*H,)
+    precision: str,  # "full", "bf16", "int8"
     backward: bool,
 ) -> Weights: ...
 def forward(
@@ -107,6 +108,7 @@ def memory(
     lengths: NDArray[np.int64] | None,  # (B,)
     reverse: bool,
     recompute: int,
+    precision: str,
     double_precision: bool,
 ) -> list[int]: ...  # bytes of packed weights, saved, scratch forward, scratch backward
 def backward(

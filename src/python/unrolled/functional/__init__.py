@@ -31,6 +31,8 @@ from ._optimizer import adam_step as adam_step
 from ._optimizer import global_norm as global_norm
 from ._optimizer import sgd_step as sgd_step
 from ._optimizer import zero as zero
+from ._precision import Precision as Precision
+from ._precision import check_precision as check_precision
 from ._scan import Saved as Saved
 from ._scan import pack as pack
 from ._scan import scan as scan

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _core
+from ._precision import Precision
 from ._types import indices_of
 
 Recompute = Literal["none", "gates"] | int
@@ -72,6 +73,7 @@ def scan_memory(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     recompute: Recompute = "none",
+    precision: Precision = "full",
     dtype: DTypeLike = np.float32,
 ) -> ScanMemory:
     """The memory of `scan_vjp` and its pullback with an initial state, to the byte, beforehand.
@@ -97,6 +99,7 @@ def scan_memory(
             None if lengths is None else indices_of("memory", "lengths", lengths),
             reverse,
             recompute_code("memory", recompute),
+            precision,
             np.dtype(dtype) == np.float64,
         )
     )

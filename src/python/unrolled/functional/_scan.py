@@ -12,6 +12,7 @@ from .. import _core
 from .._core import Weights
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
+from ._precision import Precision
 from ._types import Array, States, empty, indices_of
 
 
@@ -41,6 +42,7 @@ def pack(
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
     *,
+    precision: Precision = "full",
     backward: bool = True,
 ) -> Weights:
     """Copies the parameters of one direction of one layer into the layout of the kernels.
@@ -50,6 +52,7 @@ def pack(
 
     Args:
         cell: a name out of `cells()`.
+        precision: in which numbers the products multiply; see `Precision`.
         backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
     """
     return _core.pack(
@@ -58,6 +61,7 @@ def pack(
         np.ascontiguousarray(weight_hh),
         None if bias_ih is None else np.ascontiguousarray(bias_ih),
         None if bias_hh is None else np.ascontiguousarray(bias_hh),
+        precision,
         backward,
     )
 

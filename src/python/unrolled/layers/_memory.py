@@ -46,6 +46,7 @@ def stack_memory(
     *,
     lengths: Array | None,
     recompute: functional.Recompute,
+    precision: functional.Precision,
     dropout: bool,
     dtype: DType,
 ) -> LayerMemory:
@@ -62,6 +63,7 @@ def stack_memory(
             lengths=lengths,
             reverse=direction == 1,
             recompute=recompute,
+            precision=precision,
             dtype=dtype,
         )
         for layer in range(num_layers)

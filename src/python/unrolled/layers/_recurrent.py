@@ -12,6 +12,7 @@ from ._checks import check_array, checked_dtype, checked_probability, checked_si
 from ._initialisers import Initialiser, initialise
 from ._inputs import time_major_input
 from ._memory import LayerMemory, stack_memory
+from ._options import ScanOptions
 from ._resets import reverse_resets
 from ._specs import recurrent_specs
 from ._state import StateT, as_state, join_state, split_state
@@ -37,7 +38,7 @@ class _Tape:
     dropout_seed: int | None  # of the dropout before this layer
 
 
-class Recurrent(Layer, Generic[StateT]):
+class Recurrent(ScanOptions, Layer, Generic[StateT]):
     """A stack of recurrent layers over the cell of a given name.
 
     `RNN`, `LSTM` and `GRU` are this class with the cell filled in; a cell that has no class of its
@@ -95,7 +96,6 @@ class Recurrent(Layer, Generic[StateT]):
         self.bias = bool(bias)
         self.batch_first = bool(batch_first)
         self.dropout = checked_probability(where, "dropout", dropout)
-        self.recompute = "none"
 
         kind = checked_dtype(where, dtype)
         info = functional.cell_info(cell)
@@ -118,20 +118,6 @@ class Recurrent(Layer, Generic[StateT]):
     def output_size(self) -> int:
         """The size D*H of one step's output."""
         return self.num_directions * self.hidden_size
-
-    @property
-    def recompute(self) -> functional.Recompute:
-        """What the pullback of `vjp` recomputes instead of keeping it.
-
-        "none" (the default), "gates" or a number of steps k. The gradients have the same bits; see
-        `functional.Recompute`, and `memory` for the bytes. Assign it at any time before `vjp`.
-        """
-        return self._recompute
-
-    @recompute.setter
-    def recompute(self, recompute: functional.Recompute) -> None:
-        functional.recompute_code(type(self).__name__, recompute)
-        self._recompute = recompute
 
     def memory(self, steps: int, batch: int, lengths: Array | None = None) -> LayerMemory:
         """The memory of one `vjp` with an initial state and its pullback, known before the run.
@@ -156,6 +142,7 @@ class Recurrent(Layer, Generic[StateT]):
             batch,
             lengths=lengths,
             recompute=self.recompute,
+            precision=self.precision,
             dropout=self.dropout > 0,
             dtype=self.dtype,
         )
@@ -266,7 +253,9 @@ class Recurrent(Layer, Generic[StateT]):
         Parameters may be edited in place at any time, so nothing packed is kept between calls.
         """
         w_ih, w_hh, *biases = (self._parameters[name] for name in self._scan_names[scan])
-        return functional.pack(self.cell, w_ih, w_hh, *biases, backward=training)
+        return functional.pack(
+            self.cell, w_ih, w_hh, *biases, precision=self.precision, backward=training
+        )
 
     def _run(
         self,

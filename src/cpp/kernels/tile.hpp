@@ -1,0 +1,113 @@
+// The micro-kernel: a tile of a product, held in registers.
+//
+// Every output element is one chain of multiply-adds over k in ascending order, whatever the tile
+// that it falls in, so bits depend neither on the number of threads nor on the other rows.
+//
+// Packed operand: panels of NV * L columns, each [K][NV * L], the last one padded with zeros. The
+// row operand is read in place by broadcasts. A tile of kTileRows<NV> rows x kTileVectors<NV>
+// vectors fills the register file: 24 accumulators of 32 registers, 12 of 16.
+#pragma once
+
+#include "kernels/table.hpp"
+#include "simd/math.hpp"
+
+namespace unrolled::UNROLLED_ISA {
+
+template <int N>
+struct Int {
+  static constexpr int kValue = N;
+};
+
+inline constexpr int kAccumulators = kVectorRegisters == 32 ? 24 : 12;
+// Vectors of a panel of NV that a tile holds. Where registers are few, half a panel of four at a
+// time: twice the rows share each load of it.
+template <int NV>
+inline constexpr int kTileVectors = kVectorRegisters == 32 || NV % 2 != 0 ? NV : 2;
+template <int NV>
+inline constexpr int kTileRows = kAccumulators / kTileVectors<NV>;
+
+inline constexpr int kPlainVectors = 4;  // panel width of products without gates, in vectors
+template <class T>
+inline constexpr int kPlainPanel = kPlainVectors * kLanes<T>;
+
+UNROLLED_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+UNROLLED_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+UNROLLED_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+UNROLLED_INLINE void sync(const Team& team) {
+  if (team.size > 1) team.wait(team.barrier);
+}
+
+// Asks for the cache lines of `count` elements that will be read and written soon.
+template <class T>
+UNROLLED_INLINE void prefetch(const T* p, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
+    __builtin_prefetch(p + i);
+}
+
+struct Range {
+  int64_t begin, end;
+};
+
+// The part of `count` items that is this member's.
+UNROLLED_INLINE Range share(int64_t count, const Team& team) {
+  return {count * team.rank / team.size, count * (team.rank + 1) / team.size};
+}
+
+// Calls f(Int<M>, first_row) for tiles of at most Max rows that are as even as can be.
+template <int M, class F>
+UNROLLED_INLINE void dispatch_rows(int64_t rows, int64_t first, F&& f) {
+  if (rows == M)
+    f(Int<M>{}, first);
+  else if constexpr (M > 1)
+    dispatch_rows<M - 1>(rows, first, static_cast<F&&>(f));
+}
+template <int Max, class F>
+UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
+  const int64_t tiles = ceil_div(rows, Max);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t begin = rows * i / tiles, end = rows * (i + 1) / tiles;
+    dispatch_rows<Max>(end - begin, begin, f);
+  }
+}
+
+// sum[r][v] += a[r] * b[v*L ...]. The first half of the rows begins at `low`, the other at `high`.
+template <class T, int MR, int TV>
+UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stride, const T* b,
+                                   Vec<T> (&sum)[MR][TV]) {
+  constexpr int kLow = (MR + 1) / 2;
+  Vec<T> column[TV];
+#pragma GCC unroll 8
+  for (int v = 0; v < TV; ++v) column[v] = load(b + v * kLanes<T>);
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r) {
+    const Vec<T> value(r < kLow ? low[r * row_stride] : high[(r - kLow) * row_stride]);
+#pragma GCC unroll 8
+    for (int v = 0; v < TV; ++v) accumulate(sum[r][v], value, column[v]);
+  }
+}
+
+// sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...], for TV
+// vectors of a panel of NV. Four steps a round and two row pointers, so that the loop's own
+// instructions do not take the ports of the multiply-adds.
+template <int NV, class T, int MR, int TV>
+UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* b,
+                                   int64_t K, Vec<T> (&sum)[MR][TV]) {
+  constexpr int kRound = 4, kWidth = NV * kLanes<T>;
+  const T* low = a;
+  const T* high = a + (MR + 1) / 2 * row_stride;
+  int64_t k = K;
+  for (; k >= kRound; k -= kRound) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRound; ++i)
+      multiply_step<T, MR, TV>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,
+                               sum);
+    low += kRound * k_stride, high += kRound * k_stride, b += kRound * kWidth;
+  }
+  for (; k > 0; --k) {
+    multiply_step<T, MR, TV>(low, high, row_stride, b, sum);
+    low += k_stride, high += k_stride, b += kWidth;
+  }
+}
+
+}  // namespace unrolled::UNROLLED_ISA

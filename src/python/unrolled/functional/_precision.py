@@ -1,0 +1,28 @@
+"""In which numbers the products of a recurrent layer multiply."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Precision = Literal["full", "bf16", "int8"]
+"""In which numbers the products of a recurrent layer multiply. Parameters, states, biases, outputs
+and gradients are those of the layer's dtype whatever it is; below "full", that is float32.
+
+"full": in the layer's dtype.
+"bf16": weights and the rows that they multiply (x, h and, in BPTT, the gradients of gates) are
+    rounded to bfloat16, to nearest even; sums are float32. For training and inference.
+"int8": weights are rounded once to 8 bits with a scale for each row, so that the largest magnitude
+    becomes 127, and x and h at every step with a scale for each sequence; sums are exact. For
+    inference. Reads a quarter of the memory, which is what a small batch waits for.
+
+A row with a NaN or an infinity gives NaN in that row. Source of int8: dynamic quantisation as in
+Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference", 2018, symmetric.
+"""
+
+
+def check_precision(where: str, precision: Precision) -> None:
+    """Raises ValueError unless it is a `Precision`."""
+    if precision not in get_args(Precision):
+        names = ", ".join(get_args(Precision))
+        raise ValueError(f"[{where}] expected precision to be one of {names}, got {precision!r}")

@@ -1,0 +1,38 @@
+"""How a recurrent layer computes: options that change no parameter and no shape."""
+
+from .. import functional
+
+
+class ScanOptions:
+    """The options `recompute` and `precision` of a recurrent layer; assign them at any time."""
+
+    _recompute: functional.Recompute = "none"
+    _precision: functional.Precision = "full"
+
+    @property
+    def recompute(self) -> functional.Recompute:
+        """What the pullback of `vjp` recomputes instead of keeping it.
+
+        "none" (the default), "gates" or a number of steps k. The gradients have the same bits; see
+        `functional.Recompute`, and `memory` for the bytes.
+        """
+        return self._recompute
+
+    @recompute.setter
+    def recompute(self, recompute: functional.Recompute) -> None:
+        functional.recompute_code(type(self).__name__, recompute)
+        self._recompute = recompute
+
+    @property
+    def precision(self) -> functional.Precision:
+        """In which numbers the products multiply; see `functional.Precision`.
+
+        "full" (the default), "bf16", or "int8" for inference. Parameters, states and gradients stay
+        in the layer's dtype, so that a layer can train in one and stream in another.
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: functional.Precision) -> None:
+        functional.check_precision(type(self).__name__, precision)
+        self._precision = precision
