@@ -137,6 +137,25 @@ def test_evaluate(checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[
     assert re.fullmatch(r"[01]\.\d{6}  't'", lines[0])
 
 
+def test_evaluate_tells_what_a_precision_costs(
+    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for precision in ("bf16", "int8"):
+        files = (folder / "one.txt", folder / "two.txt")
+        run("evaluate", "lm", checkpoint, *files, "--precision", precision)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3
+        for line in lines:
+            assert re.search(rf", in {precision} [+-]\d+\.\d\d% of the loss$", line), line
+    run("evaluate", "lm", checkpoint, "--precision", "int8")
+    assert "held out, in int8" in capsys.readouterr().out
+
+
+def test_generate_in_int8(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("generate", checkpoint, "--prompt", "the ", "--length", 20, "--precision", "int8")
+    assert capsys.readouterr().out.startswith("the ")
+
+
 def test_evaluate_without_files_repeats_the_score(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,7 +181,7 @@ def test_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         *SIZES,
     )
     assert "perplexity per word" in capsys.readouterr().out
-    run("generate", path, "--prompt", "the cat", "--length", 5)
+    run("generate", path, "--prompt", "the cat", "--length", 5, "--seed", 1)
     assert capsys.readouterr().out.startswith("the cat ")
     run("suggest", path, "the dog's c")
     assert capsys.readouterr().out == "100.0%  cat\n"

@@ -12,6 +12,9 @@ struct Forward {
   using Y = Layout<Cell, T, O>;
   static constexpr int S = Cell::kStateCount;
   static constexpr int64_t kNowhere = -1;
+  // Rows whose sums lie in L1 until the cell is applied to them: a tile, or where half a panel is
+  // taken at a time several, so that it is read again from L1.
+  static constexpr int64_t kGroupRows = kVectorRegisters == 32 ? kAccumulators / Y::kVectors : 24;
 
   const ForwardArgs<T>& a;
   const Team& team;
@@ -136,32 +139,36 @@ struct Forward {
   __attribute__((noinline)) void advance(int64_t entering, int64_t rows, int64_t leaving,
                                          int64_t token, const Chunk& chunk, const Sequence<T>& y,
                                          const int64_t* order) const {
-    constexpr int TV = kTileVectors<Y::kVectors>;
     const Rows<T>& states = a.states[0];
     const Rows<const T> h =
         prepared({states.data + entering * states.stride, states.stride}, rows, H);
+    constexpr int NV = Y::kVectors;
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const T* packed = w.recurrent + panel * O::words(H) * Y::kPanelWidth;
-      for_row_tiles<kTileRows<Y::kVectors>>(rows, [&](auto tile_rows, int64_t first) {
-        constexpr int MR = decltype(tile_rows)::kValue;
-        V sum[MR][Y::kVectors];
-#pragma GCC unroll 2
-        for (int part = 0; part < Y::kVectors; part += TV) {
-          V tile[MR][TV];
+      const T* bias = w.bias_recurrent + panel * Y::kPanelWidth;
+      const int64_t groups = ceil_div(rows, kGroupRows);
+      for (int64_t group = 0; group < groups; ++group) {
+        const int64_t begin = rows * group / groups, count = rows * (group + 1) / groups - begin;
+        V sum[kGroupRows][NV];
+        for_parts<NV>(count, [&](auto vectors, int part) {
+          constexpr int TV = decltype(vectors)::kValue;
+          for_row_tiles<kAccumulators / TV>(count, [&](auto tile_rows, int64_t first) {
+            constexpr int MR = decltype(tile_rows)::kValue;
+            V tile[MR][TV];
 #pragma GCC unroll 16
-          for (int r = 0; r < MR; ++r)
+            for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < TV; ++v)
-              tile[r][v] = load(w.bias_recurrent + panel * Y::kPanelWidth + (part + v) * Y::L);
-          O::template tile<Y::kVectors>(h.data + first * h.stride, h.stride, packed + part * Y::L,
-                                        H, tile);
+              for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
+            O::template tile<NV>(h.data + (begin + first) * h.stride, h.stride,
+                                 packed + part * Y::L, H, tile);
 #pragma GCC unroll 16
-          for (int r = 0; r < MR; ++r)
+            for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < TV; ++v) sum[r][part + v] = tile[r][v];
-        }
-        for (int r = 0; r < MR; ++r) {
-          const int64_t row = first + r;
+              for (int v = 0; v < TV; ++v) sum[first + r][part + v] = tile[r][v];
+          });
+        });
+        for (int64_t r = 0; r < count; ++r) {
+          const int64_t row = begin + r;
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
           T* y_row = y.data == nullptr ? nullptr : y.data + order[row] * y.row;
 #pragma GCC unroll 4
@@ -169,7 +176,7 @@ struct Forward {
             apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
                   leaving < 0 ? kNowhere : leaving + row, y_row, token + row);
         }
-      });
+      }
     }
   }
 

@@ -34,46 +34,47 @@ struct Product {
 
 template <int NV, class O, class T>
 inline void multiply(const Product<T>& p, Range panels) {
-  constexpr int TV = kTileVectors<NV>;
-  constexpr int64_t kWidth = NV * kLanes<T>, kPart = TV * kLanes<T>;
-  for (int64_t column = panels.begin * kWidth; column < panels.end * kWidth; column += kPart) {
-    const T* packed = p.b + column / kWidth * O::words(p.K) * kWidth + column % kWidth;
-    const bool whole = column + kPart <= p.columns;
-    int64_t k = 0;
-    do {
-      const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
-      for_row_tiles<kTileRows<NV>>(p.rows, [&](auto rows, int64_t first) {
-        constexpr int MR = decltype(rows)::kValue;
-        Vec<T> sum[MR][TV];
-        T* c = p.c + first * p.c_stride;
+  constexpr int64_t kWidth = NV * kLanes<T>;
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel)
+    for_parts<NV>(p.rows, [&](auto vectors, int part) {
+      constexpr int TV = decltype(vectors)::kValue;
+      const int64_t column = panel * kWidth + part * kLanes<T>;
+      const bool whole = column + TV * kLanes<T> <= p.columns;
+      int64_t k = 0;
+      do {
+        const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
+        const T* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth + part * kLanes<T>;
+        for_row_tiles<kAccumulators / TV>(p.rows, [&](auto rows, int64_t first) {
+          constexpr int MR = decltype(rows)::kValue;
+          Vec<T> sum[MR][TV];
+          T* c = p.c + first * p.c_stride;
 #pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
+          for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-          for (int v = 0; v < TV; ++v) {
-            const int64_t at = column + v * kLanes<T>;
-            if (k > 0 || p.accumulate)
-              sum[r][v] = whole            ? load(c + r * p.c_stride + at)
-                          : at < p.columns ? load_tail(c + r * p.c_stride, at, p.columns)
-                                           : Vec<T>(T(0));
-            else
-              sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
-          }
-        O::template tile<NV>(p.a + first * p.a_stride + k, p.a_stride,
-                             packed + k / O::kGroup * kWidth, depth, sum);
+            for (int v = 0; v < TV; ++v) {
+              const int64_t at = column + v * kLanes<T>;
+              if (k > 0 || p.accumulate)
+                sum[r][v] = whole            ? load(c + r * p.c_stride + at)
+                            : at < p.columns ? load_tail(c + r * p.c_stride, at, p.columns)
+                                             : Vec<T>(T(0));
+              else
+                sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
+            }
+          O::template tile<NV>(p.a + first * p.a_stride + k, p.a_stride, packed, depth, sum);
 #pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
+          for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-          for (int v = 0; v < TV; ++v) {
-            const int64_t at = column + v * kLanes<T>;
-            if (whole)
-              store(c + r * p.c_stride + at, sum[r][v]);
-            else if (at < p.columns)
-              store_tail(c + r * p.c_stride, at, p.columns, sum[r][v]);
-          }
-      });
-      k += depth;
-    } while (k < p.K);
-  }
+            for (int v = 0; v < TV; ++v) {
+              const int64_t at = column + v * kLanes<T>;
+              if (whole)
+                store(c + r * p.c_stride + at, sum[r][v]);
+              else if (at < p.columns)
+                store_tail(c + r * p.c_stride, at, p.columns, sum[r][v]);
+            }
+        });
+        k += depth;
+      } while (k < p.K);
+    });
 }
 
 // C += D^T X over `rows` rows: element (m, i) gains the sum over n of D[n][m] * X[n][i], for m in
@@ -130,8 +131,8 @@ inline void pack_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int
 template <class O, class T, class RowOf, class AddSum>
 inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of,
                              AddSum add_sum) {
-  constexpr int NV = kPlainVectors, TV = kTileVectors<NV>;
-  constexpr int64_t kWidth = kPlainPanel<T>, kPart = TV * kLanes<T>, kBlock = kOuterBlock<T>;
+  constexpr int NV = kPlainVectors;
+  constexpr int64_t kWidth = kPlainPanel<T>, kBlock = kOuterBlock<T>;
   if (outputs.begin == outputs.end) return;
   const int64_t all_panels = ceil_div(p.columns, kWidth);
   T* block = p.scratch + kStripRows * kStripPanels * kWidth;
@@ -146,33 +147,35 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
         pack_block(p, n0, depth, m0, count, block, [&](int64_t m, int64_t valid, Vec<T> sum) {
           if (first_panel == 0) add_sum(m, valid, sum);
         });
-        for_row_tiles<kTileRows<NV>>(count, [&](auto rows, int64_t first) {
-          constexpr int MR = decltype(rows)::kValue;
-          T* c[MR];
-          for (int r = 0; r < MR; ++r) c[r] = row_of(m0 + first + r);
-          for (int64_t part = 0; part < panels * kWidth; part += kPart) {
-            const int64_t column = first_panel * kWidth + part;
-            for (int r = 0; r < MR; ++r)
-              if (c[r] != nullptr) prefetch(c[r] + column, kPart);
-            Vec<T> sum[MR][TV];
+        for_parts<NV>(count, [&](auto vectors, int part) {
+          constexpr int TV = decltype(vectors)::kValue;
+          for_row_tiles<kAccumulators / TV>(count, [&](auto rows, int64_t first) {
+            constexpr int MR = decltype(rows)::kValue;
+            T* c[MR];
+            for (int r = 0; r < MR; ++r) c[r] = row_of(m0 + first + r);
+            for (int64_t panel = 0; panel < panels; ++panel) {
+              const int64_t column = (first_panel + panel) * kWidth + part * kLanes<T>;
+              for (int r = 0; r < MR; ++r)
+                if (c[r] != nullptr) prefetch(c[r] + column, TV * kLanes<T>);
+              Vec<T> sum[MR][TV];
 #pragma GCC unroll 16
-            for (int r = 0; r < MR; ++r)
+              for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-              for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
-            multiply_tile<NV>(block + first, 1, kBlock,
-                              p.scratch + part / kWidth * depth * kWidth + part % kWidth, depth,
-                              sum);
+                for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
+              multiply_tile<NV>(block + first, 1, kBlock,
+                                p.scratch + panel * depth * kWidth + part * kLanes<T>, depth, sum);
 #pragma GCC unroll 16
-            for (int r = 0; r < MR; ++r) {
-              if (c[r] == nullptr) continue;
+              for (int r = 0; r < MR; ++r) {
+                if (c[r] == nullptr) continue;
 #pragma GCC unroll 8
-              for (int v = 0; v < TV; ++v) {
-                const int64_t at = column + v * kLanes<T>;
-                if (at < p.columns)
-                  store_tail(c[r], at, p.columns, load_tail(c[r], at, p.columns) + sum[r][v]);
+                for (int v = 0; v < TV; ++v) {
+                  const int64_t at = column + v * kLanes<T>;
+                  if (at < p.columns)
+                    store_tail(c[r], at, p.columns, load_tail(c[r], at, p.columns) + sum[r][v]);
+                }
               }
             }
-          }
+          });
         });
       }
     }

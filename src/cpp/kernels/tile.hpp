@@ -4,8 +4,8 @@
 // that it falls in, so bits depend neither on the number of threads nor on the other rows.
 //
 // Packed operand: panels of NV * L columns, each [K][NV * L], the last one padded with zeros. The
-// row operand is read in place by broadcasts. A tile of kTileRows<NV> rows x kTileVectors<NV>
-// vectors fills the register file: 24 accumulators of 32 registers, 12 of 16.
+// row operand is read in place by broadcasts. A tile has up to 24 accumulators
+// where there are 32 registers, 12 where there are 16.
 #pragma once
 
 #include "kernels/table.hpp"
@@ -19,13 +19,6 @@ struct Int {
 };
 
 inline constexpr int kAccumulators = kVectorRegisters == 32 ? 24 : 12;
-// Vectors of a panel of NV that a tile holds. Where registers are few, half a panel of four at a
-// time: twice the rows share each load of it.
-template <int NV>
-inline constexpr int kTileVectors = kVectorRegisters == 32 || NV % 2 != 0 ? NV : 2;
-template <int NV>
-inline constexpr int kTileRows = kAccumulators / kTileVectors<NV>;
-
 inline constexpr int kPlainVectors = 4;  // panel width of products without gates, in vectors
 template <class T>
 inline constexpr int kPlainPanel = kPlainVectors * kLanes<T>;
@@ -68,6 +61,21 @@ UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t begin = rows * i / tiles, end = rows * (i + 1) / tiles;
     dispatch_rows<Max>(end - begin, begin, f);
+  }
+}
+
+// Calls f(Int<TV>, part) for parts of TV vectors, beginning at vector `part`, of a panel of NV that
+// `rows` rows are multiplied by: the whole panel, or where the registers are few two halves. Few
+// rows need many columns, so that there are enough independent chains; many rows share each load of
+// a column, and half a panel stays in L1 while all of them pass.
+template <int NV, class F>
+UNROLLED_INLINE void for_parts(int64_t rows, F&& f) {
+  if constexpr (kVectorRegisters == 32 || NV % 2 != 0) {
+    f(Int<NV>{}, 0);
+  } else if (rows * NV <= kAccumulators) {
+    f(Int<NV>{}, 0);
+  } else {
+    for (int part = 0; part < NV; part += NV / 2) f(Int<NV / 2>{}, part);
   }
 }
 

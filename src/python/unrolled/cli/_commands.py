@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import tasks
+from ..functional import Precision
 from ..tasks import Task, TrainOptions
 from ..tasks import language_model as lm
 
@@ -17,6 +18,11 @@ AnyTask = Task[Any, Any, Any, Any]
 
 CheckpointArgument = Annotated[
     Path, typer.Argument(help="A .safetensors file that `unrolled train` wrote.")
+]
+
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="Numbers that the recurrent layers multiply; int8 is the fastest."),
 ]
 
 
@@ -104,10 +110,11 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
         tokens: Annotated[
             bool, typer.Option("--tokens", help="List the probability of every single token too.")
         ] = False,
+        precision: PrecisionOption = "full",
     ) -> None:
         """Score a checkpoint on files, or on what was held out when it was trained."""
         original, trained = tasks.load(checkpoint, task)
-        for line in original.evaluate(trained, sources or (), tokens):
+        for line in original.evaluate(trained, sources or (), tokens, precision):
             print(line)
 
     return command
@@ -148,9 +155,11 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same text.", show_default=False)
     ] = None,
+    precision: PrecisionOption = "full",
 ) -> None:
     """Write text with a language model, shown as it is written."""
     model = lm.load(checkpoint)
+    model.model.rnn.precision = precision
     pieces = lm.write(
         model,
         prompt,

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from unrolled import functional
 from unrolled.layers import Layer
 from unrolled.training import (
     AdamW,
@@ -166,13 +167,20 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         """
 
     @abstractmethod
-    def evaluate(self, trained: TrainedT, sources: Sequence[Path], details: bool) -> Iterator[str]:
+    def evaluate(
+        self,
+        trained: TrainedT,
+        sources: Sequence[Path],
+        details: bool,
+        precision: functional.Precision,
+    ) -> Iterator[str]:
         """Yields the lines of `unrolled evaluate`.
 
         Args:
             trained: a model from a checkpoint whose options and sources this task has.
             sources: what to score; none = the held-out part of what it was trained on.
             details: list every single prediction too.
+            precision: of the recurrent layers; unless "full", what it costs is told.
         """
 
 

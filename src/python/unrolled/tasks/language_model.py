@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unrolled import functional
 from unrolled.models import LanguageModel
 from unrolled.training import (
     Array,
@@ -190,23 +191,38 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             yield f'    unrolled suggest {path} "The function retu"'
             yield f"    unrolled evaluate lm {path} FILE"
 
-    def evaluate(self, trained: TextModel, sources: Sequence[Path], details: bool) -> Iterator[str]:
+    def evaluate(
+        self,
+        trained: TextModel,
+        sources: Sequence[Path],
+        details: bool,
+        precision: functional.Precision,
+    ) -> Iterator[str]:
         """The score of each file and of all; with details the probability of each token."""
         if not sources:
             yield self.load()
-            yield f"{self.metric.text(self.score(trained.model))} {self.metric.name}, held out"
+            exact_loss = self.score(trained.model)
+            with trained.model.in_precision(precision):
+                loss = self.score(trained.model)
+            line = f"{self.metric.text(loss)} {self.metric.name}, held out"
+            yield line + _cost(loss, exact_loss, precision)
             return
-        total = None
+        total = exact_total = None
         documents = read_documents(sources)
         for document in documents:
-            if details:
-                for token, probability in token_probabilities(trained, document.text):
-                    yield f"{probability:.6f}  {token!r}"
-            score = evaluate(trained, document.text)
+            exact = evaluate(trained, document.text)
+            with trained.model.in_precision(precision):
+                if details:
+                    for token, probability in token_probabilities(trained, document.text):
+                        yield f"{probability:.6f}  {token!r}"
+                score = evaluate(trained, document.text) if precision != "full" else exact
             total = score if total is None else total + score
-            yield f"{document.name}: {self._describe(score)}"
-        if total is not None and len(documents) > 1:
-            yield f"together: {self._describe(total)}"
+            exact_total = exact if exact_total is None else exact_total + exact
+            line = f"{document.name}: {self._describe(score)}"
+            yield line + _cost(score.loss, exact.loss, precision)
+        if total is not None and exact_total is not None and len(documents) > 1:
+            line = f"together: {self._describe(total)}"
+            yield line + _cost(total.loss, exact_total.loss, precision)
 
     def _describe(self, score: TextScore) -> str:
         counted = f"{score.tokens:,} words"
@@ -216,6 +232,11 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             f"{self.metric.text(score.loss)} {self.metric.name} "
             f"({counted}, {score.unknown:,} unknown)"
         )
+
+
+def _cost(loss: float, exact: float, precision: functional.Precision) -> str:
+    """What a precision costs, as the end of a line; empty for full precision."""
+    return "" if precision == "full" else f", in {precision} {loss / exact - 1:+.2%} of the loss"
 
 
 def _characters(documents: Sequence[Document]) -> int:
