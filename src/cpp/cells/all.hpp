@@ -19,7 +19,7 @@
 //       dr[G]     gradient of the recurrent part; left alone unless kSplitGradient
 // Both are element-wise over hidden units and templated on V: a Vec on CPUs, float on CUDA.
 // Nothing outside src/cpp/cells knows a gate equation. A new cell is: its header, one line in
-// UNROLLED_CELLS, its NumPy twin in reference.py. A padded unit (zero weights, biases and states)
+// UNROLLED_CELLS, its NumPy twin in the reference. A padded unit (zero weights, biases and states)
 // must keep zero states.
 //
 // What does not fit: cells that need a whole row first (LayerNorm) or a second product per step
