@@ -38,6 +38,16 @@ class Timing:
         """Half the distance between the percentiles, as a part of the median."""
         return (self.high - self.low) / 2 / self.median
 
+    def per(self, units: int) -> Timing:
+        """The timing of one of the `units` equal parts that a call consists of."""
+        return Timing(
+            median=self.median / units,
+            low=self.low / units,
+            high=self.high / units,
+            best=self.best / units,
+            samples=self.samples,
+        )
+
     @classmethod
     def of(cls, samples: list[float]) -> Timing:
         ordered = sorted(samples)
