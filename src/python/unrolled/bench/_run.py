@@ -64,7 +64,8 @@ def run(
     """
     if isinstance(suite, str):
         if suite not in SUITES:
-            raise ValueError(f"[bench] expected a suite among {', '.join(SUITES)}, got {suite!r}")
+            known = ", ".join(f"{plan.name} ({plan.help})" for plan in SUITES.values())
+            raise ValueError(f"[bench] expected a suite among {known}; got {suite!r}")
         suite = SUITES[suite]
     chosen = suite.cells if cells is None else tuple(cells)
     for cell in chosen:
