@@ -18,7 +18,7 @@ from ._contender import Contender, UnavailableError
 from ._machine import ForeignLoad, describe_machine
 from ._problem import OURS, Problem, check, library
 from ._report import Report, write_section
-from ._roofline import better, measure_roofline
+from ._roofline import Roofline, better, measure_roofline
 from ._suite import Suite, Trial
 from ._timing import measure, wait_until_quiet
 from .suites import SUITES
@@ -62,17 +62,13 @@ def run(
         ArithmeticError: a result is wrong, ours or a peer's.
         ImportError: a picture is wanted and matplotlib is missing.
     """
-    if isinstance(suite, str):
-        if suite not in SUITES:
-            known = ", ".join(f"{plan.name} ({plan.help})" for plan in SUITES.values())
-            raise ValueError(f"[bench] expected a suite among {known}; got {suite!r}")
-        suite = SUITES[suite]
-    chosen = suite.cells if cells is None else tuple(cells)
+    plan = _find(suite)
+    chosen = plan.cells if cells is None else tuple(cells)
     for cell in chosen:
         functional.cell_info(cell)
-    trials = [trial for trial in suite.trials(chosen) if only in trial.text]
+    trials = [trial for trial in plan.trials(chosen) if only in trial.text]
     if not trials:
-        raise ValueError(f"[bench] no case of {suite.name} with {only!r} and {', '.join(chosen)}")
+        raise ValueError(f"[bench] no case of {plan.name} with {only!r} and {', '.join(chosen)}")
     started = time.perf_counter()
     machine, foreign = describe_machine(), ForeignLoad()
     before = functional.get_num_threads()
@@ -91,44 +87,57 @@ def run(
                     threads,
                     skipped,
                     peers=peers,
-                    seconds=suite.seconds if seconds is None else seconds,
-                    min_rounds=suite.min_rounds,
+                    seconds=plan.seconds if seconds is None else seconds,
+                    min_rounds=plan.min_rounds,
                 )
         functional.set_num_threads(threads)
         wait_until_quiet()
         limits = better(limits, measure_roofline(threads))
     finally:
         functional.set_num_threads(before)
-    options = ([] if cells is None else [f"--cells {','.join(chosen)}"]) + (
-        [f'--only "{only}"'] if only else []
-    )
-    options += ([] if seconds is None else [f"--seconds {seconds:g}"]) + (
-        [] if peers else ["--no-peers"]
-    )
-    cases = (
-        replace(measured[trial.measurement], group=trial.group, label=trial.label)
-        for trial in trials
-    )
+    options = [
+        f"--threads {threads}",
+        "" if cells is None else f"--cells {','.join(chosen)}",
+        f'--only "{only}"' if only else "",
+        "" if seconds is None else f"--seconds {seconds:g}",
+        "" if peers else "--no-peers",
+    ]
     report = Report(
-        suite=suite.name,
-        command=" ".join([f"unrolled bench {suite.name} --threads {threads}", *options]),
+        suite=plan.name,
+        command=" ".join(["unrolled bench", plan.name, *filter(None, options)]),
         date=time.strftime("%Y-%m-%d %H:%M"),
         seconds=time.perf_counter() - started,
         foreign_cpus=foreign.cpus(),
         machine=machine,
         roofline=limits,
-        cases=tuple(replace(c, roofline_seconds=limits.seconds(c.work)) for c in cases),
+        cases=tuple(_shown(measured[trial.measurement], trial, limits) for trial in trials),
         skipped=skipped,
     )
     if json is not None:
         Path(json).write_text(report.json(), encoding="utf-8")
     if markdown is not None:
-        write_section(markdown, f"{suite.name}, {threads} threads", report.markdown())
+        section = f"{plan.name}, {threads} threads" + (f", {only}" if only else "")
+        write_section(markdown, section, report.markdown())
     if png is not None:
         report.draw(png)
     if roofline is not None:
         report.draw_roofline(roofline)
     return report
+
+
+def _find(suite: str | Suite) -> Suite:
+    if isinstance(suite, Suite):
+        return suite
+    if suite not in SUITES:
+        known = ", ".join(f"{plan.name} ({plan.help})" for plan in SUITES.values())
+        raise ValueError(f"[bench] expected a suite among {known}; got {suite!r}")
+    return SUITES[suite]
+
+
+def _shown(case: Case, trial: Trial, limits: Roofline) -> Case:
+    """The measurement under the name of one of the trials that it answers."""
+    least = limits.seconds(case.work)
+    return replace(case, group=trial.group, label=trial.label, roofline_seconds=least)
 
 
 def _measure(

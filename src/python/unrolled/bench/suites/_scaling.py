@@ -131,58 +131,52 @@ def _growth_table(title: str, cases: Sequence[Case]) -> Table:
     return Table(title, header, rows, f"At most {worst:.2f} of linear.")
 
 
-def _slowdowns(cases: Sequence[Case]) -> dict[str, dict[tuple[str, str], float]]:
-    """For each shape, by condition and contender, the time over that on the quiet machine."""
-    quiet = {case.label: case for case in cases if case.condition == QUIET.name}
-    found: dict[str, dict[tuple[str, str], float]] = {label: {} for label in quiet}
-    for case in cases:
-        if case.label in quiet:
-            for name, timing in case.timings.items():
-                ratio = timing.median / quiet[case.label].timings[name].median
-                found[case.label][case.condition, name] = ratio
-    return found
+def _slowdowns(cases: Sequence[Case]) -> dict[tuple[str, str, str], float]:
+    """By shape, condition and contender: the time over that on the quiet machine."""
+    quiet = {case.label: case.timings for case in cases if case.condition == QUIET.name}
+    return {
+        (case.label, case.condition, name): timing.median / quiet[case.label][name].median
+        for case in cases
+        if case.condition != QUIET.name and case.label in quiet
+        for name, timing in case.timings.items()
+    }
 
 
 def _busy_table(cases: Sequence[Case]) -> Table:
     names = list(dict.fromkeys(name for case in cases for name in case.timings))
-    busy = list(dict.fromkeys(c.condition for c in cases if c.condition != QUIET.name))
+    conditions = [condition.name for condition in _CONDITIONS]
     quiet = {case.label: case.timings for case in cases if case.condition == QUIET.name}
     slowdowns = _slowdowns(cases)
-    columns = [(name, condition) for name in names for condition in (QUIET.name, *busy)]
 
     def cell(label: str, name: str, condition: str) -> str:
-        if name not in quiet[label]:
-            return "-"
         if condition == QUIET.name:
             return MILLISECONDS.of(quiet[label][name])
-        ratio = slowdowns[label].get((condition, name))
+        ratio = slowdowns.get((label, condition, name))
         return "-" if ratio is None else f"{ratio:.2f}x"
 
+    columns = [(name, condition) for name in names for condition in conditions]
     rows = tuple((label, *(cell(label, *column) for column in columns)) for label in quiet)
-    header = tuple(f"{name} {condition or 'quiet'}" for name, condition in columns)
-    worst = {
-        name: max((r for ratios in slowdowns.values() for (_, n), r in ratios.items() if n == name))
+    header = ("shape", *(f"{name} {condition or 'quiet'}" for name, condition in columns))
+    worst = [
+        f"{name} {max((r for (_, _, n), r in slowdowns.items() if n == name), default=1.0):.2f}"
         for name in names
-    }
-    note = ", ".join(f"{name} {ratio:.2f}" for name, ratio in worst.items())
-    return Table(_BUSY, ("shape", *header), rows, f"Times longer at most: {note}.")
+    ]
+    return Table(_BUSY, header, rows, f"Times longer at most: {', '.join(worst)}.")
 
 
 def _draw_busy(axes: Any, cases: Sequence[Case]) -> None:
-    """The slowdowns of everybody, a point a shape."""
-    slowdowns = _slowdowns(cases)
-    conditions = list(dict.fromkeys(c.condition for c in cases if c.condition != QUIET.name))
+    """How many times longer everybody takes, a point a shape."""
+    conditions = [condition.name for condition in _CONDITIONS if condition != QUIET]
     names = list(dict.fromkeys(name for case in cases for name in case.timings))
     for k, name in enumerate(names):
         points = [
             (conditions.index(condition) + 0.2 * (k - (len(names) - 1) / 2), ratio)
-            for ratios in slowdowns.values()
-            for (condition, who), ratio in ratios.items()
-            if who == name and condition in conditions
+            for (_, condition, who), ratio in _slowdowns(cases).items()
+            if who == name
         ]
         if points:
             axes.scatter(*zip(*points, strict=True), label=name, color=_chart.COLOURS.get(name))
     axes.axhline(1.0, color="black", lw=0.8)
     axes.set_xticks(range(len(conditions)), conditions, fontsize=8)
-    axes.set(xlim=(-0.5, max(0.5, len(conditions) - 0.5)), yscale="log", ylabel="times longer")
+    axes.set(xlim=(-0.5, len(conditions) - 0.5), ylim=(0, None), ylabel="times longer")
     axes.legend(fontsize=7, frameon=False)
