@@ -152,9 +152,8 @@ def test_everybody_writes_the_same_text() -> None:
 def test_another_text_is_caught() -> None:
     problem = bench.TextProblem(vocabulary=11, embedding=3, hidden=8, tokens=12)
     text = bench.OursText(problem, 1).outputs()["text"]
-    wrong = {"text": (text + 1) % 11}
-    with pytest.raises(ArithmeticError, match="unrolled differs from peer: 2x8 E3 V11: text"):
-        bench.check(problem, {"unrolled": lambda: wrong, "peer": lambda: {"text": text}})
+    with pytest.raises(ArithmeticError, match=r"unrolled differs from .*: 2x8 E3 V11: text"):
+        bench.check(problem, {"unrolled": lambda: {"text": (text + 1) % 11}})
 
 
 # DeepBench ---------------------------------------------------------------------------------------

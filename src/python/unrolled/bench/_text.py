@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional
+from .. import functional, reference
 from ..models import LanguageModel
 from ._contender import Contender
 from ._problem import OURS, Outputs, Problem, Values
@@ -16,6 +16,7 @@ from ._roofline import ITEM, Read, Work, layer_work
 from ._shapes import Shape
 from ._torch import load_torch
 
+_LAYER_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _FIRST = 0  # the token that every text begins after
 
 
@@ -64,8 +65,22 @@ class TextProblem(Problem):
         head = self.vocabulary * self.hidden
         return work + Work(1, 2.0 * head, (Read(head * ITEM, head * ITEM),))
 
-    def truth(self, *, alone: bool) -> Outputs | None:
-        return None
+    def truth(self, *, alone: bool) -> Outputs:
+        parameters = self.model.parameters
+        layers = [
+            [parameters[f"rnn.{name}_l{k}"] for name in _LAYER_PARAMETERS]
+            for k in range(self.layers)
+        ]
+        states: list[Any] = [None] * self.layers
+        token, text = _FIRST, []
+        for _ in range(self.tokens):
+            h: Values = parameters["embedding.weight"][[[token]]]
+            for k, weights in enumerate(layers):
+                h, states[k] = reference.scan("lstm", h, states[k], *weights)
+            logits = h[0, 0] @ parameters["head.weight"].T + parameters["head.bias"]
+            token = int(logits.argmax())
+            text.append(token)
+        return {"text": np.array(text)}
 
     def error(self, key: str, actual: Values, expected: Values) -> float:
         return 0.0 if np.array_equal(actual, expected) else np.inf

@@ -221,7 +221,8 @@ def bench(
         str, typer.Option(help="Cases whose text has this part.", show_default=False)
     ] = "",
     seconds: Annotated[
-        float | None, typer.Option(help="Time for each case.", show_default=False)
+        float | None,
+        typer.Option(help="Time for each case; a few rounds at least.", show_default=False),
     ] = None,
     peers: Annotated[bool, typer.Option(help="Measure installed peers too.")] = True,
     json: Annotated[
@@ -239,7 +240,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this library beside torch, onnxruntime and jax, where they are installed."""
-    from .. import bench as benchmarks  # imports the peers, which takes a while
+    from .. import bench as benchmarks  # no other command needs it
 
     report = benchmarks.run(
         suite,
