@@ -36,9 +36,10 @@ class Report:
 
     def tables(self) -> list[Table]:
         """Those of the suite, and what is slower than a peer."""
-        tables = SUITES[self.suite].tables(self.cases)
+        suite = SUITES[self.suite]
+        tables = suite.tables(self.cases)
         if any(case.best_peer is not None for case in self.cases):
-            tables.append(slower_table(self.cases))
+            tables.append(slower_table(self.cases, suite.unit))
         return tables
 
     def legend(self) -> str:

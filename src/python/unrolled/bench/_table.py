@@ -87,22 +87,22 @@ def _means(cases: Sequence[Case], names: Sequence[str]) -> str:
     return f"{note}: {', '.join(each)}." if each else f"{note}."
 
 
-def slower_table(cases: Iterable[Case]) -> Table:
+def slower_table(cases: Iterable[Case], unit: Unit) -> Table:
     """Every case in which a peer was faster than ours, the worst first."""
     found = [(speedup, case) for case in cases if (speedup := case.speedup or 1.0) < 1.0]
     found.sort(key=lambda pair: pair[0])
     rows = tuple(
         (
             " ".join(filter(None, (case.group, case.label, case.condition))),
-            MILLISECONDS.of(case.timings[OURS]),
-            MILLISECONDS.of(case.timings[case.best_peer or OURS]),
+            unit.of(case.timings[OURS]),
+            unit.of(case.timings[case.best_peer or OURS]),
             f"{speedup:.2f}x {case.best_peer}",
         )
         for speedup, case in found
     )
     note = f"{len(rows)} cases." if rows else "None."
     header = ("case", OURS, "peer", "best peer")
-    return Table("Slower than the best peer, times in milliseconds", header, rows, note)
+    return Table(f"Slower than the best peer, times in {unit.name}", header, rows, note)
 
 
 def geometric_mean(values: Iterable[float]) -> float:
