@@ -16,10 +16,8 @@ import pytest
 from shapes import CHAR_LM_SHAPE, QUICK_SHAPES, Shape
 from unrolled import bench, functional
 
-CONTENDERS = (bench.Ours, *bench.PEERS)
 
-
-@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: c.name)
+@pytest.mark.parametrize("contender", bench.ON_SEQUENCES, ids=lambda c: c.name)
 @pytest.mark.parametrize("shape", [*QUICK_SHAPES, CHAR_LM_SHAPE], ids=str)
 @pytest.mark.parametrize("mode", bench.MODES)
 @pytest.mark.parametrize("cell", [info.name for info in functional.cells()])
@@ -31,7 +29,7 @@ def bench_cell(
     contender: type[bench.Contender],
     threads: int,
 ) -> None:
-    problem = bench.Problem.random(cell, mode, shape)
+    problem = bench.LayerProblem.random(cell, mode, shape)
     try:
         ready = contender(problem, threads)
     except (ImportError, NotImplementedError, bench.UnavailableError) as error:
@@ -41,5 +39,5 @@ def bench_cell(
     bench.wait_until_quiet()
     benchmark(ready.run)
     if benchmark.stats is not None:  # absent under --benchmark-disable
-        gflops = problem.operations / benchmark.stats["median"] / 1e9
+        gflops = problem.work.operations / benchmark.stats["median"] / 1e9
         benchmark.extra_info["GFLOP/s"] = round(gflops, 1)

@@ -20,10 +20,19 @@ def report() -> bench.Report:
     return bench.run("tiny", threads=1, peers=False, seconds=0.001)
 
 
+def with_peers(case: bench.Case, **times: float) -> bench.Case:
+    """The case with peers that take so many times as long as we do."""
+    peers = {
+        name: dataclasses.replace(case.timings["unrolled"], median=ratio * case.ours)
+        for name, ratio in times.items()
+    }
+    return dataclasses.replace(case, timings={**case.timings, **peers})
+
+
 def test_a_run_measures_every_cell_and_mode(report: bench.Report) -> None:
     suite = bench.SUITES["tiny"]
     assert [(c.mode, c.cell, c.shape) for c in report.cases] == [
-        (m, c, s) for m in suite.modes for c in suite.cells for s in suite.shapes
+        (m, c, SHAPE) for m in bench.MODES for c in suite.cells
     ]
     for case in report.cases:
         assert list(case.timings) == ["unrolled"]
@@ -53,14 +62,26 @@ def test_text_and_markdown_hold_every_case(report: bench.Report) -> None:
 
 
 def test_a_peer_is_compared_by_its_median(report: bench.Report) -> None:
-    case = report.cases[0]
-    slower = dataclasses.replace(case.timings["unrolled"], median=3.0 * case.ours)
-    slowest = dataclasses.replace(slower, median=9.0 * case.ours)
-    case = dataclasses.replace(case, timings={**case.timings, "a": slowest, "b": slower})
+    case = with_peers(report.cases[0], a=9.0, b=3.0)
+    other = with_peers(report.cases[0], a=1.0, b=12.0)
     assert case.best_peer == "b"
     assert case.speedup == pytest.approx(3.0)
-    text = dataclasses.replace(report, cases=(case,)).text()
+    assert case.speedup_over("a") == pytest.approx(9.0)
+    assert case.speedup_over("a", "b") == pytest.approx(3.0)
+    assert case.speedup_over("c") is None
+    text = dataclasses.replace(report, cases=(case, other)).text()
     assert "3.00x b" in text
+    assert "3.00 times a, 6.00 times b" in text  # geometric means
+
+
+def test_what_is_slower_than_a_peer_is_listed(report: bench.Report) -> None:
+    none = dataclasses.replace(report, cases=(with_peers(report.cases[0], a=2.0),))
+    assert none.tables()[-1].rows == ()
+    cases = tuple(with_peers(report.cases[0], a=ratio) for ratio in (0.8, 2.0, 0.5))
+    table = dataclasses.replace(report, cases=cases).tables()[-1]
+    assert table.title.startswith("Slower")
+    assert [row[-1] for row in table.rows] == ["0.50x a", "0.80x a"]
+    assert all(str(SHAPE) in row[0] for row in table.rows)
 
 
 def test_run_writes_files_and_keeps_other_sections(tmp_path: Path) -> None:
@@ -89,26 +110,28 @@ def test_run_writes_files_and_keeps_other_sections(tmp_path: Path) -> None:
 
 def test_a_picture_is_drawn(report: bench.Report, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="a picture needs the extra [train]")
-    from unrolled.bench._chart import draw
-
-    draw(report, tmp_path / "chart.png")
-    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    report.draw(tmp_path / "chart.png")
+    report.draw_roofline(tmp_path / "roofline.png")
+    for name in ("chart.png", "roofline.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_unknown_names_and_thread_counts_are_refused() -> None:
     before = functional.get_num_threads()
-    with pytest.raises(ValueError, match=r"expected a suite among .*, got 'none'"):
+    with pytest.raises(ValueError, match=r"expected a suite among .*; got 'none'"):
         bench.run("none")
     with pytest.raises(ValueError, match="nope"):
         bench.run("tiny", cells=["nope"])
     with pytest.raises(ValueError, match="threads"):
         bench.run("tiny", threads=0)
+    with pytest.raises(ValueError, match=r"no case of tiny with 'H9999'"):
+        bench.run("tiny", only="H9999")
     assert functional.get_num_threads() == before
 
 
 @pytest.mark.parametrize("mode", bench.MODES)
 def test_a_wrong_result_is_caught(cell: str, mode: str) -> None:
-    problem = bench.Problem.random(cell, mode, SHAPE)
+    problem = bench.LayerProblem.random(cell, mode, SHAPE)
     ours = bench.Ours(problem, threads=1)
     bench.check(problem, {"ours": ours.outputs})
     wrong = dict(ours.outputs())
@@ -121,7 +144,7 @@ def test_a_wrong_result_is_caught(cell: str, mode: str) -> None:
 @pytest.mark.parametrize("mode", bench.MODES)
 @pytest.mark.parametrize("peer", bench.PEERS, ids=lambda peer: peer.name)
 def test_peers_do_the_same_work(peer: type[bench.Contender], cell: str, mode: str) -> None:
-    problem = bench.Problem.random(cell, mode, SHAPE)
+    problem = bench.LayerProblem.random(cell, mode, SHAPE)
     try:
         contender = peer(problem, functional.get_num_threads())
     except (ImportError, NotImplementedError, bench.UnavailableError) as reason:
@@ -129,24 +152,18 @@ def test_peers_do_the_same_work(peer: type[bench.Contender], cell: str, mode: st
     bench.check(problem, {contender.name: contender.outputs})
 
 
-def test_deepbench_has_its_125_rows() -> None:
-    rows = bench.DEEPBENCH
-    assert len(set(rows)) == len(rows) == 125
-    parts = [row.part for row in rows]
-    assert [parts.count(part) for part in ("training", "server", "device")] == [53, 69, 3]
-
-
 def test_the_roofline_is_the_slower_of_compute_and_memory() -> None:
     levels = bench.Level("L1", 1000, 1e9), bench.Level("memory", None, 1e6)
     roofline = bench.Roofline(1, 1e9, levels)
     # G = 4, I = 5, H = 7: 2 * 3*2 * 28 * 12 operations; 4*7*7 floats a step, 4*7*5 floats once.
-    assert bench.operations(4, SHAPE, training=False) == 2 * 6 * 28 * 12
-    assert bench.operations(4, SHAPE, training=True) == 3 * 2 * 6 * 28 * 12
+    forward = bench.layer_work(4, SHAPE)
+    training = bench.layer_work(4, SHAPE, training=True)
+    assert forward.operations == 2 * 6 * 28 * 12
+    assert training.operations == 3 * 2 * 6 * 28 * 12
+    assert forward.weight_bytes == 3 * 784 + 560
     # The recurrent weights (784 bytes) fit into L1, both matrices (1344 bytes) do not.
-    assert roofline.memory_seconds(4, SHAPE, training=False) == pytest.approx(
-        3 * 784 / 1e9 + 560 / 1e6
-    )
-    assert roofline.seconds(4, SHAPE, training=True) == pytest.approx(
+    assert roofline.memory_seconds(forward) == pytest.approx(3 * 784 / 1e9 + 560 / 1e6)
+    assert roofline.seconds(training) == pytest.approx(
         max(12096 / 1e9, 2 * (3 * 784 / 1e9 + 560 / 1e6))
     )
 
@@ -159,6 +176,9 @@ def test_turns_measure_every_function() -> None:
 
     timings = bench.measure({n: lambda n=n: count(n) for n in calls}, seconds=0.001, min_rounds=2)
     assert list(timings) == ["a", "b"]
+    tenth = timings["a"].per(10)
+    assert tenth.median == timings["a"].median / 10
+    assert tenth.spread == pytest.approx(timings["a"].spread)
     for name, timing in timings.items():
         assert timing.samples >= 2
         assert timing.best <= timing.low <= timing.median <= timing.high

@@ -189,6 +189,19 @@ def test_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no known word" in capsys.readouterr().err
 
 
+def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extra [train]")
+    files = [tmp_path / name for name in ("t.json", "t.md", "t.png", "roofline.png")]
+    names = ("--json", "--markdown", "--png", "--roofline")
+    options = [part for pair in zip(names, files, strict=True) for part in pair]
+    run("bench", "tiny", "--only", "gru, forward+", "--seconds", 0.001, "--no-peers", *options)
+    captured = capsys.readouterr()
+    assert "gru, forward+backward" in captured.out
+    assert "lstm" not in captured.out
+    assert "1/1  gru, forward+backward" in captured.err
+    assert all(file.stat().st_size > 0 for file in files)
+
+
 def test_errors_are_text(
     checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

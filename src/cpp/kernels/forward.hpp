@@ -12,8 +12,8 @@ struct Forward {
   using Y = Layout<Cell, T, O>;
   static constexpr int S = Cell::kStateCount;
   static constexpr int64_t kNowhere = -1;
-  // Rows whose sums lie in L1 until the cell is applied to them: a tile, or where half a panel is
-  // taken at a time several, so that it is read again from L1.
+  // Rows whose sums lie in L1 until the cell is applied to them: a tile, or where a part of a panel
+  // is taken at a time several, so that it is read again from L1.
   static constexpr int64_t kGroupRows = kVectorRegisters == 32 ? kAccumulators / Y::kVectors : 24;
 
   const ForwardArgs<T>& a;

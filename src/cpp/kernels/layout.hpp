@@ -43,8 +43,10 @@ template <class Cell, class T, class O>
 struct Layout {
   static constexpr int L = kLanes<T>;
   static constexpr int G = Cell::kGateCount;
-  static constexpr int kBlocks = G >= 3 ? 1 : 4 / G;  // blocks of L units in a gate panel
-  static constexpr int kVectors = kBlocks * G;        // vectors in a gate panel
+  // Blocks of L units in a gate panel: about four vectors, and an even number where for_parts asks
+  // for it.
+  static constexpr int kBlocks = G >= 3 ? (kVectorRegisters == 32 || G % 2 == 0 ? 1 : 2) : 4 / G;
+  static constexpr int kVectors = kBlocks * G;  // vectors in a gate panel
   static constexpr int64_t kPanelUnits = kBlocks * L;
   static constexpr int64_t kPanelWidth = kVectors * L;
   static constexpr int64_t kBlockWidth = G * L;

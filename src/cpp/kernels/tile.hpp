@@ -65,17 +65,18 @@ UNROLLED_INLINE void for_row_tiles(int64_t rows, F&& f) {
 }
 
 // Calls f(Int<TV>, part) for parts of TV vectors, beginning at vector `part`, of a panel of NV that
-// `rows` rows are multiplied by: the whole panel, or where the registers are few two halves. Few
-// rows need many columns, so that there are enough independent chains; many rows share each load of
-// a column, and half a panel stays in L1 while all of them pass.
+// `rows` rows are multiplied by: the whole panel, or where the registers are few two vectors at a
+// time. Few rows need many columns, so that there are enough independent chains; many rows share
+// each load of a column, and a part of a panel stays in L1 while all of them pass.
 template <int NV, class F>
 UNROLLED_INLINE void for_parts(int64_t rows, F&& f) {
-  if constexpr (kVectorRegisters == 32 || NV % 2 != 0) {
+  if constexpr (kVectorRegisters == 32) {
     f(Int<NV>{}, 0);
   } else if (rows * NV <= kAccumulators) {
     f(Int<NV>{}, 0);
   } else {
-    for (int part = 0; part < NV; part += NV / 2) f(Int<NV / 2>{}, part);
+    static_assert(NV % 2 == 0);
+    for (int part = 0; part < NV; part += 2) f(Int<2>{}, part);
   }
 }
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from ._problem import Outputs, Problem
+
+ProblemT = TypeVar("ProblemT", bound=Problem)
 
 
 class UnavailableError(Exception):
     """A library is there and cannot take part in this process; the text says why."""
 
 
-class Contender(ABC):
-    """One problem, ready to be run by one library.
+class Contender(ABC, Generic[ProblemT]):
+    """One problem, ready to be run by one library in one way.
 
     Args:
-        problem: the arrays.
+        problem: what to do, with its arrays.
         threads: how many threads the library may use.
 
     Raises:
@@ -26,9 +28,10 @@ class Contender(ABC):
     """
 
     name: ClassVar[str]
+    """The library's name, and after a blank the way of doing it where there are several."""
 
     @abstractmethod
-    def __init__(self, problem: Problem, threads: int) -> None: ...
+    def __init__(self, problem: ProblemT, threads: int) -> None: ...
 
     @abstractmethod
     def run(self) -> object:
@@ -36,4 +39,4 @@ class Contender(ABC):
 
     @abstractmethod
     def outputs(self) -> Outputs:
-        """The arrays of one call, by name."""
+        """The arrays of one call that begins anew, by name."""

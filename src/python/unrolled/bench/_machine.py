@@ -95,13 +95,18 @@ class ForeignLoad:
 
     @staticmethod
     def _busy_seconds() -> float | None:
-        """Seconds of all CPUs that were not idle, without those of this process."""
+        """Seconds of all CPUs that were not idle, without those of this process.
+
+        Nor those of its children that have ended: a busy neighbour may be part of a measurement.
+        """
         fields = _read("/proc/stat").partition("\n")[0].split()
         if len(fields) < 9 or fields[0] != "cpu":
             return None
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[1:9])
         ticks = user + nice + system + irq + softirq + steal
-        return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+        times = os.times()
+        own = time.process_time() + times.children_user + times.children_system
+        return ticks / os.sysconf("SC_CLK_TCK") - own
 
 
 def available_cpus() -> int:

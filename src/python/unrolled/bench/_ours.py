@@ -1,15 +1,17 @@
-"""Our own contender."""
+"""Our own contenders on one layer."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .. import functional
+from ..layers import Recurrent
 from ._contender import Contender
-from ._problem import OUTPUTS, Array, Outputs, Problem
+from ._layer_problem import OUTPUTS, LayerProblem
+from ._problem import OURS, Array, Outputs
 
 
-class Ours(Contender):
+class Ours(Contender[LayerProblem]):
     """`unrolled.functional`, as the layers call it.
 
     Forward, the weights are packed once, as in a stream or in a session of ONNX Runtime. With
@@ -17,11 +19,11 @@ class Ours(Contender):
     gradients are set to zero in every call.
     """
 
-    name = "unrolled"
+    name = OURS
 
-    def __init__(self, problem: Problem, threads: int) -> None:
+    def __init__(self, problem: LayerProblem, threads: int) -> None:
         functional.set_num_threads(threads)
-        self._problem = problem
+        self._problem, self._lengths = problem, problem.lengths
         self._packed = functional.pack(problem.cell, *problem.weights, backward=False)
         weight_ih, weight_hh, bias_ih, bias_hh = (np.empty_like(w) for w in problem.weights)
         self._grads = (weight_ih, weight_hh, bias_ih, bias_hh)
@@ -29,9 +31,9 @@ class Ours(Contender):
     def run(self) -> tuple[Array, ...]:
         problem = self._problem
         if not problem.training:
-            return (functional.scan(self._packed, problem.x)[0],)
+            return (functional.scan(self._packed, problem.x, lengths=self._lengths)[0],)
         weights = functional.pack(problem.cell, *problem.weights)
-        y, _, saved = functional.scan_vjp(weights, problem.x)
+        y, _, saved = functional.scan_vjp(weights, problem.x, lengths=self._lengths)
         for grad in self._grads:
             grad.fill(0)
         dx, _ = functional.scan_backward(saved, problem.dy, grads=self._grads)
@@ -39,4 +41,40 @@ class Ours(Contender):
         return (y, dx, *self._grads)
 
     def outputs(self) -> Outputs:
-        return dict(zip(OUTPUTS[self._problem.mode], self.run(), strict=True))
+        y, *gradients = self.run()
+        values = (self._problem.without_padding(y), *gradients)
+        return dict(zip(OUTPUTS[self._problem.mode], values, strict=True))
+
+
+class OursPadded(Ours):
+    """The same without lengths: every row runs to the end, through its padding."""
+
+    name = f"{OURS} padded"
+
+    def __init__(self, problem: LayerProblem, threads: int) -> None:
+        super().__init__(problem, threads)
+        self._lengths = None
+
+
+class OursStep(Contender[LayerProblem]):
+    """A stream of the layer, with an array for its output."""
+
+    name = OURS
+
+    def __init__(self, problem: LayerProblem, threads: int) -> None:
+        functional.set_num_threads(threads)
+        shape = problem.shape
+        layer = Recurrent[object](problem.cell, shape.inputs, shape.hidden, init="zeros")
+        layer.load_parameters(problem.parameters)
+        self._stream = layer.stream(shape.batch)
+        self._inputs = list(problem.x)
+        self._out = np.empty((shape.batch, shape.hidden), np.float32)
+
+    def run(self) -> None:
+        stream, out = self._stream, self._out
+        for x_t in self._inputs:
+            stream(x_t, out=out)
+
+    def outputs(self) -> Outputs:
+        self._stream.reset()
+        return {"y": np.stack([self._stream(x_t) for x_t in self._inputs])}

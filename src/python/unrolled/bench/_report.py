@@ -3,86 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from . import _chart
+from ._case import Case
 from ._machine import Cache, Machine
 from ._roofline import Level, Roofline
-from ._shapes import Shape
-from ._timing import Timing
+from ._table import Table, slower_table
+from .suites import SUITES
 
-_SCHEMA = 1
-OURS = "unrolled"
+_SCHEMA = 2
 _QUIET_CPUS = 0.1
-
-
-@dataclass(frozen=True)
-class Case:
-    """One cell, mode and shape: the work, its least time, and what everybody took."""
-
-    cell: str
-    mode: str
-    shape: Shape
-    operations: float
-    roofline_seconds: float
-    timings: dict[str, Timing]
-    errors: dict[str, float]  # of each contender, as a part of what is allowed
-
-    @property
-    def ours(self) -> float:
-        """Our median, in seconds."""
-        return self.timings[OURS].median
-
-    @property
-    def roofline_fraction(self) -> float:
-        return self.roofline_seconds / self.ours
-
-    @property
-    def best_peer(self) -> str | None:
-        """The peer with the smallest median, None if there was none."""
-        peers = [name for name in self.timings if name != OURS]
-        return min(peers, key=lambda name: self.timings[name].median, default=None)
-
-    @property
-    def speedup(self) -> float | None:
-        """The time of the best peer over ours."""
-        peer = self.best_peer
-        return None if peer is None else self.timings[peer].median / self.ours
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a heading, with a remark below."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
-
-    def text(self) -> str:
-        """Aligned columns, the first to the left and the others to the right."""
-        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
-
-        def line(cells: Sequence[str]) -> str:
-            first = cells[0].ljust(widths[0])
-            return "  ".join(
-                [first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
-            )
-
-        rule = "-" * len(line(self.header))
-        body = [line(row) for row in self.rows]
-        return "\n".join([self.title, rule, line(self.header), rule, *body, rule, self.note])
-
-    def markdown(self) -> str:
-        lines = [f"#### {self.title}", "", "| " + " | ".join(self.header) + " |"]
-        lines.append("|:--" + "|--:" * (len(self.header) - 1) + "|")
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
-        return "\n".join([*lines, "", self.note])
 
 
 @dataclass(frozen=True)
@@ -100,12 +35,38 @@ class Report:
     skipped: dict[str, str]  # contenders that could not take part, and why
 
     def tables(self) -> list[Table]:
-        """One table for each mode and cell, in the order of the run."""
-        keys = dict.fromkeys((case.mode, case.cell) for case in self.cases)
-        return [
-            _table(mode, cell, [c for c in self.cases if (c.mode, c.cell) == (mode, cell)])
-            for mode, cell in keys
-        ]
+        """Those of the suite, and what is slower than a peer."""
+        suite = SUITES[self.suite]
+        tables = suite.tables(self.cases)
+        if any(case.best_peer is not None for case in self.cases):
+            tables.append(slower_table(self.cases, suite.unit))
+        return tables
+
+    def legend(self) -> str:
+        """How to read the tables."""
+        suite = SUITES[self.suite]
+        return " ".join(filter(None, (LEGEND.format(unit=suite.unit.name), suite.note)))
+
+    def draw(self, path: str | os.PathLike[str]) -> None:
+        """Writes the picture of the suite: PNG, or SVG by the file's suffix.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        suite = SUITES[self.suite]
+        _chart.save(path, self._title(), lambda figure: suite.draw(figure, self.cases))
+
+    def draw_roofline(self, path: str | os.PathLike[str]) -> None:
+        """Writes the roofline with a dot for every case; see `draw`."""
+        _chart.save(
+            path,
+            self._title(),
+            lambda figure: _chart.roofline(figure, self.roofline, self.cases),
+        )
+
+    def _title(self) -> str:
+        machine, threads = self.machine, self.roofline.threads
+        return f"{machine.cpu}, {machine.isa}, {threads} threads, float32"
 
     def facts(self) -> list[tuple[str, str]]:
         """Machine, roofline and way of measuring, as (what, value)."""
@@ -126,13 +87,14 @@ class Report:
         width = max(len(name) for name, _ in facts)
         head = [f"unrolled bench {self.suite}"]
         head += [f"  {name.ljust(width)}  {value}" for name, value in facts]
-        return "\n\n".join(["\n".join(head), *(table.text() for table in self.tables()), LEGEND])
+        tables = [table.text() for table in self.tables()]
+        return "\n\n".join(["\n".join(head), self.legend(), *tables])
 
     def markdown(self) -> str:
         facts = ["| | |", "|:--|:--|", *(f"| {name} | {value} |" for name, value in self.facts())]
         title = f"### {self.suite}, {self.roofline.threads} threads"
         tables = [table.markdown() for table in self.tables()]
-        return "\n\n".join([title, "\n".join(facts), LEGEND, *tables]) + "\n"
+        return "\n\n".join([title, "\n".join(facts), self.legend(), *tables]) + "\n"
 
     def json(self) -> str:
         return json.dumps({"schema": _SCHEMA, **asdict(self)}, indent=1)
@@ -151,18 +113,12 @@ class Report:
         machine["caches"] = tuple(Cache(**cache) for cache in machine["caches"])
         machine["instructions"] = tuple(machine["instructions"])
         roofline["levels"] = tuple(Level(**level) for level in roofline["levels"])
-        cases = []
-        for case in record.pop("cases"):
-            case["shape"] = Shape(**case["shape"])
-            case["timings"] = {name: Timing(**t) for name, t in case["timings"].items()}
-            cases.append(Case(**case))
-        return cls(
-            machine=Machine(**machine), roofline=Roofline(**roofline), cases=tuple(cases), **record
-        )
+        cases = tuple(Case.from_record(case) for case in record.pop("cases"))
+        return cls(machine=Machine(**machine), roofline=Roofline(**roofline), cases=cases, **record)
 
 
 LEGEND = (
-    "Times are medians in milliseconds, +- half the distance from the 10th to the 90th percentile. "
+    "Times are medians in {unit}, +- half the distance from the 10th to the 90th percentile. "
     "roofline: the least time possible (see benchmarks/README.md) over our time. "
     "best peer: the time of the fastest peer over ours."
 )
@@ -174,11 +130,6 @@ def foreign_load(cpus: float | None) -> str:
         return "unknown"
     warning = "; TOO BUSY for figures to quote" if cpus > _QUIET_CPUS else ""
     return f"{cpus:.2f} CPUs on average{warning}"
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    logarithms = [math.log(value) for value in values]
-    return math.exp(sum(logarithms) / len(logarithms))
 
 
 def write_section(path: str | os.PathLike[str], name: str, markdown: str) -> None:
@@ -198,38 +149,3 @@ def write_section(path: str | os.PathLike[str], name: str, markdown: str) -> Non
         else f"{old.rstrip()}\n\n{section}"
     )
     file.write_text(new.rstrip() + "\n", encoding="utf-8")
-
-
-def _table(mode: str, cell: str, cases: list[Case]) -> Table:
-    peers = list(dict.fromkeys(name for case in cases for name in case.timings if name != OURS))
-    header = ("shape", "unrolled", "GFLOP/s", "roofline", *peers, *(["best peer"] if peers else []))
-    rows = tuple(_row(case, peers) for case in cases)
-    fraction = geometric_mean(case.roofline_fraction for case in cases)
-    note = f"Geometric mean: {_percent(fraction)} of the roofline"
-    speedups = [case.speedup for case in cases if case.speedup is not None]
-    if speedups:
-        note += f", {geometric_mean(speedups):.2f} times the speed of the best peer"
-        note += f" (least {min(speedups):.2f}, most {max(speedups):.2f})"
-    return Table(f"{cell}, {mode}", header, rows, f"{note}.")
-
-
-def _row(case: Case, peers: list[str]) -> tuple[str, ...]:
-    cells = [
-        str(case.shape),
-        _time(case.timings[OURS]),
-        f"{case.operations / case.ours / 1e9:.0f}",
-        _percent(case.roofline_fraction),
-    ]
-    for peer in peers:
-        cells.append(_time(case.timings[peer]) if peer in case.timings else "-")
-    if peers:
-        cells.append("-" if case.speedup is None else f"{case.speedup:.2f}x {case.best_peer}")
-    return tuple(cells)
-
-
-def _time(timing: Timing) -> str:
-    return f"{timing.median * 1e3:.3g} +-{_percent(timing.spread)}"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f}%"

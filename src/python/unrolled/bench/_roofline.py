@@ -1,4 +1,4 @@
-"""The least time that a shape can take on this machine: a roofline, measured in the same run.
+"""The least time that work can take on this machine: a roofline, measured in the same run.
 
 One direction of one layer over T steps of a batch of B, with I inputs, H hidden units and G gates:
 
@@ -28,7 +28,7 @@ from ._machine import Cache, caches
 from ._shapes import Shape
 
 _DEFAULT_CACHES = (Cache(1, 32 << 10, 1), Cache(2, 1 << 20, 1), Cache(3, 32 << 20, 2))
-_ITEM = 4  # bytes of a float32
+ITEM = 4  # bytes of a float32
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,56 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Read:
+    """Weights that are read: how many bytes in all, from wherever `held` bytes fit together."""
+
+    nbytes: float
+    held: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a measured unit (a call, a step, a token) has to do, whoever does it."""
+
+    tokens: int  # vectors that go through the layer
+    operations: float  # of products only, as everybody counts them
+    reads: tuple[Read, ...]
+
+    def __add__(self, other: Work) -> Work:
+        """One after the other, on the same tokens."""
+        return Work(self.tokens, self.operations + other.operations, (*self.reads, *other.reads))
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of weights that are read, from whatever level."""
+        return sum(read.nbytes for read in self.reads)
+
+
+def layer_work(
+    gates: int, shape: Shape, *, training: bool = False, tokens: int | None = None
+) -> Work:
+    """The work of one call of one direction of one layer.
+
+    Args:
+        gates: G.
+        training: with the gradients of everything.
+        tokens: how many of the T*B places hold a token; None = all.
+    """
+    tokens = shape.tokens if tokens is None else tokens
+    products, passes = (3, 2) if training else (1, 1)
+    recurrent = gates * shape.hidden * shape.hidden * ITEM
+    inputs = gates * shape.hidden * shape.inputs * ITEM
+    return Work(
+        tokens=tokens,
+        operations=products * 2.0 * tokens * gates * shape.hidden * (shape.inputs + shape.hidden),
+        reads=(
+            Read(passes * shape.steps * recurrent, recurrent),
+            Read(passes * inputs, inputs + recurrent),
+        ),
+    )
+
+
+@dataclass(frozen=True)
 class Roofline:
     """Peak and bandwidths of `threads` threads in float32."""
 
@@ -48,21 +98,13 @@ class Roofline:
     peak: float  # operations/s; a multiplication and an addition are two
     levels: tuple[Level, ...]
 
-    def seconds(self, gates: int, shape: Shape, *, training: bool) -> float:
-        """The least time of one call on a shape."""
-        return max(
-            operations(gates, shape, training=training) / self.peak,
-            self.memory_seconds(gates, shape, training=training),
-        )
+    def seconds(self, work: Work) -> float:
+        """The least time that the work can take."""
+        return max(work.operations / self.peak, self.memory_seconds(work))
 
-    def memory_seconds(self, gates: int, shape: Shape, *, training: bool) -> float:
-        """The least time to read the weights as often as the scan needs them."""
-        passes = 2 if training else 1
-        recurrent = gates * shape.hidden * shape.hidden * _ITEM
-        inputs = gates * shape.hidden * shape.inputs * _ITEM
-        scan = shape.steps * recurrent / self.level(recurrent).bandwidth
-        product = inputs / self.level(inputs + recurrent).bandwidth
-        return passes * (scan + product)
+    def memory_seconds(self, work: Work) -> float:
+        """The least time to read the weights as often as the work needs them."""
+        return sum(read.nbytes / self.level(read.held).bandwidth for read in work.reads)
 
     def level(self, size: int) -> Level:
         """The nearest level that holds `size` bytes, spread over the threads."""
@@ -70,12 +112,6 @@ class Roofline:
             if level.capacity is None or size <= level.capacity:
                 return level
         return self.levels[-1]
-
-
-def operations(gates: int, shape: Shape, *, training: bool) -> float:
-    """The floating-point operations of one call: products only, as everybody counts them."""
-    forward = 2.0 * shape.tokens * gates * shape.hidden * (shape.inputs + shape.hidden)
-    return 3.0 * forward if training else forward
 
 
 def measure_roofline(threads: int) -> Roofline:

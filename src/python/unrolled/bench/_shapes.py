@@ -66,6 +66,9 @@ QUICK_SHAPES = (_square(100, 1, 256), _square(50, 16, 256), _square(20, 64, 512)
 TINY_SHAPES = (Shape(3, 2, 5, 7),)
 """For trying the machinery out; its times mean nothing."""
 
+RAGGED_SHAPE = _square(100, 64, 256)
+"""A batch whose sequences have 5 to 100 steps."""
+
 CHAR_LM_SHAPE = Shape(steps=64, batch=16, inputs=64, hidden=256)
 """The recurrent layer of the default character language model."""
 

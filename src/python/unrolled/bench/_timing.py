@@ -19,6 +19,7 @@ from dataclasses import dataclass
 MIN_ROUNDS = 5
 MAX_ROUNDS = 40
 _SAMPLE_SECONDS = 0.002  # a sample of a short function is a loop of calls that takes this long
+_LONG_SECONDS = 1.0  # a first call that takes so long is a good enough estimate
 _LEAD_IN_SECONDS = 0.02  # untimed calls at the beginning of a turn
 _QUIET_LIMIT_SECONDS = 0.4
 
@@ -37,6 +38,16 @@ class Timing:
     def spread(self) -> float:
         """Half the distance between the percentiles, as a part of the median."""
         return (self.high - self.low) / 2 / self.median
+
+    def per(self, units: int) -> Timing:
+        """The timing of one of the `units` equal parts that a call consists of."""
+        return Timing(
+            median=self.median / units,
+            low=self.low / units,
+            high=self.high / units,
+            best=self.best / units,
+            samples=self.samples,
+        )
 
     @classmethod
     def of(cls, samples: list[float]) -> Timing:
@@ -60,7 +71,8 @@ def measure(
     """Times every function, in turns, within about `seconds` altogether.
 
     Args:
-        functions: what to call, by name. Each is called twice untimed first (compilation, memory).
+        functions: what to call, by name. Each is called untimed first (compilation, memory),
+            twice where a call is short.
         seconds: the budget; at least `min_rounds` rounds are run even where they take longer.
 
     Returns:
@@ -92,10 +104,15 @@ def wait_until_quiet() -> None:
 
 
 def _estimate(function: Callable[[], object]) -> float:
-    function()
-    started = time.perf_counter()
-    function()
-    return max(time.perf_counter() - started, 1e-7)
+    """Seconds of the second call, or of the first where that is long enough to tell."""
+    seconds = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        function()
+        seconds = max(time.perf_counter() - started, 1e-7)
+        if seconds > _LONG_SECONDS:
+            break
+    return seconds
 
 
 def _take_turn(function: Callable[[], object], estimate: float, seconds: float) -> list[float]:
