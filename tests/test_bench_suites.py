@@ -35,6 +35,7 @@ SMALL = {
         "text": bench.TextProblem(vocabulary=7, embedding=3, hidden=5, tokens=4),
     },
     "ragged": {"shape": Shape(6, 4, 3, 5), "shortest": 1},
+    "precision": {"shapes": (Shape(6, 4, 3, 5),), "training_shapes": (Shape(3, 2, 5, 4),)},
     "scaling": {
         "cells": ("lstm",),
         "hidden": 3,
@@ -94,7 +95,7 @@ def test_absent_peers_are_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(sys.modules, module, None)
     report = run(name)
     contenders = {name for case in report.cases for name in case.timings}
-    assert contenders <= {"unrolled", "unrolled padded"}
+    assert {name.partition(" ")[0] for name in contenders} == {"unrolled"}
     assert all(case.speedup is None for case in report.cases)
     for peer in report.skipped:
         assert f"{peer} left out" in report.text()
@@ -138,6 +139,20 @@ def test_ragged_batches(kind: type[bench.Contender[Any]], mode: str, cell: str) 
     contender = ready(kind, problem)
     bench.check(problem, {contender.name: contender.outputs})
     assert problem.work.tokens == 16
+
+
+@pytest.mark.parametrize("mode", bench.MODES)
+@pytest.mark.parametrize("kind", bench.IN_PRECISIONS, ids=lambda kind: kind.name)
+def test_precisions(kind: type[bench.Contender[Any]], mode: str, cell: str) -> None:
+    problem = bench.LayerProblem.random(cell, mode, Shape(5, 64, 48, 48), reduced=True)
+    contender = ready(kind, problem)
+    errors = bench.check(problem, {contender.name: contender.outputs})
+    reduced = contender.name.partition(" ")[2] in ("bf16", "int8")
+    assert (max(errors.values()) > 1e-3) == reduced
+    with pytest.raises(ArithmeticError, match="differs"):
+        bench.check(
+            problem, {"wrong": lambda: {k: 1.2 * v for k, v in contender.outputs().items()}}
+        )
 
 
 def test_everybody_writes_the_same_text() -> None:

@@ -12,9 +12,9 @@ struct Forward {
   using Y = Layout<Cell, T, O>;
   static constexpr int S = Cell::kStateCount;
   static constexpr int64_t kNowhere = -1;
-  // Rows whose sums lie in L1 until the cell is applied to them: a tile, or where a part of a panel
-  // is taken at a time several, so that it is read again from L1.
-  static constexpr int64_t kGroupRows = kVectorRegisters == 32 ? kAccumulators / Y::kVectors : 24;
+  // Tiles whose sums lie in L1 until the cell is applied to them: several where a part of a panel
+  // is taken at a time, so that it is read again from L1.
+  static constexpr int64_t kGroupTiles = kVectorRegisters == 32 ? 1 : 4;
 
   const ForwardArgs<T>& a;
   const Team& team;
@@ -143,13 +143,14 @@ struct Forward {
     const Rows<const T> h =
         prepared({states.data + entering * states.stride, states.stride}, rows, H);
     constexpr int NV = Y::kVectors;
+    const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const T* packed = w.recurrent + panel * O::words(H) * Y::kPanelWidth;
       const T* bias = w.bias_recurrent + panel * Y::kPanelWidth;
-      const int64_t groups = ceil_div(rows, kGroupRows);
       for (int64_t group = 0; group < groups; ++group) {
-        const int64_t begin = rows * group / groups, count = rows * (group + 1) / groups - begin;
-        V sum[kGroupRows][NV];
+        const int64_t begin = rows * (tiles * group / groups) / tiles;
+        const int64_t count = rows * (tiles * (group + 1) / groups) / tiles - begin;
+        V sum[kGroupTiles * kTileRows<NV>][NV];
         for_parts<NV>(count, [&](auto vectors, int part) {
           constexpr int TV = decltype(vectors)::kValue;
           for_row_tiles<kAccumulators / TV>(count, [&](auto tile_rows, int64_t first) {

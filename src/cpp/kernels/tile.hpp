@@ -19,6 +19,10 @@ struct Int {
 };
 
 inline constexpr int kAccumulators = kVectorRegisters == 32 ? 24 : 12;
+// The most rows of a tile of a panel of NV vectors; see for_parts.
+template <int NV>
+inline constexpr int kTileRows = kAccumulators / (kVectorRegisters == 32 ? NV : 2);
+
 inline constexpr int kPlainVectors = 4;  // panel width of products without gates, in vectors
 template <class T>
 inline constexpr int kPlainPanel = kPlainVectors * kLanes<T>;

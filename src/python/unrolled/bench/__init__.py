@@ -21,6 +21,7 @@ from ._machine import ForeignLoad as ForeignLoad
 from ._machine import Machine as Machine
 from ._machine import describe_machine as describe_machine
 from ._ours import Ours as Ours
+from ._peers import IN_PRECISIONS as IN_PRECISIONS
 from ._peers import ON_RAGGED_BATCHES as ON_RAGGED_BATCHES
 from ._peers import ON_SEQUENCES as ON_SEQUENCES
 from ._peers import ON_STEPS as ON_STEPS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from .. import functional
@@ -20,11 +22,14 @@ class Ours(Contender[LayerProblem]):
     """
 
     name = OURS
+    precision: ClassVar[functional.Precision] = "full"
 
     def __init__(self, problem: LayerProblem, threads: int) -> None:
         functional.set_num_threads(threads)
         self._problem, self._lengths = problem, problem.lengths
-        self._packed = functional.pack(problem.cell, *problem.weights, backward=False)
+        self._packed = functional.pack(
+            problem.cell, *problem.weights, precision=self.precision, backward=False
+        )
         weight_ih, weight_hh, bias_ih, bias_hh = (np.empty_like(w) for w in problem.weights)
         self._grads = (weight_ih, weight_hh, bias_ih, bias_hh)
 
@@ -32,7 +37,7 @@ class Ours(Contender[LayerProblem]):
         problem = self._problem
         if not problem.training:
             return (functional.scan(self._packed, problem.x, lengths=self._lengths)[0],)
-        weights = functional.pack(problem.cell, *problem.weights)
+        weights = functional.pack(problem.cell, *problem.weights, precision=self.precision)
         y, _, saved = functional.scan_vjp(weights, problem.x, lengths=self._lengths)
         for grad in self._grads:
             grad.fill(0)
@@ -54,6 +59,25 @@ class OursPadded(Ours):
     def __init__(self, problem: LayerProblem, threads: int) -> None:
         super().__init__(problem, threads)
         self._lengths = None
+
+
+class OursBf16(Ours):
+    """Products in bfloat16."""
+
+    name = f"{OURS} bf16"
+    precision = "bf16"
+
+
+class OursInt8(Ours):
+    """Products in int8, forward alone."""
+
+    name = f"{OURS} int8"
+    precision = "int8"
+
+    def __init__(self, problem: LayerProblem, threads: int) -> None:
+        if problem.training:
+            raise NotImplementedError("int8 is for inference")
+        super().__init__(problem, threads)
 
 
 class OursStep(Contender[LayerProblem]):

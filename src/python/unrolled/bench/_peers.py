@@ -10,8 +10,8 @@ from typing import Any
 from ._contender import Contender
 from ._jax import Jax, JaxStep
 from ._onnxruntime import OnnxRuntime, OnnxRuntimeBound, OnnxRuntimeStep
-from ._ours import Ours, OursPadded, OursStep
-from ._torch import Torch, TorchPacked, TorchPadded, TorchSorted, TorchStep
+from ._ours import Ours, OursBf16, OursInt8, OursPadded, OursStep
+from ._torch import Torch, TorchBf16, TorchPacked, TorchPadded, TorchSorted, TorchStep
 
 Contenders = tuple[type[Contender[Any]], ...]
 
@@ -21,3 +21,4 @@ PEERS: Contenders = (Torch, OnnxRuntime, Jax)
 ON_SEQUENCES: Contenders = (Ours, *PEERS)
 ON_STEPS: Contenders = (OursStep, OnnxRuntimeStep, OnnxRuntimeBound, TorchStep, JaxStep)
 ON_RAGGED_BATCHES: Contenders = (Ours, OursPadded, TorchPacked, TorchSorted, TorchPadded)
+IN_PRECISIONS: Contenders = (Ours, OursBf16, OursInt8, Torch, TorchBf16)

@@ -69,6 +69,10 @@ TINY_SHAPES = (Shape(3, 2, 5, 7),)
 RAGGED_SHAPE = _square(100, 64, 256)
 """A batch whose sequences have 5 to 100 steps."""
 
+PRECISION_SHAPES = (_square(100, 1, 512), _square(50, 1, 1024), _square(50, 16, 256))
+PRECISION_TRAINING_SHAPES = (_square(100, 1, 512), _square(50, 16, 256))
+"""Batch 1 with weights that L2 does not hold, and a small batch."""
+
 CHAR_LM_SHAPE = Shape(steps=64, batch=16, inputs=64, hidden=256)
 """The recurrent layer of the default character language model."""
 

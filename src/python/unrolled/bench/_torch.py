@@ -87,6 +87,24 @@ class TorchSorted(TorchPacked):
         return dict(zip(OUTPUTS[self._problem.mode], arrays, strict=True))
 
 
+class TorchBf16(Torch):
+    """The layer, x and dy converted to bfloat16; results are compared as float32."""
+
+    name = "torch bf16"
+
+    def __init__(self, problem: LayerProblem, threads: int) -> None:
+        super().__init__(problem, threads)
+        bf16 = self._torch.bfloat16
+        self._layer = self._layer.to(bf16)
+        self._x = self._x.detach().to(bf16).requires_grad_(problem.training)
+        self._dy = self._dy.to(bf16)
+        self._wanted = [self._x, *(getattr(self._layer, name) for name in problem.parameters)]
+
+    def outputs(self) -> Outputs:
+        arrays = [array.detach().float().numpy() for array in self.run()]
+        return dict(zip(OUTPUTS[self._problem.mode], arrays, strict=True))
+
+
 class TorchStep(Contender[LayerProblem]):
     """The layer on sequences of one step, its state carried on, in inference_mode."""
 

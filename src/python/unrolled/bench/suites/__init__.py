@@ -8,6 +8,7 @@ from __future__ import annotations
 from .._shapes import PEER_SHAPES, QUICK_SHAPES, TINY_SHAPES
 from .._suite import Suite as Suite
 from ._deepbench import DeepBench as DeepBench
+from ._precision import InPrecisions as InPrecisions
 from ._ragged import Ragged as Ragged
 from ._scaling import Scaling as Scaling
 from ._sequences import Sequences as Sequences
@@ -38,6 +39,7 @@ _ALL: tuple[Suite, ...] = (
     DeepBench(),
     Streaming(),
     Ragged(),
+    InPrecisions(),
     Scaling(),
 )
 
