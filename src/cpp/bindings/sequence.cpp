@@ -89,9 +89,11 @@ void register_sequence(py::module_& m) {
           [](const PyWeights& w) {
             return of_weights(w, [](const auto& held) { return std::string(held.info().name); });
           })
-      .def_property_readonly(
-          "dtype",
-          [](const PyWeights& w) { return py::dtype(w.held.index() == 0 ? "float32" : "float64"); })
+      .def_property_readonly("dtype",
+                             [](const PyWeights& w) {
+                               return w.held.index() == 0 ? py::dtype::of<float>()
+                                                          : py::dtype::of<double>();
+                             })
       .def_property_readonly("input_size",
                              [](const PyWeights& w) {
                                return of_weights(w, [](const auto& held) { return held.packed.I; });

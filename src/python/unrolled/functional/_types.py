@@ -12,13 +12,18 @@ Array = NDArray[Any]
 States = tuple[Array, ...]
 
 
+_SMALL = 4096  # bytes; below, the search for a cache line costs more than it saves
+
+
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """`numpy.empty` that begins at a cache line, so that no vector of a row lies across two.
 
-    NumPy's own large arrays begin 16 bytes behind one.
+    NumPy's own large arrays begin 16 bytes behind one. A small array begins anywhere.
     """
     kind = np.dtype(dtype)
     nbytes = math.prod(shape) * kind.itemsize
+    if nbytes < _SMALL:
+        return np.empty(shape, kind)
     raw = np.empty(nbytes + 64, np.uint8)
     start = -raw.__array_interface__["data"][0] % 64
     array: Array = raw[start : start + nbytes].view(kind).reshape(shape)
