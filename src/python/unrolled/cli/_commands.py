@@ -216,8 +216,8 @@ def bench(
         str,
         typer.Argument(
             help="Which cases to measure: tiny, quick, peers, deepbench (DeepBench's list), "
-            "streaming (step by step), ragged (different lengths), or scaling (longer, larger, "
-            "busy machine)."
+            "streaming (step by step), ragged (different lengths), precision (bf16, int8), or "
+            "scaling (longer, larger, busy machine)."
         ),
     ] = "quick",
     threads: Annotated[

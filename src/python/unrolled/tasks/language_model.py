@@ -201,9 +201,10 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         """The score of each file and of all; with details the probability of each token."""
         if not sources:
             yield self.load()
-            exact_loss = self.score(trained.model)
-            with trained.model.in_precision(precision):
-                loss = self.score(trained.model)
+            loss = exact_loss = self.score(trained.model)
+            if precision != "full":
+                with trained.model.in_precision(precision):
+                    loss = self.score(trained.model)
             line = f"{self.metric.text(loss)} {self.metric.name}, held out"
             yield line + _cost(loss, exact_loss, precision)
             return
