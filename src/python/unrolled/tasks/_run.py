@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled.training import (
     CheckpointError,
-    SilentProgress,
+    ShowProgress,
     Trainer,
     clock,
     import_extra,
@@ -18,8 +18,9 @@ from unrolled.training import (
     plot_loss_curve,
 )
 
+from ._options import TrainOptions
 from ._saved import PathLike, Saved, write_run
-from ._task import BatchT, ModelT, OptionsT, Task, TrainedT, TrainOptions
+from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
 
 
 def as_paths(sources: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
@@ -92,11 +93,16 @@ def train(
         schedule=task.schedule(),
         budget=budget,
         rng=rng,
+        accumulate=options.accumulate,
         clip_norm=options.clip,
+        clip_value=options.clip_value,
+        precision=options.precision,
+        averaging=task.averaging(model),
         validate=lambda: task.validate(model),
         validations=options.validations,
+        patience=options.patience,
         save=save,
-        progress=SilentProgress() if quiet else make_progress(task.metric),
+        callbacks=() if quiet else [ShowProgress(make_progress(task.metric))],
     )
     if saved is not None:
         saved.load_into(trainer, task)
@@ -110,9 +116,11 @@ def train(
             say(f"  unrolled train {task.name} --resume {target}")
         raise KeyboardInterrupt
 
-    if trainer.best_values is not None:
-        model.flat.values[...] = trainer.best_values
+    best = trainer.values if trainer.best_values is None else trainer.best_values
+    model.flat.values[...] = best
     metric = task.metric
+    if trainer.stopped_early:
+        say(f"stopped early, after {options.patience} validations without a better one")
     speed = trainer.targets / max(trainer.seconds, 1e-9)
     say(
         f"trained    {trainer.steps:,} updates in {clock(trainer.seconds)}, "
