@@ -115,7 +115,7 @@ def test_int8_is_refused() -> None:
     ids=str,
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"expected .* >"):
+    with pytest.raises(ValueError, match=r"expected .* >"):
         make_trainer(**options)
 
 

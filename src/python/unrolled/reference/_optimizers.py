@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +22,7 @@ def adam_step(
     decoupled: bool,
     step: int,
     grad_scale: float = 1.0,
-    clip_value: float = math.inf,
+    clip_value: float = np.inf,
 ) -> tuple[Array, Array, Array]:
     """One step of Adam, or of AdamW when `decoupled`; returns (params, m, v). Steps start at 1.
 
@@ -56,7 +54,7 @@ def sgd_step(
     nesterov: bool,
     weight_decay: float,
     grad_scale: float = 1.0,
-    clip_value: float = math.inf,
+    clip_value: float = np.inf,
 ) -> tuple[Array, Array]:
     """One step of SGD with momentum; returns (params, velocity), velocity None = zeros.
 
@@ -86,7 +84,7 @@ def rmsprop_step(
     momentum: float,
     weight_decay: float,
     grad_scale: float = 1.0,
-    clip_value: float = math.inf,
+    clip_value: float = np.inf,
 ) -> tuple[Array, Array, Array | None, Array]:
     """One step of RMSprop; returns (params, square, mean, velocity), velocity None = zeros.
 

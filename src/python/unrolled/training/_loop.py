@@ -32,8 +32,8 @@ _VALIDATION_SHARE = 0.1
 class Trainer(Generic[BatchT]):
     """Trains a model within a budget; validates, saves and stops cleanly.
 
-    One update takes `accumulate` batches, their loss and gradients, and makes one clipped optimizer
-    step. What `loss` returns as carry goes to the next batch, without gradient (truncated BPTT).
+    One update is one clipped optimizer step from the gradients of `accumulate` batches. What `loss`
+    returns as carry goes to the next batch, without gradient (truncated BPTT).
 
     A run whose `state` is loaded into a new `Trainer` with the same arguments makes the same
     updates, bit for bit, as one that never stopped, if its budget is in steps or epochs.
