@@ -14,6 +14,7 @@ from unrolled.layers import Layer
 from ._averaging import Averaging
 from ._budget import Budget
 from ._callbacks import Callback, Update
+from ._carry import carry_arrays, carry_of
 from ._clipping import clip_scale
 from ._guard import Guard
 from ._history import History, Point
@@ -24,6 +25,9 @@ from ._types import Array, Batches, BatchT, Carry, LossFunction
 
 #: Points of the training curve over the whole budget.
 _CURVE_POINTS = 200
+
+#: Beginnings of the names of arrays in the state of a run.
+_OPTIMIZER, _AVERAGING = "optimizer.", "averaging."
 
 #: Of a budget in minutes, about the most that validations before the last may take.
 _VALIDATION_SHARE = 0.1
@@ -148,8 +152,6 @@ class Trainer(Generic[BatchT]):
         self._save_seconds = save_seconds
         self._callbacks = tuple(callbacks)
         self._carry: Carry = None
-        self._point_loss = 0.0  # sum over the targets since the last point of the curve
-        self._point_targets = 0
         self._last_validation_seconds = 0.0
         self._furthest = 0.0
 
@@ -167,9 +169,7 @@ class Trainer(Generic[BatchT]):
     @property
     def values(self) -> Array:
         """(P,) the parameters to validate and to keep: the average once it has begun."""
-        if self.averaging is not None and self.averaging.count:
-            return self.averaging.average
-        return self.model.flat.values
+        return self.model.flat.values if self.averaging is None else self.averaging.values
 
     def run(self) -> None:
         """Trains until the budget or the patience is used up or Ctrl-C is pressed.
@@ -197,7 +197,7 @@ class Trainer(Generic[BatchT]):
 
     def _update(self, fraction: float) -> None:
         self.steps += 1
-        lr_scale = self._schedule(fraction, self._validation_losses())
+        lr_scale = self._schedule(fraction, self.history.validation_losses())
         loss, count = self._accumulate_gradients()
         norm, grad_scale = clip_scale(self.model.flat.grads, self._clip_norm, count)
         skipped = not (math.isfinite(loss) and math.isfinite(norm))
@@ -222,9 +222,8 @@ class Trainer(Generic[BatchT]):
                 lr_scale=lr_scale, grad_scale=grad_scale, clip_value=self._clip_value
             )
             if self.averaging is not None:
-                self.averaging.update(self._validation_losses())
-            self._point_loss += loss * count
-            self._point_targets += count
+                self.averaging.update(self.history.validation_losses())
+            self.history.add(loss, count)
         self.targets += count
         self._tick()
         self._tell("updated", update)
@@ -246,10 +245,8 @@ class Trainer(Generic[BatchT]):
     def _do_what_is_due(self, before: float) -> None:
         """Notes, validates and saves, if it is time now that the fraction has grown."""
         now = self.fraction
-        if _passed(before, now, _CURVE_POINTS) and self._point_targets:
-            mean = self._point_loss / self._point_targets
-            self.history.training.append(Point(self.steps, self.seconds, mean))
-            self._point_loss, self._point_targets = 0.0, 0
+        if _passed(before, now, _CURVE_POINTS):
+            self.history.close_point(self.steps, self.seconds)
         if _passed(before, now, self._validations) or now >= 1.0:
             if now >= 1.0 or self._validation_is_affordable():
                 self._run_validation()
@@ -269,7 +266,8 @@ class Trainer(Generic[BatchT]):
             return
         self._guard.check(self.steps, {"parameters": self.model.flat.values})
         started = self.seconds
-        loss = self._validate_values()
+        with nullcontext() if self.averaging is None else self.averaging.applied():
+            loss = self._validate()
         self._tick()
         self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started
@@ -282,22 +280,6 @@ class Trainer(Generic[BatchT]):
         if self._patience is not None:
             self.stopped_early = self.history.validations_since_best() >= self._patience
         self._tell("validated", point, best)
-
-    def _validate_values(self) -> float:
-        """Validates with the average in the model's place, if there is one."""
-        assert self._validate is not None
-        live = self.model.flat.values
-        if self.values is live:
-            return self._validate()
-        kept = live.copy()
-        live[...] = self.values
-        try:
-            return self._validate()
-        finally:
-            live[...] = kept
-
-    def _validation_losses(self) -> list[float]:
-        return [point.loss for point in self.history.validation]
 
     def _call_save(self) -> None:
         self._tick()
@@ -322,13 +304,12 @@ class Trainer(Generic[BatchT]):
 
         `best_values` is not among them: a checkpoint has it already, as the model to use.
         """
-        carry = () if self._carry is None else self._carry
-        parts = carry if isinstance(carry, tuple) else (carry,)
+        averaging = {} if self.averaging is None else self.averaging.state()
         arrays = {
             "values": self.model.flat.values,
-            **{f"optimizer.{name}": array for name, array in self.optimizer.state().items()},
-            **{f"carry.{index}": array for index, array in enumerate(parts)},
-            **({} if self.averaging is None else {"average": self.averaging.average}),
+            **carry_arrays(self._carry),
+            **{_OPTIMIZER + name: array for name, array in self.optimizer.state().items()},
+            **{_AVERAGING + name: array for name, array in averaging.items()},
         }
         values = {
             "steps": self.steps,
@@ -336,10 +317,7 @@ class Trainer(Generic[BatchT]):
             "targets": self.targets,
             "seconds": self.seconds,
             "best_loss": self.best_loss,
-            "point": [self._point_loss, self._point_targets],
             "validation_seconds": self._last_validation_seconds,
-            "averaged": None if self.averaging is None else self.averaging.count,
-            "carry_is_tuple": isinstance(self._carry, tuple),
             "history": self.history.to_json(),
             "batches": self.batches.state(),
             "rng": self._rng.bit_generator.state,
@@ -369,30 +347,28 @@ class Trainer(Generic[BatchT]):
                 f"[Trainer] expected values of shape {mine.shape} and dtype {mine.dtype}, "
                 f"got {loaded.shape} and {loaded.dtype}"
             )
-        prefix = "optimizer."
-        if (values["averaged"] is None) != (self.averaging is None):
-            raise ValueError("[Trainer] the state was made with averaging on one side only")
-        self.optimizer.load_state(
-            {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
-        )
+        self.optimizer.load_state(_part(arrays, _OPTIMIZER))
+        averaging = _part(arrays, _AVERAGING)
+        if self.averaging is not None:
+            self.averaging.load_state(averaging)
+        elif averaging:
+            raise ValueError("[Trainer] the run to go on with averages its parameters")
         self.batches.load_state(values["batches"])
         self._rng.bit_generator.state = values["rng"]
         mine[...] = loaded
-        if self.averaging is not None:
-            self.averaging.average[...] = arrays["average"]
-            self.averaging.count = int(values["averaged"])
-        count = sum(name.startswith("carry.") for name in arrays)
-        parts = tuple(arrays[f"carry.{index}"].copy() for index in range(count))
-        self._carry = parts if values["carry_is_tuple"] else (parts[0] if parts else None)
+        self._carry = carry_of(arrays)
         self.steps = int(values["steps"])
         self._guard.skipped, self._guard.in_a_row = values["skipped"]
         self.targets = int(values["targets"])
         self.seconds = float(values["seconds"])
         self.best_loss = values["best_loss"]
         self.best_values = None if self.best_loss is None else best_values
-        self._point_loss, self._point_targets = values["point"]
         self._last_validation_seconds = float(values["validation_seconds"])
         self.history = History.from_json(values["history"])
+
+
+def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def _passed(before: float, now: float, parts: int) -> bool:
