@@ -1,6 +1,8 @@
 """Tasks: pipelines from data to a trained model, one file each; see `_task.py` for the contract."""
 
 from . import language_model as language_model
+from ._presets import Preset as Preset
+from ._presets import presets as presets
 from ._run import free_path as free_path
 from ._run import load as load
 from ._run import make_options as make_options
