@@ -13,12 +13,13 @@ from test_recurrent import check_slopes
 from tolerances import assert_close, assert_same_bits
 from unrolled.models import LanguageModel
 
+# Small enough that the recurrence does not amplify: third derivatives stay of order 1.
 RATES = {
     "dropout": 0.4,
     "dropout_hidden": 0.25,
     "dropout_input": 0.3,
-    "dropout_embedding": 0.2,
-    "weight_dropout": 0.5,
+    "dropout_embedding": 0.1,
+    "weight_dropout": 0.2,
 }
 PENALTIES = {"alpha": 0.5, "beta": 0.4}
 
@@ -86,8 +87,8 @@ def test_one_step_has_no_change_to_penalise(rng: np.random.Generator) -> None:
 def test_each_rate_reaches_its_layer(rng: np.random.Generator) -> None:
     model = make(rng, num_layers=2, **RATES, variational=True)
     assert (model.dropout.p, model.dropout_input.p) == (0.4, 0.3)
-    assert (model.rnn.dropout, model.rnn.weight_dropout) == (0.25, 0.5)
-    assert model.embedding.dropout == 0.2
+    assert (model.rnn.dropout, model.rnn.weight_dropout) == (0.25, 0.2)
+    assert model.embedding.dropout == 0.1
     assert model.dropout.variational
     assert model.dropout_input.variational
     assert model.rnn.variational
@@ -95,8 +96,8 @@ def test_each_rate_reaches_its_layer(rng: np.random.Generator) -> None:
     assert make(rng, num_layers=2, dropout=0.4, dropout_hidden=0.0).rnn.dropout == 0.0
     text = model.describe()
     for part in (
-        f"Embedding({V}, {E}, dropout=0.2)",
-        "dropout=0.25, variational=True, weight_dropout=0.5",
+        f"Embedding({V}, {E}, dropout=0.1)",
+        "dropout=0.25, variational=True, weight_dropout=0.2",
         "Dropout(0.3, variational=True) of the embedded tokens",
         "Dropout(0.4, variational=True) of the last outputs",
     ):
