@@ -76,6 +76,9 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
     types = tasks.option_types(task)
     for item in fields(task.options_type):
         text = item.metadata["help"]
+        if item.name == "preset":
+            known = tasks.presets(task.name)
+            text += "".join(f"; {name}: {preset.summary}" for name, preset in known.items())
         default = "" if item.default is None else f" (default {item.default})"
         info = typer.Option(
             help=f"{text[0].upper()}{text[1:]}{default}.",

@@ -61,6 +61,13 @@ class Options(TrainOptions):
     embedding: int = option(64, "numbers per character or word")
     tied: bool = option(False, "share the embedding with the output (embedding = hidden)")
     dropout: float = option(0.0, "part of the recurrent outputs dropped in training, 0..1")
+    dropout_hidden: float | None = option(None, "the same between layers; not given: as dropout")
+    dropout_input: float = option(0.0, "the same of the embedded characters or words")
+    dropout_embedding: float = option(0.0, "part of the vocabulary dropped in each update")
+    weight_dropout: float = option(0.0, "part of the recurrent weights dropped in each update")
+    variational: bool = option(False, "drop the same outputs in every step of an update")
+    alpha: float = option(0.0, "weight of the penalty on large outputs (AR)")
+    beta: float = option(0.0, "weight of the penalty on outputs that change quickly (TAR)")
     steps_per_update: int = option(64, "characters or words per sequence and update")
     vocabulary: int = option(20_000, "largest number of different characters or words")
     min_count: int = option(3, "rarer characters or words become <unk>")
@@ -91,6 +98,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         "unrolled train lm --minutes 3",
         "unrolled train lm my_texts/ --minutes 30 --hidden 512 --output my.safetensors",
         "unrolled train lm novel.txt --level word --epochs 5 --dropout 0.3",
+        "unrolled train lm my_texts/ --preset awd --minutes 60",
         "unrolled train lm --resume my.safetensors --minutes 60",
     )
     options_type = Options
@@ -136,6 +144,11 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             num_layers=options.layers,
             cell=_CELLS[options.cell],
             dropout=options.dropout,
+            dropout_hidden=options.dropout_hidden,
+            dropout_input=options.dropout_input,
+            dropout_embedding=options.dropout_embedding,
+            weight_dropout=options.weight_dropout,
+            variational=options.variational,
             tied=options.tied,
             rng=rng,
         )
@@ -145,7 +158,14 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
     ) -> LossAndPullback:
         """Cross-entropy of the next token, the state carried on (truncated BPTT)."""
         state = None if batch.fresh else carry
-        (loss, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
+        (loss, state), pullback = model.loss_vjp(
+            batch.tokens,
+            batch.targets,
+            state,
+            rng=rng,
+            alpha=self.options.alpha,
+            beta=self.options.beta,
+        )
         return (loss, batch.targets.size, state), pullback
 
     @property
