@@ -40,7 +40,7 @@ def make_trainer(cell: str, optimizer: str, seed: int = 0, **options: Any) -> Tr
 
     return Trainer(
         model,
-        StreamBatches(TOKENS, batch_size=3, steps=9, rng=rng),
+        StreamBatches(TOKENS, batch_size=3, steps=9, seed=seed),
         loss,
         optimizer=AdamW(model, lr=0.01)
         if optimizer == "adamw"

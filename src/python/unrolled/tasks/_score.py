@@ -87,7 +87,11 @@ def score_texts(
         texts: the documents.
         limit: score only so many tokens from the start.
     """
-    tokens = vocabulary.join(texts)[:limit]
+    return score_tokens(model, vocabulary, vocabulary.join(texts)[:limit])
+
+
+def score_tokens(model: LanguageModel, vocabulary: Vocabulary, tokens: NDArray[Any]) -> TextScore:
+    """Scores tokens (N,) as one text."""
     nats = token_losses(model, vocabulary, tokens).sum()
     unknown = int(np.count_nonzero(tokens == UNKNOWN))
     characters = int(np.count_nonzero(tokens != END))

@@ -1,5 +1,8 @@
 """Training: optimizers, schedules, batches, the loop, checkpoints; nothing about any one task."""
 
+from ._bucketing import BucketBatches as BucketBatches
+from ._bucketing import bucket_by_length as bucket_by_length
+from ._bucketing import pad_sequences as pad_sequences
 from ._budget import Budget as Budget
 from ._checkpoint import FORMAT_VERSION as FORMAT_VERSION
 from ._checkpoint import Checkpoint as Checkpoint
@@ -7,8 +10,6 @@ from ._checkpoint import CheckpointError as CheckpointError
 from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._clipping import clip_scale as clip_scale
-from ._data import StreamBatch as StreamBatch
-from ._data import StreamBatches as StreamBatches
 from ._extras import import_extra as import_extra
 from ._history import History as History
 from ._history import Point as Point
@@ -24,6 +25,7 @@ from ._optimizers import Adam as Adam
 from ._optimizers import AdamW as AdamW
 from ._optimizers import Optimizer as Optimizer
 from ._plots import plot_loss_curve as plot_loss_curve
+from ._prefetch import Prefetch as Prefetch
 from ._progress import PlainProgress as PlainProgress
 from ._progress import Progress as Progress
 from ._progress import RichProgress as RichProgress
@@ -34,6 +36,12 @@ from ._progress import make_progress as make_progress
 from ._schedules import Schedule as Schedule
 from ._schedules import constant as constant
 from ._schedules import warmup_cosine as warmup_cosine
+from ._streams import StreamBatch as StreamBatch
+from ._streams import StreamBatches as StreamBatches
+from ._tokens import TokenStore as TokenStore
+from ._tokens import TokenStoreError as TokenStoreError
+from ._tokens import TokenWriter as TokenWriter
+from ._tokens import write_tokens as write_tokens
 from ._types import Array as Array
 from ._types import Batches as Batches
 from ._types import Carry as Carry
