@@ -243,11 +243,14 @@ def pad_sequences(sequences: Sequence[Array], value: float = 0) -> tuple[Array, 
     """
     if not sequences:
         raise ValueError("[pad_sequences] expected at least one sequence, got none")
-    kinds = {(sequence.shape[1:], sequence.dtype.name) for sequence in sequences}
+    kinds = {
+        f"({', '.join(['T_b', *map(str, sequence.shape[1:])])}) {sequence.dtype}"
+        for sequence in sequences
+    }
     if len(kinds) > 1:
         raise ValueError(
             "[pad_sequences] expected sequences of one shape (T_b, ...) and one type, got "
-            + " and ".join(sorted(f"(T_b, {str(shape)[1:]} {kind}" for shape, kind in kinds))
+            + " and ".join(sorted(kinds))
         )
     lengths = np.array([len(sequence) for sequence in sequences], np.int64)
     first = sequences[0]

@@ -20,8 +20,9 @@ class Prefetch(Generic[BatchT]):
 
     It pays where making a batch takes long, such as reading files or computing features. An error
     in the thread is raised by the `next` whose batch it belongs to; calling `next` again tries
-    again. The thread ends with `close`, at the end of a `with` block, when the object is no longer
-    used, or with the program; after a fork the child starts its own.
+    again. The thread ends with `close` or at the end of a `with` block, having made the batch under
+    way; when the object is no longer used or the program ends, having made all that were asked
+    for; after a fork the child starts its own.
 
     Args:
         batches: where batches come from; not to be used elsewhere before `close`.
