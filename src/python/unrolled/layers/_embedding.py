@@ -79,9 +79,11 @@ class Embedding(Layer):
 
     def vjp(self, indices: Array) -> tuple[Array, Callable[[Array], None]]:
         """Returns y and its pullback; `pullback(dy)` adds to the gradient of the table."""
+        self._table._expect(("weight",))
 
         def pullback(dy: Array) -> None:
             functional.embedding_backward(indices, dy, dweight=self._table.grads["weight"])
+            self._table._added(("weight",))
 
         return self(indices), pullback
 
@@ -104,8 +106,10 @@ class Embedding(Layer):
         lookup = functional.Lookup(indices, self.weight)
         if not lookup.pays:
             return self.vjp(indices)
+        self._table._expect(("weight",))
 
         def pullback(dtable: Array) -> None:
             self._table.grads["weight"][...] += dtable
+            self._table._added(("weight",))
 
         return lookup, pullback

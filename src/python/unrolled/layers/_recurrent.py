@@ -295,6 +295,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                 cuts = reverse_resets(resets, lengths) if reverse else resets
                 out = self._half(y, direction)
                 if training:
+                    self._expect(self._scan_names[scan])
                     _, last, one = functional.scan_vjp(
                         weights,
                         x,
@@ -354,6 +355,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     accumulate_dx=direction > 0,
                     needs_dx=wanted,
                 )
+                self._added(self._scan_names[scan])
             if dx is not None and tape.dropout_seed is not None:
                 dx = functional.dropout(dx, self.dropout, seed=tape.dropout_seed)
             dy = dx

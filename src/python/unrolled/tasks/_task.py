@@ -26,6 +26,7 @@ from unrolled.training import (
     Batches,
     Budget,
     Carry,
+    Group,
     Metric,
     Optimizer,
     Schedule,
@@ -54,7 +55,7 @@ class TrainOptions:
     minutes: float | None = option(None, "train for this long, validation included")
     epochs: float | None = option(None, "train for so many times through the data")
     steps: int | None = option(None, "train for so many updates")
-    batch: int = option(16, "sequences per update")
+    batch: int = option(16, "sequences per update, of all ranks together")
     lr: float = option(1e-3, "highest learning rate")
     warmup: float = option(0.02, "part of the run over which the learning rate rises, 0..1")
     clip: float = option(1.0, "largest norm of the gradients")
@@ -91,6 +92,9 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     examples: ClassVar[tuple[str, ...]]
     options_type: ClassVar[type[TrainOptions]]
 
+    #: The processes that train together; `batches` gives each of them its share.
+    group: Group = Group()
+
     def __init__(self, options: OptionsT, sources: Sequence[Path] = ()) -> None:
         self.options = options
         self.sources = tuple(sources)
@@ -118,7 +122,7 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     @abstractmethod
     def loss(
         self, model: ModelT, batch: BatchT, carry: Carry, rng: np.random.Generator
-    ) -> tuple[tuple[float, int, Carry], Callable[[], None]]:
+    ) -> tuple[tuple[float, int, Carry], Callable[[float], None]]:
         """The loss of one batch; see `unrolled.training.LossFunction`."""
 
     def optimizer(self, model: ModelT) -> Optimizer:

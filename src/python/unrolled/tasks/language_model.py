@@ -121,7 +121,12 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         """Contiguous streams, so that the state carries on from update to update."""
         options = self.options
         return StreamBatches(
-            self.tokens, batch_size=options.batch, steps=options.steps_per_update, rng=rng
+            self.tokens,
+            batch_size=options.batch,
+            steps=options.steps_per_update,
+            rng=rng,
+            rank=self.group.rank,
+            size=self.group.size,
         )
 
     def build(self, rng: np.random.Generator) -> LanguageModel:
@@ -140,7 +145,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
 
     def loss(
         self, model: LanguageModel, batch: StreamBatch, carry: Carry, rng: np.random.Generator
-    ) -> tuple[tuple[float, int, Carry], Callable[[], None]]:
+    ) -> tuple[tuple[float, int, Carry], Callable[[float], None]]:
         """Cross-entropy of the next token, the state carried on (truncated BPTT)."""
         state = None if batch.fresh else carry
         (loss, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)

@@ -9,7 +9,12 @@ from ._checkpoint import save_checkpoint as save_checkpoint
 from ._clipping import clip_scale as clip_scale
 from ._data import StreamBatch as StreamBatch
 from ._data import StreamBatches as StreamBatches
+from ._distributed import MPIGroup as MPIGroup
+from ._distributed import Traffic as Traffic
+from ._distributed import mpi_group as mpi_group
 from ._extras import import_extra as import_extra
+from ._group import Group as Group
+from ._group import shard as shard
 from ._history import History as History
 from ._history import Point as Point
 from ._loop import DivergedError as DivergedError

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._group import shard
 from ._types import Array
 
 
@@ -34,17 +35,26 @@ class StreamBatches:
 
     Args:
         tokens: (N,) integers.
-        batch_size: B, the number of streams.
+        batch_size: B, the number of streams, of all ranks together.
         steps: T, the number of tokens per stream and update.
         rng: gives each epoch its starting place. It is shared with the rest of the training run,
-            which also saves its state; the state here is only the position.
+            which also saves its state; the state here is only the position. It must be in the same
+            state on all ranks.
+        rank, size: this rank gets streams rank * B / size to (rank + 1) * B / size; see `Group`.
 
     Raises:
-        ValueError: there are fewer than B * T tokens.
+        ValueError: there are fewer than B * T tokens, or B is no multiple of size.
     """
 
     def __init__(
-        self, tokens: Array, *, batch_size: int, steps: int, rng: np.random.Generator
+        self,
+        tokens: Array,
+        *,
+        batch_size: int,
+        steps: int,
+        rng: np.random.Generator,
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
         if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
             raise ValueError(
@@ -65,7 +75,10 @@ class StreamBatches:
         self._steps = steps
         length = tokens.size // batch_size
         self._per_epoch = length // steps
-        self._starts = np.arange(batch_size, dtype=np.int64) * length
+        self._batch_size = batch_size
+        self._starts = (np.arange(batch_size, dtype=np.int64) * length)[
+            shard(batch_size, rank, size)
+        ]
         self._window = np.arange(steps + 1, dtype=np.int64)[:, None]
         self._epochs_done = 0
         self._index = 0
@@ -93,7 +106,7 @@ class StreamBatches:
     def _layout(self) -> dict[str, int]:
         return {
             "crc32": self._crc32,
-            "batch_size": len(self._starts),
+            "batch_size": self._batch_size,
             "steps": self._steps,
         }
 

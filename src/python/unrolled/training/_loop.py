@@ -1,5 +1,6 @@
 """The training loop that every task shares."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from unrolled.layers import Layer
 
 from ._budget import Budget
 from ._clipping import clip_scale
+from ._group import Group
 from ._history import History, Point
 from ._optimizers import Optimizer
 from ._progress import Progress, SilentProgress, Status
@@ -61,6 +63,10 @@ class Trainer(Generic[BatchT]):
             written shows at once), after each validation, every `save_seconds`, and when stopped.
         save_seconds: longest time without a save.
         progress: what to tell meanwhile.
+        group: the processes that train this model together, None for this one alone. `batches`
+            gives each rank its share, and all else is as with one process and the whole batch:
+            rank 0 validates; the end, saves and Ctrl-C come after the same update on all ranks.
+            `save` is called on every rank.
 
     Attributes:
         steps: updates made.
@@ -88,6 +94,7 @@ class Trainer(Generic[BatchT]):
         save: "Callable[[Trainer[BatchT]], None] | None" = None,
         save_seconds: float = 600.0,
         progress: Progress | None = None,
+        group: Group | None = None,
     ) -> None:
         if not isinstance(rng.bit_generator, np.random.PCG64):
             raise TypeError(
@@ -114,6 +121,8 @@ class Trainer(Generic[BatchT]):
         self._save = save
         self._save_seconds = save_seconds
         self._progress = SilentProgress() if progress is None else progress
+        self._group = Group() if group is None else group
+        self._group.watch(model)
         self._carry: Carry = None
         self._point_loss = 0.0  # sum over the targets since the last point of the curve
         self._point_targets = 0
@@ -145,26 +154,38 @@ class Trainer(Generic[BatchT]):
         self._rate = 0.0
         self.stopped = False
         try:
+            place = json.dumps(self.batches.state()).encode()
+            self._group.check_same("data", np.frombuffer(place, np.uint8))
+            self._group.check_same("parameters", self.model.flat.values)
             with StopRequest() as stop:
                 if self.steps == 0:
                     self._call_save()
                 while self.fraction < 1.0 and not self.stopped:
                     before = self.fraction
-                    self._update(self._schedule(before))
+                    stops = self._update(self._schedule(before), stop.requested)
                     self._tick()
                     self._note(before)
-                    self.stopped = stop.requested and self.fraction < 1.0
+                    self.stopped = stops and self.fraction < 1.0
                 if self.stopped:
                     self._call_save()
         finally:
             self._progress.close()
 
-    def _update(self, lr_scale: float) -> None:
+    def _update(self, lr_scale: float, stop: bool) -> bool:
+        """Makes one update; returns whether any rank was asked to stop."""
         batch = self.batches.next()
         self.model.zero_grads()
-        (loss, count, self._carry), pullback = self._loss(batch, self._carry, self._rng)
-        pullback()
-        norm, grad_scale = clip_scale(self.model.flat.grads, self._clip_norm)
+        self._group.begin()
+        rng = self._group.rng(self._rng)
+        (loss, targets, self._carry), pullback = self._loss(batch, self._carry, rng)
+        pullback(float(targets))
+        self._group.finish()
+        total, all_targets, stops = self._group.sum([loss * targets, targets, stop])
+        count = int(all_targets)
+        loss = total / count
+        limit = None if self._clip_norm is None else self._clip_norm * count
+        norm, grad_scale = clip_scale(self.model.flat.grads, limit)
+        norm, grad_scale = norm / count, grad_scale / count
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(
                 f"training diverged at update {self.steps + 1}: loss {loss}, gradient norm {norm}; "
@@ -177,6 +198,7 @@ class Trainer(Generic[BatchT]):
         self._point_targets += count
         shown = self._shown_loss
         self._shown_loss = loss if shown is None else shown + _SMOOTHING * (loss - shown)
+        return stops > 0.0
 
     def _note(self, before: float) -> None:
         """Does what is due now that the fraction has grown from `before`."""
@@ -205,7 +227,7 @@ class Trainer(Generic[BatchT]):
         if self._validate is None:
             return
         started = self.seconds
-        loss = self._validate()
+        loss = self._group.broadcast(self._validate() if self._group.rank == 0 else math.nan)
         self._tick()
         self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started
@@ -220,6 +242,7 @@ class Trainer(Generic[BatchT]):
     def _call_save(self) -> None:
         self._tick()
         self._saved_at = self.seconds
+        self._group.check_same("parameters", self.model.flat.values)
         if self._save is not None:
             self._save(self)
             self._tick()
@@ -227,7 +250,7 @@ class Trainer(Generic[BatchT]):
     def _tick(self) -> None:
         # A validation slower than the one before takes time off the budget; what was done stays.
         self._furthest = self.fraction
-        self.seconds = time.perf_counter() - self._start
+        self.seconds = self._group.broadcast(time.perf_counter() - self._start)
 
     def _status(self) -> Status:
         elapsed = self.seconds - self._shown_at
@@ -252,6 +275,7 @@ class Trainer(Generic[BatchT]):
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns what a run needs to go on: arrays (live, not copies) and JSON-able values.
 
+        All ranks of a group call it and get the state of the whole group.
         `best_values` is not among them: a checkpoint has it already, as the model to use.
         """
         carry = () if self._carry is None else self._carry
@@ -259,7 +283,7 @@ class Trainer(Generic[BatchT]):
         arrays = {
             "values": self.model.flat.values,
             **{f"optimizer.{name}": array for name, array in self.optimizer.state().items()},
-            **{f"carry.{index}": array for index, array in enumerate(parts)},
+            **{f"carry.{index}": self._group.gather(part) for index, part in enumerate(parts)},
         }
         values = {
             "steps": self.steps,
@@ -306,7 +330,7 @@ class Trainer(Generic[BatchT]):
         self._rng.bit_generator.state = values["rng"]
         mine[...] = loaded
         count = sum(name.startswith("carry.") for name in arrays)
-        parts = tuple(arrays[f"carry.{index}"].copy() for index in range(count))
+        parts = tuple(self._group.share(arrays[f"carry.{index}"]).copy() for index in range(count))
         self._carry = parts if values["carry_is_tuple"] else (parts[0] if parts else None)
         self.steps = int(values["steps"])
         self.targets = int(values["targets"])

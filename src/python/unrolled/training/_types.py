@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 
 #: What one update hands to the next: the recurrent state of truncated BPTT, `h` or `(h, c)`, or
-#: None where every batch starts afresh.
+#: None where every batch starts afresh. The rows of the batch are along axis 1.
 Carry: TypeAlias = Array | tuple[Array, ...] | None
 
 BatchT = TypeVar("BatchT")
 BatchT_co = TypeVar("BatchT_co", covariant=True)
 
 #: `(loss, count, carry), pullback = loss_function(batch, carry, rng)`: the mean loss over `count`
-#: targets, the state for the next batch, and a function that adds the loss's gradients to
-#: `model.grads`. `rng` is for dropout and the like.
+#: targets, the state for the next batch, and `pullback(dloss)`, which adds the loss's gradients,
+#: times dloss, to `model.grads`. `rng` is for dropout and the like.
 LossFunction: TypeAlias = Callable[
     [BatchT, Carry, np.random.Generator],
-    tuple[tuple[float, int, Carry], Callable[[], None]],
+    tuple[tuple[float, int, Carry], Callable[[float], None]],
 ]
 
 
