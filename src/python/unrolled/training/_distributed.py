@@ -25,9 +25,12 @@ from ._extras import import_extra
 from ._group import Group
 from ._types import Array
 
-#: Seconds between two looks at a reduction that nobody waits for. MPI itself would wait by spinning
-#: and take a core from the computation that the reduction is to hide behind.
+#: Seconds between two looks at what MPI does in the background. MPI's own waiting would spin, and
+#: take a core from the computation that an all-reduce is to hide behind.
 _PAUSE = 1e-4
+
+#: Seconds that a rank with a core to itself looks without a pause, when it has nothing else to do.
+_SPIN = 1e-3
 
 #: Seconds by which rank 0 is ahead of the others in telling an error that all of them have.
 _RANK_0_FIRST = 1.0
@@ -98,8 +101,10 @@ class MPIGroup(Group):
         self._waiting = threading.Event()
         self._error: BaseException | None = None
         threading.Thread(target=self._reduce_all, name="all-reduce", daemon=True).start()
+        cpus = self._fair_cpus()
+        self._spin = _SPIN if cpus >= 1.0 else 0.0
         if "UNROLLED_NUM_THREADS" not in os.environ:
-            functional.set_num_threads(self._fair_threads())
+            functional.set_num_threads(max(1, int(cpus)))
 
     def watch(self, model: Layer) -> None:
         """See `Group.watch`."""
@@ -134,20 +139,19 @@ class MPIGroup(Group):
     def sum(self, values: Sequence[float]) -> list[float]:
         """See `Group.sum`."""
         sums = np.array(values, np.float64)
-        self._comm.Allreduce(self._mpi.IN_PLACE, sums)
+        self._wait(self._comm.Iallreduce(self._mpi.IN_PLACE, sums))
         return [float(value) for value in sums]
 
     def broadcast(self, value: float) -> float:
         """See `Group.broadcast`."""
         buffer = np.array([value], np.float64)
-        # Rank 0 may be validating for minutes: whoever waits for it does not spin.
-        self._patiently(self._comm.Ibcast(buffer))
+        self._wait(self._comm.Ibcast(buffer))
         return float(buffer[0])
 
     def gather(self, share: Array) -> Array:
         """See `Group.gather`."""
         parts = np.empty((self.size, *share.shape), share.dtype)
-        self._comm.Allgather(np.ascontiguousarray(share), parts)
+        self._wait(self._comm.Iallgather(np.ascontiguousarray(share), parts))
         return np.concatenate(list(parts), axis=1)
 
     def rng(self, shared: np.random.Generator) -> np.random.Generator:
@@ -158,7 +162,7 @@ class MPIGroup(Group):
         """See `Group.check_same`."""
         mine = np.array([zlib.crc32(array.tobytes())], np.int64)
         everybodys = np.empty(self.size, mine.dtype)
-        self._comm.Allgather(mine, everybodys)
+        self._wait(self._comm.Iallgather(mine, everybodys))
         different = np.flatnonzero(everybodys != everybodys[0])
         if different.size:
             raise RuntimeError(
@@ -203,19 +207,19 @@ class MPIGroup(Group):
         request = self._comm.Iallreduce(self._mpi.IN_PLACE, part)
         while not self._waiting.is_set() and not request.Test():
             self._waiting.wait(_PAUSE)
-        request.Wait()
+        self._wait(request)
         self.traffic.messages += 1
         self.traffic.bytes += part.nbytes
         self.traffic.busy_seconds += time.perf_counter() - started
 
-    def _patiently(self, request: Any) -> None:
-        """Waits for what may be long in coming."""
-        urgent = time.perf_counter() + 10 * _PAUSE
+    def _wait(self, request: Any) -> None:
+        """Waits until a request is complete; rank 0 may be validating for minutes meanwhile."""
+        patient = time.perf_counter() + self._spin
         while not request.Test():
-            if time.perf_counter() > urgent:
+            if time.perf_counter() >= patient:
                 time.sleep(_PAUSE)
 
-    def _fair_threads(self) -> int:
+    def _fair_cpus(self) -> float:
         """Returns this rank's part of the CPUs that it shares with other ranks of the machine.
 
         Launchers may bind each rank to CPUs of its own: those are not divided once more.
@@ -230,7 +234,7 @@ class MPIGroup(Group):
         ranks = np.empty_like(mine)  # how many of them may run on each CPU
         here.Allreduce(mine, ranks)
         here.Free()
-        return max(1, round(float((1.0 / ranks[cpus]).sum())))
+        return float((1.0 / ranks[cpus]).sum()) + 1e-9
 
 
 @contextmanager

@@ -162,7 +162,7 @@ class Trainer(Generic[BatchT]):
                     self._call_save()
                 while self.fraction < 1.0 and not self.stopped:
                     before = self.fraction
-                    stops = self._update(self._schedule(before), stop.requested)
+                    stops = self._update(self._schedule(before), stop)
                     self._tick()
                     self._note(before)
                     self.stopped = stops and self.fraction < 1.0
@@ -171,7 +171,7 @@ class Trainer(Generic[BatchT]):
         finally:
             self._progress.close()
 
-    def _update(self, lr_scale: float, stop: bool) -> bool:
+    def _update(self, lr_scale: float, stop: StopRequest) -> bool:
         """Makes one update; returns whether any rank was asked to stop."""
         batch = self.batches.next()
         self.model.zero_grads()
@@ -180,7 +180,7 @@ class Trainer(Generic[BatchT]):
         (loss, targets, self._carry), pullback = self._loss(batch, self._carry, rng)
         pullback(float(targets))
         self._group.finish()
-        total, all_targets, stops = self._group.sum([loss * targets, targets, stop])
+        total, all_targets, stops = self._group.sum([loss * targets, targets, stop.requested])
         count = int(all_targets)
         loss = total / count
         limit = None if self._clip_norm is None else self._clip_norm * count
