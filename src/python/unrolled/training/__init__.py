@@ -7,6 +7,7 @@ from ._checkpoint import CheckpointError as CheckpointError
 from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._clipping import clip_scale as clip_scale
+from ._complete import CompleteParts as CompleteParts
 from ._data import StreamBatch as StreamBatch
 from ._data import StreamBatches as StreamBatches
 from ._distributed import MPIGroup as MPIGroup
