@@ -1,6 +1,7 @@
 """What every layer and model is: named parameters, their gradients, and sub-layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from .. import functional
 from ._flat import FlatBuffer
 from ._listener import GradientListener
+from ._options import ScanOptions
 from ._types import Array, DType
 
 
@@ -114,6 +116,30 @@ class Layer:
             return
         for grad in self._grads.values():
             grad.fill(0)
+
+    @contextmanager
+    def in_precision(self, precision: functional.Precision) -> Iterator[None]:
+        """Makes every recurrent layer multiply in another precision for a while.
+
+        What is begun meanwhile keeps it: a pullback, or a stream for as long as it lives::
+
+            with model.in_precision("int8"):
+                stream = model.stream()
+        """
+        layers = [layer for layer in self._walk() if isinstance(layer, ScanOptions)]
+        before = [layer.precision for layer in layers]
+        try:
+            for layer in layers:
+                layer.precision = precision
+            yield
+        finally:
+            for layer, own in zip(layers, before, strict=True):
+                layer.precision = own
+
+    def _walk(self) -> "Iterator[Layer]":
+        yield self
+        for child in self._children.values():
+            yield from child._walk()
 
     def listen(self, listener: GradientListener | None) -> None:
         """Tells `listener` of the gradients of this layer and its sub-layers; None ends that.

@@ -1,7 +1,6 @@
 """A language model: predicts each token of a text from those before it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -130,22 +129,6 @@ class LanguageModel(Layer):
         `init="zeros"` is the quick choice where parameters are loaded next.
         """
         return cls(**config, init=init, rng=rng)
-
-    @contextmanager
-    def in_precision(self, precision: functional.Precision) -> Iterator[None]:
-        """Multiplies in another precision for a while, in what is begun meanwhile.
-
-        ::
-
-            with model.in_precision("int8"):
-                stream = model.stream()  # int8 for as long as it lives
-        """
-        before = self.rnn.precision
-        self.rnn.precision = precision
-        try:
-            yield
-        finally:
-            self.rnn.precision = before
 
     def loss_vjp(
         self,

@@ -1,6 +1,8 @@
 """Tasks: pipelines from data to a trained model, one file each; see `_task.py` for the contract."""
 
 from . import language_model as language_model
+from ._options import TrainOptions as TrainOptions
+from ._options import option as option
 from ._run import free_path as free_path
 from ._run import load as load
 from ._run import make_options as make_options
@@ -8,8 +10,6 @@ from ._run import option_types as option_types
 from ._run import train as train
 from ._saved import Saved as Saved
 from ._task import Task as Task
-from ._task import TrainOptions as TrainOptions
 from ._task import find_task as find_task
-from ._task import option as option
 from ._task import register as register
 from ._task import tasks as tasks

@@ -12,7 +12,7 @@ import numpy as np
 from unrolled.training import (
     CheckpointError,
     Group,
-    SilentProgress,
+    ShowProgress,
     Trainer,
     clock,
     import_extra,
@@ -21,8 +21,9 @@ from unrolled.training import (
     plot_loss_curve,
 )
 
+from ._options import TrainOptions
 from ._saved import PathLike, Saved, write_run
-from ._task import BatchT, ModelT, OptionsT, Task, TrainedT, TrainOptions
+from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
 
 
 def as_paths(sources: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
@@ -66,15 +67,8 @@ def train(
         KeyboardInterrupt: Ctrl-C; where there is an output, everything was saved before.
     """
     with mpi_group() if distributed else nullcontext(Group()) as group:
-        trained = _train(
-            task_class,
-            sources,
-            output,
-            resume,
-            quiet=quiet or group.rank > 0,
-            group=group,
-            given=given,
-        )
+        quiet = quiet or group.rank > 0
+        trained = _train(task_class, sources, output, resume, quiet=quiet, group=group, given=given)
     if trained is None:
         raise KeyboardInterrupt
     return trained
@@ -126,11 +120,16 @@ def _train(
         schedule=task.schedule(),
         budget=budget,
         rng=rng,
+        accumulate=options.accumulate,
         clip_norm=options.clip,
+        clip_value=options.clip_value,
+        precision=options.precision,
+        averaging=task.averaging(model),
         validate=lambda: task.validate(model),
         validations=options.validations,
+        patience=options.patience,
         save=save,
-        progress=SilentProgress() if quiet else make_progress(task.metric),
+        callbacks=() if quiet else [ShowProgress(make_progress(task.metric))],
         group=group,
     )
     if saved is not None:
@@ -145,9 +144,11 @@ def _train(
             say(f"  unrolled train {task.name} --resume {target}")
         return None
 
-    if trainer.best_values is not None:
-        model.flat.values[...] = trainer.best_values
+    best = trainer.values if trainer.best_values is None else trainer.best_values
+    model.flat.values[...] = best
     metric = task.metric
+    if trainer.stopped_early:
+        say(f"stopped early, after {options.patience} validations without a better one")
     speed = trainer.targets / max(trainer.seconds, 1e-9)
     say(
         f"trained    {trainer.steps:,} updates in {clock(trainer.seconds)}, "

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 from unrolled.layers import Layer
 from unrolled.training import Array, CheckpointError, Trainer, load_checkpoint, save_checkpoint
 
-from ._task import Task, TrainOptions
+from ._options import TrainOptions
+from ._task import Task
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -43,7 +44,7 @@ def write_run(
     state, values = trainer.state()
     if task.group.rank > 0:
         return
-    best = model.flat.values if trainer.best_values is None else trainer.best_values
+    best = trainer.values if trainer.best_values is None else trainer.best_values
     arrays = {
         **{_WEIGHTS + name: array for name, array in model.flat.views(best).items()},
         **{_TRAINER + name: array for name, array in state.items()},

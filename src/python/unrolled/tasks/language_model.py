@@ -12,7 +12,7 @@ The same on the command line: `unrolled train lm`, `unrolled generate`, `unrolle
 `unrolled evaluate lm`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from unrolled.models import LanguageModel
 from unrolled.training import (
     Array,
     Carry,
+    LossAndPullback,
     Metric,
     StreamBatch,
     StreamBatches,
@@ -32,12 +33,13 @@ from unrolled.training import (
 )
 
 from ._corpus import Document, builtin_documents, read_documents, split_documents
+from ._options import TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
 from ._score import TextScore, score_texts, token_losses
 from ._suggest import Suggestion, suggest_words
-from ._task import Task, TrainOptions, option, register
+from ._task import Task, register
 from ._text import Vocabulary
 from ._write import write_text
 
@@ -145,7 +147,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
 
     def loss(
         self, model: LanguageModel, batch: StreamBatch, carry: Carry, rng: np.random.Generator
-    ) -> tuple[tuple[float, int, Carry], Callable[[float], None]]:
+    ) -> LossAndPullback:
         """Cross-entropy of the next token, the state carried on (truncated BPTT)."""
         state = None if batch.fresh else carry
         (loss, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)

@@ -1,6 +1,11 @@
 """Training: optimizers, schedules, batches, the loop, checkpoints; nothing about any one task."""
 
+from ._averaging import ASGD as ASGD
+from ._averaging import EMA as EMA
+from ._averaging import Averaging as Averaging
 from ._budget import Budget as Budget
+from ._callbacks import Callback as Callback
+from ._callbacks import Update as Update
 from ._checkpoint import FORMAT_VERSION as FORMAT_VERSION
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import CheckpointError as CheckpointError
@@ -16,9 +21,9 @@ from ._distributed import mpi_group as mpi_group
 from ._extras import import_extra as import_extra
 from ._group import Group as Group
 from ._group import shard as shard
+from ._guard import DivergedError as DivergedError
 from ._history import History as History
 from ._history import Point as Point
-from ._loop import DivergedError as DivergedError
 from ._loop import Trainer as Trainer
 from ._losses import cross_entropy_vjp as cross_entropy_vjp
 from ._losses import log_softmax as log_softmax
@@ -29,6 +34,7 @@ from ._optimizers import SGD as SGD
 from ._optimizers import Adam as Adam
 from ._optimizers import AdamW as AdamW
 from ._optimizers import Optimizer as Optimizer
+from ._optimizers import RMSprop as RMSprop
 from ._plots import plot_loss_curve as plot_loss_curve
 from ._progress import PlainProgress as PlainProgress
 from ._progress import Progress as Progress
@@ -39,8 +45,12 @@ from ._progress import clock as clock
 from ._progress import make_progress as make_progress
 from ._schedules import Schedule as Schedule
 from ._schedules import constant as constant
+from ._schedules import one_cycle as one_cycle
+from ._schedules import plateau as plateau
 from ._schedules import warmup_cosine as warmup_cosine
+from ._show_progress import ShowProgress as ShowProgress
 from ._types import Array as Array
 from ._types import Batches as Batches
 from ._types import Carry as Carry
+from ._types import LossAndPullback as LossAndPullback
 from ._types import LossFunction as LossFunction

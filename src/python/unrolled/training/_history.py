@@ -26,6 +26,12 @@ class History:
     training: list[Point] = field(default_factory=list)
     validation: list[Point] = field(default_factory=list)
 
+    def validations_since_best(self) -> int:
+        """Returns how many validations came after the best one, the first of equals."""
+        losses = [point.loss for point in self.validation]
+        finite = [loss for loss in losses if loss == loss]
+        return len(losses) - 1 - losses.index(min(finite)) if finite else len(losses)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the history as JSON-able values."""
         return asdict(self)
