@@ -8,12 +8,15 @@ import pytest
 from unrolled.training import StreamBatches, cross_entropy_vjp
 
 
-def make_batches(count: int, batch_size: int, steps: int, seed: int = 0) -> StreamBatches:
+def make_batches(
+    count: int, batch_size: int, steps: int, seed: int = 0, **share: int
+) -> StreamBatches:
     return StreamBatches(
         np.arange(count, dtype=np.uint16),
         batch_size=batch_size,
         steps=steps,
         rng=np.random.default_rng(seed),
+        **share,
     )
 
 
@@ -67,6 +70,21 @@ def test_bad_streams_are_refused() -> None:
         StreamBatches(np.zeros(99), batch_size=1, steps=1, rng=rng)
     with pytest.raises(ValueError, match="batch_size and steps >= 1"):
         make_batches(99, 0, 8)
+
+
+def test_ranks_share_each_batch() -> None:
+    ranks = [make_batches(1007, 6, 16, rank=rank, size=3) for rank in range(3)]
+    whole = make_batches(1007, 6, 16)
+    for _ in range(25):
+        shares, batch = [rank.next() for rank in ranks], whole.next()
+        for name in ("tokens", "targets"):
+            rows = np.hstack([getattr(share, name) for share in shares])
+            np.testing.assert_array_equal(rows, getattr(batch, name))
+    assert [rank.state() for rank in ranks] == [whole.state()] * 3  # a position of all ranks
+    with pytest.raises(
+        ValueError, match="batch of 6 cannot be divided evenly among 4 ranks.* 4 or 8"
+    ):
+        make_batches(1007, 6, 16, rank=0, size=4)
 
 
 def test_cross_entropy_and_its_gradient() -> None:

@@ -16,6 +16,7 @@ from tolerances import assert_close, assert_same_bits
 from unrolled.tasks import language_model as lm
 from unrolled.training import Checkpoint, load_checkpoint
 
+pytestmark = pytest.mark.slow  # each starts MPI jobs
 needs_mpi = pytest.mark.skipif(
     importlib.util.find_spec("mpi4py") is None or mpirun() is None,
     reason="needs mpi4py and mpirun, which come with the extra [mpi]",
