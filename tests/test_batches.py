@@ -81,9 +81,7 @@ def test_ranks_share_each_batch() -> None:
             rows = np.hstack([getattr(share, name) for share in shares])
             np.testing.assert_array_equal(rows, getattr(batch, name))
     assert [rank.state() for rank in ranks] == [whole.state()] * 3  # a position of all ranks
-    with pytest.raises(
-        ValueError, match="batch of 6 cannot be divided evenly among 4 ranks.* 4 or 8"
-    ):
+    with pytest.raises(ValueError, match=r"of 6 cannot be divided evenly among 4 ranks.* 4 or 8"):
         make_batches(1007, 6, 16, rank=0, size=4)
 
 
