@@ -30,8 +30,8 @@ def model(dtype: type[np.floating]) -> Layer:
 
 def close(averaging: Averaging, expected: np.ndarray, updates: int) -> None:
     # Each update rounds a few times at the size of the values.
-    tolerance = 4 * updates * float(np.finfo(averaging.average.dtype).eps)
-    np.testing.assert_allclose(averaging.average, expected, rtol=0, atol=4 * tolerance)
+    tolerance = 4 * updates * float(np.finfo(averaging.values.dtype).eps)
+    np.testing.assert_allclose(averaging.values, expected, rtol=0, atol=4 * tolerance)
 
 
 def test_ema_is_a_mean_first_and_exponential_later(isa: str, model: Layer) -> None:
@@ -81,11 +81,11 @@ def test_the_average_is_validated_and_kept() -> None:
     plain = make_trainer(budget=Budget(steps=30))
     plain.run()
     np.testing.assert_array_equal(bowl.flat.values, plain.model.flat.values)
-    np.testing.assert_array_equal(seen[-1], averaging.average)
+    np.testing.assert_array_equal(seen[-1], averaging.values)
     assert (seen[-1] != bowl.flat.values).all()
     assert trainer.best_values is not None
-    np.testing.assert_array_equal(trainer.best_values, averaging.average)
-    assert trainer.values is averaging.average
+    np.testing.assert_array_equal(trainer.best_values, averaging.values)
+    np.testing.assert_array_equal(trainer.values, averaging.values)
 
 
 def test_parameters_come_back_where_validation_fails() -> None:

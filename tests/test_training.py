@@ -112,7 +112,7 @@ def test_the_carry_goes_on() -> None:
     trainer = make_trainer(budget=Budget(steps=5))
     trainer.run()
     arrays, _ = trainer.state()
-    assert arrays["carry.0"].tolist() == [5]
+    assert arrays["carry"].tolist() == [5]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,7 +4,10 @@ A run trains on as without; validation, checkpoints and the final model take the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
 
 from unrolled import functional
 from unrolled.layers import Layer
@@ -22,12 +25,11 @@ class Averaging(ABC):
 
     Attributes:
         count: how many updates are in the average; 0: it has not begun.
-        average: (P,) the average, laid out like `model.flat.values`.
     """
 
     def __init__(self, model: Layer) -> None:
-        self._values = model.flat.values
-        self.average: Array = self._values.copy()
+        self._live = model.flat.values
+        self._average = self._live.copy()
         self.count = 0
 
     @abstractmethod
@@ -44,10 +46,46 @@ class Averaging(ABC):
         if weight is None:
             return
         if self.count == 0:
-            self.average[...] = self._values
+            self._average[...] = self._live
         else:
-            functional.average_step(self._values, self.average, weight)
+            functional.average_step(self._live, self._average, weight)
         self.count += 1
+
+    @property
+    def values(self) -> Array:
+        """(P,) the average, or the model's own parameters before it has begun."""
+        return self._average if self.count else self._live
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Puts the average in the place of the model's parameters for a while."""
+        kept = self._live.copy()
+        self._live[...] = self.values
+        try:
+            yield
+        finally:
+            self._live[...] = kept
+
+    def state(self) -> dict[str, Array]:
+        """Returns everything a checkpoint needs, by name; the average is live, not a copy."""
+        return {"count": np.array([self.count], np.int64), "average": self._average}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Goes to where `state` was called.
+
+        Raises:
+            ValueError: the state is not one of averaging, or belongs to another model.
+        """
+        where = type(self).__name__
+        if set(state) != {"count", "average"}:
+            raise ValueError(f"[{where}] the run to go on with does not average its parameters")
+        if state["average"].shape != self._average.shape:
+            raise ValueError(
+                f"[{where}] expected an average of shape (P,) = {self._average.shape}, "
+                f"got {state['average'].shape}"
+            )
+        self._average[...] = state["average"]
+        self.count = int(state["count"][0])
 
 
 class EMA(Averaging):

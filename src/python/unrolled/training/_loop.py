@@ -1,8 +1,10 @@
 """The training loop that every task shares."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Generic
 
 import numpy as np
@@ -13,18 +15,21 @@ from unrolled.layers import Layer
 from ._averaging import Averaging
 from ._budget import Budget
 from ._callbacks import Callback, Update
+from ._carry import carry_arrays, carry_of
 from ._clipping import clip_scale
-from ._gradients import Gradients
 from ._group import Group
 from ._guard import Guard
 from ._history import History, Point
 from ._optimizers import Optimizer
 from ._schedules import Schedule, constant
 from ._signals import StopRequest
-from ._types import Array, Batches, BatchT, LossFunction
+from ._types import Array, Batches, BatchT, Carry, LossFunction
 
 #: Points of the training curve over the whole budget.
 _CURVE_POINTS = 200
+
+#: Beginnings of the names of arrays in the state of a run.
+_OPTIMIZER, _AVERAGING = "optimizer.", "averaging."
 
 #: Of a budget in minutes, about the most that validations before the last may take.
 _VALIDATION_SHARE = 0.1
@@ -139,10 +144,13 @@ class Trainer(Generic[BatchT]):
         self.best_values: Array | None = None
         self.history = History()
         self.stopped = self.stopped_early = False
+        self._loss = loss
         self._rng = rng
         self._schedule = constant() if schedule is None else schedule
+        self._accumulate = accumulate
         self._clip_norm = clip_norm
         self._clip_value = math.inf if clip_value is None else clip_value
+        self._precision = precision
         self._validate = validate
         self._validations = validations
         self._patience = patience
@@ -152,17 +160,7 @@ class Trainer(Generic[BatchT]):
         self._callbacks = tuple(callbacks)
         self._group = Group() if group is None else group
         self._group.watch(model)
-        self._gradients = Gradients(
-            model,
-            batches,
-            loss,
-            rng,
-            accumulate=accumulate,
-            precision=precision,
-            group=self._group,
-        )
-        self._point_loss = 0.0  # sum over the targets since the last point of the curve
-        self._point_targets = 0
+        self._carry: Carry = None
         self._last_validation_seconds = 0.0
         self._furthest = 0.0
 
@@ -180,9 +178,7 @@ class Trainer(Generic[BatchT]):
     @property
     def values(self) -> Array:
         """(P,) the parameters to validate and to keep: the average once it has begun."""
-        if self.averaging is not None and self.averaging.count:
-            return self.averaging.average
-        return self.model.flat.values
+        return self.model.flat.values if self.averaging is None else self.averaging.values
 
     def run(self) -> None:
         """Trains until the budget or the patience is used up or Ctrl-C is pressed.
@@ -195,7 +191,7 @@ class Trainer(Generic[BatchT]):
         self.stopped = self.stopped_early = False
         try:
             self._tell("started")
-            self._gradients.check_ranks()
+            self._check_ranks()
             with StopRequest() as self._stop:
                 if self.steps == 0:
                     self._call_save()
@@ -211,8 +207,8 @@ class Trainer(Generic[BatchT]):
 
     def _update(self, fraction: float) -> None:
         self.steps += 1
-        lr_scale = self._schedule(fraction, self._validation_losses())
-        loss, count, self.stopped = self._gradients.sum(self._stop)
+        lr_scale = self._schedule(fraction, self.history.validation_losses())
+        loss, count = self._accumulate_gradients()
         norm, grad_scale = clip_scale(self.model.flat.grads, self._clip_norm, count)
         skipped = not (math.isfinite(loss) and math.isfinite(norm))
         update = Update(
@@ -229,27 +225,46 @@ class Trainer(Generic[BatchT]):
         )
         self._guard.note(update)
         if skipped:
-            self._gradients.carry = None  # it may be what is not finite
+            self._carry = None  # it may be what is not finite
         else:
             self._tell("before_step", update)
             self.optimizer.step(
                 lr_scale=lr_scale, grad_scale=grad_scale, clip_value=self._clip_value
             )
             if self.averaging is not None:
-                self.averaging.update(self._validation_losses())
-            self._point_loss += loss * count
-            self._point_targets += count
+                self.averaging.update(self.history.validation_losses())
+            self.history.add(loss, count)
         self.targets += count
         self._tick()
         self._tell("updated", update)
 
+    def _accumulate_gradients(self) -> tuple[float, int]:
+        """Sums the gradients of all targets of one update; returns their mean loss and number.
+
+        With the losses all ranks learn whether one of them was asked to stop.
+        """
+        total, targets = 0.0, 0
+        self.model.zero_grads()
+        full = self._precision == "full"
+        with nullcontext() if full else self.model.in_precision(self._precision):
+            for part in range(self._accumulate):
+                if part == self._accumulate - 1:
+                    self._group.begin()
+                batch, rng = self.batches.next(), self._group.rng(self._rng)
+                (loss, count, self._carry), pullback = self._loss(batch, self._carry, rng)
+                pullback(float(count))
+                total += loss * count
+                targets += count
+        self._group.finish()
+        total, count, stops = self._group.sum([total, targets, self._stop.requested])
+        self.stopped = stops > 0.0
+        return total / max(count, 1.0), int(count)
+
     def _do_what_is_due(self, before: float) -> None:
         """Notes, validates and saves, if it is time now that the fraction has grown."""
         now = self.fraction
-        if _passed(before, now, _CURVE_POINTS) and self._point_targets:
-            mean = self._point_loss / self._point_targets
-            self.history.training.append(Point(self.steps, self.seconds, mean))
-            self._point_loss, self._point_targets = 0.0, 0
+        if _passed(before, now, _CURVE_POINTS):
+            self.history.close_point(self.steps, self.seconds)
         if _passed(before, now, self._validations) or now >= 1.0:
             if now >= 1.0 or self._validation_is_affordable():
                 self._run_validation()
@@ -269,7 +284,8 @@ class Trainer(Generic[BatchT]):
             return
         self._guard.check(self.steps, {"parameters": self.model.flat.values})
         started = self.seconds
-        loss = self._group.broadcast(self._validate_values() if self._group.rank == 0 else 0.0)
+        with nullcontext() if self.averaging is None else self.averaging.applied():
+            loss = self._group.broadcast(self._validate() if self._group.rank == 0 else 0.0)
         self._tick()
         self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started
@@ -283,26 +299,10 @@ class Trainer(Generic[BatchT]):
             self.stopped_early = self.history.validations_since_best() >= self._patience
         self._tell("validated", point, best)
 
-    def _validate_values(self) -> float:
-        """Validates with the average in the model's place, if there is one."""
-        assert self._validate is not None
-        live = self.model.flat.values
-        if self.values is live:
-            return self._validate()
-        kept = live.copy()
-        live[...] = self.values
-        try:
-            return self._validate()
-        finally:
-            live[...] = kept
-
-    def _validation_losses(self) -> list[float]:
-        return [point.loss for point in self.history.validation]
-
     def _call_save(self) -> None:
         self._tick()
         self._saved_at = self.seconds
-        self._gradients.check_ranks()
+        self._check_ranks()
         if self._save is not None:
             self._guard.check(self.steps, self.state()[0])
             self._save(self)
@@ -314,6 +314,11 @@ class Trainer(Generic[BatchT]):
         self._furthest = self.fraction
         self.seconds = self._group.broadcast(time.perf_counter() - self._start)
 
+    def _check_ranks(self) -> None:
+        place = json.dumps(self.batches.state()).encode()
+        self._group.check_same("data", np.frombuffer(place, np.uint8))
+        self._group.check_same("parameters", self.model.flat.values)
+
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self._callbacks:
             getattr(callback, event)(self, *arguments)
@@ -324,11 +329,12 @@ class Trainer(Generic[BatchT]):
         `best_values` is not among them: a checkpoint has it already, as the model to use. All ranks
         of a group call this, and get the state of all of them.
         """
+        averaging = {} if self.averaging is None else self.averaging.state()
         arrays = {
             "values": self.model.flat.values,
-            **{f"optimizer.{name}": array for name, array in self.optimizer.state().items()},
-            **self._gradients.carry_arrays(),
-            **({} if self.averaging is None else {"average": self.averaging.average}),
+            **carry_arrays(self._carry, self._group),
+            **{_OPTIMIZER + name: array for name, array in self.optimizer.state().items()},
+            **{_AVERAGING + name: array for name, array in averaging.items()},
         }
         values = {
             "steps": self.steps,
@@ -336,10 +342,7 @@ class Trainer(Generic[BatchT]):
             "targets": self.targets,
             "seconds": self.seconds,
             "best_loss": self.best_loss,
-            "point": [self._point_loss, self._point_targets],
             "validation_seconds": self._last_validation_seconds,
-            "averaged": None if self.averaging is None else self.averaging.count,
-            "carry_is_tuple": isinstance(self._gradients.carry, tuple),
             "history": self.history.to_json(),
             "batches": self.batches.state(),
             "rng": self._rng.bit_generator.state,
@@ -369,28 +372,28 @@ class Trainer(Generic[BatchT]):
                 f"[Trainer] expected values of shape {mine.shape} and dtype {mine.dtype}, "
                 f"got {loaded.shape} and {loaded.dtype}"
             )
-        prefix = "optimizer."
-        if (values["averaged"] is None) != (self.averaging is None):
-            raise ValueError("[Trainer] the state was made with averaging on one side only")
-        self.optimizer.load_state(
-            {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
-        )
+        self.optimizer.load_state(_part(arrays, _OPTIMIZER))
+        averaging = _part(arrays, _AVERAGING)
+        if self.averaging is not None:
+            self.averaging.load_state(averaging)
+        elif averaging:
+            raise ValueError("[Trainer] the run to go on with averages its parameters")
         self.batches.load_state(values["batches"])
         self._rng.bit_generator.state = values["rng"]
         mine[...] = loaded
-        if self.averaging is not None:
-            self.averaging.average[...] = arrays["average"]
-            self.averaging.count = int(values["averaged"])
-        self._gradients.load_carry(arrays, values["carry_is_tuple"])
+        self._carry = carry_of(arrays, self._group)
         self.steps = int(values["steps"])
         self._guard.skipped, self._guard.in_a_row = values["skipped"]
         self.targets = int(values["targets"])
         self.seconds = float(values["seconds"])
         self.best_loss = values["best_loss"]
         self.best_values = None if self.best_loss is None else best_values
-        self._point_loss, self._point_targets = values["point"]
         self._last_validation_seconds = float(values["validation_seconds"])
         self.history = History.from_json(values["history"])
+
+
+def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def _passed(before: float, now: float, parts: int) -> bool:
