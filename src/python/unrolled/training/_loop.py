@@ -76,8 +76,7 @@ class Trainer(Generic[BatchT]):
         callbacks: who listens; see `Callback`.
         group: the processes that train this model together, None for this one alone. `batches`
             gives each rank its share; all else is as with one process and the whole batch. Rank 0
-            validates; the end and saves come after the same update everywhere, `save` and
-            `callbacks` are called on every rank.
+            validates, `save` and `callbacks` are called on every rank.
 
     Attributes:
         steps: updates made, skipped ones included.
@@ -239,11 +238,8 @@ class Trainer(Generic[BatchT]):
         self._tell("updated", update)
 
     def _accumulate_gradients(self) -> tuple[float, int]:
-        """Sums the gradients of all targets of one update; returns their mean loss and number.
-
-        With the losses all ranks learn whether one of them was asked to stop.
-        """
-        total, targets = 0.0, 0
+        """Sums the gradients of all targets of one update; returns their mean loss and number."""
+        total = targets = 0.0
         self.model.zero_grads()
         full = self._precision == "full"
         with nullcontext() if full else self.model.in_precision(self._precision):
@@ -256,9 +252,10 @@ class Trainer(Generic[BatchT]):
                 total += loss * count
                 targets += count
         self._group.finish()
-        total, count, stops = self._group.sum([total, targets, self._stop.requested])
+        # One message for all: when one rank is asked to stop, every rank does after this update.
+        total, targets, stops = self._group.sum([total, targets, self._stop.requested])
         self.stopped = stops > 0.0
-        return total / max(count, 1.0), int(count)
+        return total / max(targets, 1.0), int(targets)
 
     def _do_what_is_due(self, before: float) -> None:
         """Notes, validates and saves, if it is time now that the fraction has grown."""
