@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.training import StreamBatches, cross_entropy_vjp
+from unrolled.training import StreamBatches, cross_entropy_vjp, shard
 
 
 def make_batches(count: int, batch_size: int, steps: int, seed: int = 0) -> StreamBatches:
@@ -119,6 +119,12 @@ def test_bad_streams_are_refused() -> None:
         StreamBatches(tokens, batch_size=1, steps=1, seed=0, rank=2, size=2)
     with pytest.raises(ValueError, match=r"x size = 2 x 9 x 6 = 108"):
         StreamBatches(tokens, batch_size=2, steps=9, seed=0, size=6)
+
+
+def test_a_batch_is_divided_evenly_or_not_at_all() -> None:
+    assert [shard(6, rank, 3) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    with pytest.raises(ValueError, match=r"of 6 cannot be divided evenly among 4 ranks.* 4 or 8"):
+        shard(6, 0, 4)
 
 
 def test_cross_entropy_and_its_gradient() -> None:

@@ -54,12 +54,23 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
     """Returns the function behind `unrolled train NAME`, with a parameter for each option."""
 
     def command(
-        sources: list[Path] | None, output: Path | None, resume: Path | None, **given: Any
+        sources: list[Path] | None,
+        output: Path | None,
+        resume: Path | None,
+        distributed: bool | None,
+        **given: Any,
     ) -> None:
         if output is None and resume is None:
             output = tasks.free_path(task.name)
         try:
-            tasks.train(task, sources or (), output=output, resume=resume, **given)
+            tasks.train(
+                task,
+                sources or (),
+                output=output,
+                resume=resume,
+                distributed=bool(distributed),
+                **given,
+            )
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
@@ -69,10 +80,14 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
     )
     output = typer.Option(help="Checkpoint to write; the picture of the loss goes beside it.")
     resume = typer.Option(help="Checkpoint of a stopped run to go on with.")
+    distributed = typer.Option(
+        "--distributed", help="Train together with the processes that mpirun started."
+    )
     parameters = [
         _parameter("sources", list[Path], files),
         _parameter("output", Path, output),
         _parameter("resume", Path, resume),
+        _parameter("distributed", bool, distributed),
     ]
     shared = {item.name for item in fields(TrainOptions)}
     types = tasks.option_types(task)

@@ -16,6 +16,7 @@ from ._initialisers import initialisers as initialisers
 from ._initialisers import orthogonal as orthogonal
 from ._initialisers import register_initialiser as register_initialiser
 from ._linear import Linear as Linear
+from ._listener import GradientListener as GradientListener
 from ._lstm import LSTM as LSTM
 from ._memory import LayerMemory as LayerMemory
 from ._recurrent import Recurrent as Recurrent

@@ -95,6 +95,7 @@ class Embedding(Layer):
             indices: (...) int64.
             rng: where dropout comes from; needed only with dropout.
         """
+        self._table._expect(("weight",))
         rows = self._draw_rows(rng)
         y = self(indices)
         scale = None if rows is None else rows[indices]
@@ -102,6 +103,7 @@ class Embedding(Layer):
         def pullback(dy: Array) -> None:
             dy = dy if scale is None else dy * scale
             functional.embedding_backward(indices, dy, dweight=self._table.grads["weight"])
+            self._table._added(("weight",))
 
         return y if scale is None else y * scale, pullback
 
@@ -129,10 +131,12 @@ class Embedding(Layer):
         lookup = functional.Lookup(indices, self.weight)
         if not lookup.pays:
             return self.vjp(indices, rng=rng)
+        self._table._expect(("weight",))
         rows = self._draw_rows(rng)
 
         def pullback(dtable: Array) -> None:
             self._table.grads["weight"][...] += dtable if rows is None else dtable * rows
+            self._table._added(("weight",))
 
         if rows is None:
             return lookup, pullback

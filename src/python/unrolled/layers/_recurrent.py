@@ -289,6 +289,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                 if training:
                     mask = draw_mask(self._where, "weight_dropout", self.weight_dropout, rng)
                     weight_masks.append(mask)
+                    self._expect(self._scan_names[scan])
                     _, last, one = functional.scan_vjp(
                         self._pack(scan, mask),
                         x,
@@ -352,6 +353,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                 )
                 if mask.p:
                     dw_hh += mask(dmasked)
+                self._added(self._scan_names[scan])
             dy = None if dx is None else tape.input_mask(dx)
         if dy is not None and not tapes[0].looked_up:
             dy = self._swapped(dy)

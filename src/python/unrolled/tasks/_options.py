@@ -39,7 +39,7 @@ class TrainOptions:
     minutes: float | None = option(None, "train for this long, validation included")
     epochs: float | None = option(None, "train for so many times through the data")
     steps: int | None = option(None, "train for so many updates")
-    batch: int = option(16, "sequences per batch")
+    batch: int = option(16, "sequences per batch, of all ranks together")
     accumulate: int = option(1, "batches per update")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "how to descend")
     momentum: float = option(0.0, "of sgd (Nesterov's) and rmsprop, 0..1")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,11 +11,13 @@ import numpy as np
 
 from unrolled.training import (
     CheckpointError,
+    Group,
     ShowProgress,
     Trainer,
     clock,
     import_extra,
     make_progress,
+    mpi_group,
     plot_loss_curve,
 )
 
@@ -38,6 +41,7 @@ def train(
     output: PathLike | None = None,
     resume: PathLike | None = None,
     quiet: bool = False,
+    distributed: bool = False,
     **given: Any,
 ) -> TrainedT:
     """Runs a task from its data to its report.
@@ -50,6 +54,9 @@ def train(
         resume: a checkpoint whose run goes on. Its options stay, but for the budget, which may be
             given anew and counts from the very beginning.
         quiet: print nothing; else a bar on a terminal, lines elsewhere, and a report.
+        distributed: train together with the other processes that mpirun started. The options are
+            those of all ranks together; every rank reads the sources and `resume`, rank 0 alone
+            validates, writes and prints. The number of ranks may change when a run is resumed.
         given: options by name; None stands for "not given".
 
     Returns:
@@ -60,6 +67,25 @@ def train(
         CheckpointError: `resume` cannot be read, or belongs to something else.
         KeyboardInterrupt: Ctrl-C; where there is an output, everything was saved before.
     """
+    with mpi_group() if distributed else nullcontext(Group()) as group:
+        quiet = quiet or group.rank > 0
+        trained = _train(task_class, sources, output, resume, quiet=quiet, group=group, given=given)
+    if trained is None:
+        raise KeyboardInterrupt
+    return trained
+
+
+def _train(
+    task_class: type[Task[OptionsT, ModelT, BatchT, TrainedT]],
+    sources: PathLike | Sequence[PathLike],
+    output: PathLike | None,
+    resume: PathLike | None,
+    *,
+    quiet: bool,
+    group: Group,
+    given: dict[str, Any],
+) -> TrainedT | None:
+    """Does what `train` says; None if Ctrl-C stopped it."""
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     paths = tuple(path.resolve() for path in as_paths(sources))
     target = None if output is None else _with_suffix(Path(output))
@@ -77,6 +103,7 @@ def train(
         import_extra("safetensors", "train")  # missing: say so now, not after the training
 
     task = task_class(options, paths)
+    task.group = group
     say(f"data       {task.load()}")
     rng = np.random.default_rng(options.seed)
     model = task.build(rng)
@@ -104,6 +131,7 @@ def train(
         patience=options.patience,
         save=save,
         callbacks=() if quiet else [ShowProgress(make_progress(task.metric))],
+        group=group,
     )
     if saved is not None:
         saved.load_into(trainer, task)
@@ -115,7 +143,7 @@ def train(
         if target is not None:
             say(f"stopped at update {trainer.steps:,}; everything is saved. To go on:")
             say(f"  unrolled train {task.name} --resume {target}")
-        raise KeyboardInterrupt
+        return None
 
     best = trainer.values if trainer.best_values is None else trainer.best_values
     model.flat.values[...] = best
@@ -127,8 +155,9 @@ def train(
         f"trained    {trainer.steps:,} updates in {clock(trainer.seconds)}, "
         f"{trainer.batches.epoch:.1f} epochs, {speed:,.0f} {metric.unit}/s with validation"
     )
-    say(f"held out   {metric.text(task.score(model))} {metric.name}")
-    if target is not None:
+    if group.rank == 0:
+        say(f"held out   {metric.text(task.score(model))} {metric.name}")
+    if target is not None and group.rank == 0:
         say(f"checkpoint {target}")
         picture = target.with_suffix(".png")
         try:

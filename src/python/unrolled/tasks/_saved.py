@@ -37,8 +37,13 @@ def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) ->
 def write_run(
     path: PathLike, task: Task[Any, Any, Any, Any], model: Layer, trainer: Trainer[Any]
 ) -> None:
-    """Writes the best model so far, and all that the run needs to go on."""
+    """Writes the best model so far, and all that the run needs to go on.
+
+    All ranks of a group call it; rank 0 writes.
+    """
     state, values = trainer.state()
+    if task.group.rank > 0:
+        return
     best = trainer.values if trainer.best_values is None else trainer.best_values
     arrays = {
         **{_WEIGHTS + name: array for name, array in model.flat.views(best).items()},

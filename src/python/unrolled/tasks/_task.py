@@ -24,6 +24,7 @@ from unrolled.training import (
     Averaging,
     Batches,
     Carry,
+    Group,
     LossAndPullback,
     Metric,
     Optimizer,
@@ -56,6 +57,9 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     summary: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     options_type: ClassVar[type[TrainOptions]]
+
+    #: The processes that train together; `batches` gives each of them its share.
+    group: Group = Group()
 
     def __init__(self, options: OptionsT, sources: Sequence[Path] = ()) -> None:
         self.options = options

@@ -30,6 +30,7 @@ from unrolled.training import (
     StreamBatches,
     bits,
     perplexity,
+    shard,
 )
 
 from ._corpus import TOKENS_SUFFIX, read_documents
@@ -134,12 +135,15 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
 
     def batches(self, rng: np.random.Generator) -> StreamBatches:
         """Contiguous streams, so that the state carries on from update to update."""
-        options = self.options
+        options, group = self.options, self.group
+        rows = shard(options.batch, group.rank, group.size)
         return StreamBatches(
             self.corpus.training,
-            batch_size=options.batch,
+            batch_size=rows.stop - rows.start,
             steps=options.steps_per_update,
             seed=options.seed,
+            rank=group.rank,
+            size=group.size,
             fingerprint=self.corpus.fingerprint,
         )
 

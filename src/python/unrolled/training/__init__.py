@@ -15,7 +15,13 @@ from ._checkpoint import CheckpointError as CheckpointError
 from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._clipping import clip_scale as clip_scale
+from ._complete import CompleteParts as CompleteParts
+from ._distributed import MPIGroup as MPIGroup
+from ._distributed import Traffic as Traffic
+from ._distributed import mpi_group as mpi_group
 from ._extras import import_extra as import_extra
+from ._group import Group as Group
+from ._group import shard as shard
 from ._guard import DivergedError as DivergedError
 from ._history import History as History
 from ._history import Point as Point

@@ -1,25 +1,31 @@
-"""The carry of a run as named arrays, and back."""
+"""The carry of a run as named arrays, and back; the arrays have the rows of all ranks."""
 
 from collections.abc import Mapping
 
+from ._group import Group
 from ._types import Array, Carry
 
 _NAME = "carry"
 
 
-def carry_arrays(carry: Carry) -> dict[str, Array]:
-    """Returns a carry as arrays by name: none, one, or one for each part."""
+def carry_arrays(carry: Carry, group: Group) -> dict[str, Array]:
+    """Returns a carry as arrays by name: none, one, or one for each part. All ranks call it."""
     if carry is None:
         return {}
     if isinstance(carry, tuple):
-        return {f"{_NAME}.{index}": part for index, part in enumerate(carry)}
-    return {_NAME: carry}
+        return {f"{_NAME}.{index}": group.gather(part) for index, part in enumerate(carry)}
+    return {_NAME: group.gather(carry)}
 
 
-def carry_of(arrays: Mapping[str, Array]) -> Carry:
-    """Returns the carry that `carry_arrays` made arrays of, among others; a copy."""
+def carry_of(arrays: Mapping[str, Array], group: Group) -> Carry:
+    """Returns this rank's share of the carry that `carry_arrays` made arrays of; a copy.
+
+    Raises:
+        ValueError: its rows cannot be divided evenly among the ranks.
+    """
     if _NAME in arrays:
-        carry: Array = arrays[_NAME].copy()
+        carry: Array = group.share(arrays[_NAME]).copy()
         return carry
     count = sum(name.startswith(_NAME + ".") for name in arrays)
-    return tuple(arrays[f"{_NAME}.{index}"].copy() for index in range(count)) or None
+    parts = (arrays[f"{_NAME}.{index}"] for index in range(count))
+    return tuple(group.share(part).copy() for part in parts) or None

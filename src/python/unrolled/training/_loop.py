@@ -1,5 +1,6 @@
 """The training loop that every task shares."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from ._budget import Budget
 from ._callbacks import Callback, Update
 from ._carry import carry_arrays, carry_of
 from ._clipping import clip_scale
+from ._group import Group
 from ._guard import Guard
 from ._history import History, Point
 from ._optimizers import Optimizer
@@ -72,6 +74,9 @@ class Trainer(Generic[BatchT]):
             written shows at once), after each validation, every `save_seconds`, and when stopped.
         save_seconds: longest time without a save.
         callbacks: who listens; see `Callback`.
+        group: the processes that train this model together, None for this one alone. `batches`
+            gives each rank its share; all else is as with one process and the whole batch. Rank 0
+            validates, `save` and `callbacks` are called on every rank.
 
     Attributes:
         steps: updates made, skipped ones included.
@@ -110,6 +115,7 @@ class Trainer(Generic[BatchT]):
         save: "Callable[[Trainer[BatchT]], None] | None" = None,
         save_seconds: float = 600.0,
         callbacks: Sequence[Callback] = (),
+        group: Group | None = None,
     ) -> None:
         if not isinstance(rng.bit_generator, np.random.PCG64):
             raise TypeError(
@@ -151,6 +157,8 @@ class Trainer(Generic[BatchT]):
         self._save = save
         self._save_seconds = save_seconds
         self._callbacks = tuple(callbacks)
+        self._group = Group() if group is None else group
+        self._group.watch(model)
         self._carry: Carry = None
         self._last_validation_seconds = 0.0
         self._furthest = 0.0
@@ -182,14 +190,15 @@ class Trainer(Generic[BatchT]):
         self.stopped = self.stopped_early = False
         try:
             self._tell("started")
-            with StopRequest() as stop:
+            self._check_ranks()
+            with StopRequest() as self._stop:
                 if self.steps == 0:
                     self._call_save()
                 while self.fraction < 1.0 and not (self.stopped or self.stopped_early):
                     before = self.fraction
                     self._update(before)
                     self._do_what_is_due(before)
-                    self.stopped = stop.requested and self.fraction < 1.0
+                    self.stopped = self.stopped and self.fraction < 1.0
                 if self.stopped:
                     self._call_save()
         finally:
@@ -230,17 +239,23 @@ class Trainer(Generic[BatchT]):
 
     def _accumulate_gradients(self) -> tuple[float, int]:
         """Sums the gradients of all targets of one update; returns their mean loss and number."""
-        total, targets = 0.0, 0
+        total = targets = 0.0
         self.model.zero_grads()
         full = self._precision == "full"
         with nullcontext() if full else self.model.in_precision(self._precision):
-            for _ in range(self._accumulate):
-                batch = self.batches.next()
-                (loss, count, self._carry), pullback = self._loss(batch, self._carry, self._rng)
+            for part in range(self._accumulate):
+                if part == self._accumulate - 1:
+                    self._group.begin()
+                batch, rng = self.batches.next(), self._group.rng(self._rng)
+                (loss, count, self._carry), pullback = self._loss(batch, self._carry, rng)
                 pullback(float(count))
                 total += loss * count
                 targets += count
-        return total / max(targets, 1), targets
+        self._group.finish()
+        # One message for all: when one rank is asked to stop, every rank does after this update.
+        total, targets, stops = self._group.sum([total, targets, self._stop.requested])
+        self.stopped = stops > 0.0
+        return total / max(targets, 1.0), int(targets)
 
     def _do_what_is_due(self, before: float) -> None:
         """Notes, validates and saves, if it is time now that the fraction has grown."""
@@ -267,7 +282,7 @@ class Trainer(Generic[BatchT]):
         self._guard.check(self.steps, {"parameters": self.model.flat.values})
         started = self.seconds
         with nullcontext() if self.averaging is None else self.averaging.applied():
-            loss = self._validate()
+            loss = self._group.broadcast(self._validate() if self._group.rank == 0 else 0.0)
         self._tick()
         self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started
@@ -284,6 +299,7 @@ class Trainer(Generic[BatchT]):
     def _call_save(self) -> None:
         self._tick()
         self._saved_at = self.seconds
+        self._check_ranks()
         if self._save is not None:
             self._guard.check(self.steps, self.state()[0])
             self._save(self)
@@ -293,7 +309,12 @@ class Trainer(Generic[BatchT]):
     def _tick(self) -> None:
         # A validation slower than the one before takes time off the budget; what was done stays.
         self._furthest = self.fraction
-        self.seconds = time.perf_counter() - self._start
+        self.seconds = self._group.broadcast(time.perf_counter() - self._start)
+
+    def _check_ranks(self) -> None:
+        place = json.dumps(self.batches.state()).encode()
+        self._group.check_same("data", np.frombuffer(place, np.uint8))
+        self._group.check_same("parameters", self.model.flat.values)
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self._callbacks:
@@ -302,12 +323,13 @@ class Trainer(Generic[BatchT]):
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns what a run needs to go on: arrays (live, not copies) and JSON-able values.
 
-        `best_values` is not among them: a checkpoint has it already, as the model to use.
+        `best_values` is not among them: a checkpoint has it already, as the model to use. All ranks
+        of a group call this, and get the state of all of them.
         """
         averaging = {} if self.averaging is None else self.averaging.state()
         arrays = {
             "values": self.model.flat.values,
-            **carry_arrays(self._carry),
+            **carry_arrays(self._carry, self._group),
             **{_OPTIMIZER + name: array for name, array in self.optimizer.state().items()},
             **{_AVERAGING + name: array for name, array in averaging.items()},
         }
@@ -356,7 +378,7 @@ class Trainer(Generic[BatchT]):
         self.batches.load_state(values["batches"])
         self._rng.bit_generator.state = values["rng"]
         mine[...] = loaded
-        self._carry = carry_of(arrays)
+        self._carry = carry_of(arrays, self._group)
         self.steps = int(values["steps"])
         self._guard.skipped, self._guard.in_a_row = values["skipped"]
         self.targets = int(values["targets"])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 
 #: What one update hands to the next: the recurrent state of truncated BPTT, `h` or `(h, c)`, or
-#: None where every batch starts afresh.
+#: None where every batch starts afresh. The rows of the batch are along axis 1.
 Carry: TypeAlias = Array | tuple[Array, ...] | None
 
 BatchT = TypeVar("BatchT")
