@@ -13,7 +13,7 @@ from ..tasks import Task
 from ..tasks import language_model as lm
 from ._compare import compare_app
 from ._options import examples as _examples
-from ._options import parameter, set_parameters, task_parameters
+from ._options import files_argument, parameter, set_parameters, task_parameters
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -58,14 +58,10 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
-    files = typer.Argument(
-        help="Files or folders to train on; none: the task's own data.",
-        metavar="FILES OR FOLDERS",
-    )
     output = typer.Option(help="Checkpoint to write; the picture of the loss goes beside it.")
     resume = typer.Option(help="Checkpoint of a stopped run to go on with.")
     parameters = [
-        parameter("sources", list[Path], files),
+        parameter("sources", list[Path], files_argument()),
         parameter("output", Path, output),
         parameter("resume", Path, resume),
         *task_parameters(task),

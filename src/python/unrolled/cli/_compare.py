@@ -8,7 +8,7 @@ import typer
 
 from .. import tasks
 from ..tasks import Task
-from ._options import examples, parameter, set_parameters, task_parameters
+from ._options import examples, files_argument, parameter, set_parameters, task_parameters
 
 compare_app = typer.Typer(no_args_is_help=True)
 
@@ -17,12 +17,14 @@ def _compare_command(task: type[Task[Any, Any, Any, Any]]) -> Callable[..., None
     """Returns the function behind `unrolled compare NAME`."""
     choices = get_args(tasks.option_types(task)["cell"])
 
-    def command(cells: str | None, output: Path | None, **given: Any) -> None:
+    def command(
+        sources: list[Path] | None, cells: str | None, output: Path | None, **given: Any
+    ) -> None:
         chosen = choices if cells is None else [name.strip() for name in cells.split(",")]
         folder = _free_folder(f"compare-{task.name}") if output is None else output
         given = {name: value for name, value in given.items() if value is not None}
         try:
-            comparison = tasks.compare(task, chosen, folder, **given)
+            comparison = tasks.compare(task, chosen, folder, sources=sources or (), **given)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         for line in comparison.lines():
@@ -32,6 +34,7 @@ def _compare_command(task: type[Task[Any, Any, Any, Any]]) -> Callable[..., None
     named = typer.Option(help=f"Cells, separated by commas (default {','.join(choices)}).")
     output = typer.Option(help=f"Folder to write to (default compare-{task.name}).")
     parameters = [
+        parameter("sources", list[Path], files_argument()),
         parameter("cells", str, named),
         parameter("output", Path, output),
         *task_parameters(task, leave_out=("cell",)),

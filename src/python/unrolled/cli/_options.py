@@ -17,6 +17,14 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["For example:", *lines])
 
 
+def files_argument() -> Any:
+    """Returns what there is to say about the files that a task trains on."""
+    return typer.Argument(
+        help="Files or folders to train on; none: the task's own data.",
+        metavar="FILES OR FOLDERS",
+    )
+
+
 def parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
     """Returns a parameter of a command; None stands for "not given"."""
     # A resumed run has to tell that from the default.

@@ -75,7 +75,12 @@ class Comparison:
 
 
 def compare(
-    task_class: _AnyTask, cells: Sequence[str], folder: PathLike, **given: Any
+    task_class: _AnyTask,
+    cells: Sequence[str],
+    folder: PathLike,
+    *,
+    sources: PathLike | Sequence[PathLike] = (),
+    **given: Any,
 ) -> Comparison:
     """Trains a task once with each cell and draws the runs into one picture.
 
@@ -86,6 +91,7 @@ def compare(
         task_class: a task with an option `cell`.
         cells: values of that option.
         folder: where to; made if it is not there.
+        sources: files and folders to train on; none = the task's own data.
         given: the other options of the task, the same for all cells.
 
     Raises:
@@ -105,7 +111,7 @@ def compare(
     for cell in cells:
         print(f"cell       {cell}")
         path = folder / f"{cell}.safetensors"
-        train(task_class, output=path, cell=cell, **given)
+        train(task_class, sources, output=path, cell=cell, **given)
         results.append(_result(task_class, cell, path))
     task, _ = load(path, task_class)
     task.load()

@@ -9,8 +9,8 @@
 The 1,797 images of 8 x 8 pixels are read as 64 steps of one pixel, row by row or, with `permuted`,
 in one fixed random order, in which neighbours are far apart. scikit-learn brings them along: the
 test part of "Optical recognition of handwritten digits" (Alpaydin and Kaynak, UCI, 1998). Of each
-class every fifth image, in the order of the data set, is held out (355 images); there is no official
-split of these, and others split otherwise.
+class every fifth image, in the order of the data set, is held out (355 images); there is no
+official split of these, and others split otherwise.
 
 This is sequential MNIST (Le, Jaitly and Hinton, 2015) in small: 64 steps rather than 784, and
 1,442 images to learn from rather than 60,000. Figures for one say nothing about the other.

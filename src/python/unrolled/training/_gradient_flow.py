@@ -61,9 +61,14 @@ def gradient_flow(
     inputs = [x]
     for single, before in zip(singles[:-1], initial[:-1], strict=True):
         inputs.append(single(inputs[-1], before)[0])
+    shape = (*x.shape[:2], layer.hidden_size)
     if dy is None:
-        dy = np.zeros((*x.shape[:2], layer.hidden_size), layer.dtype)
-        dy[-1:] = layer.hidden_size**-0.5
+        dy = np.zeros(shape, layer.dtype)
+        dy[-1] = layer.hidden_size**-0.5
+    elif dy.shape != shape:
+        raise ValueError(
+            f"[gradient_flow] expected dy of shape (T, B, H) = {shape}, got {dy.shape}"
+        )
     flows: list[list[Array]] = []
     for single, x_k, before in zip(singles[::-1], inputs[::-1], initial[::-1], strict=True):
         dy, norms = _flow_back(single, x_k, dy, before)
