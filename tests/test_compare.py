@@ -9,14 +9,13 @@ import pytest
 
 from text_models import TEXT
 from unrolled import tasks
+from unrolled.cli import main
 from unrolled.tasks.adding import Adding
 from unrolled.tasks.language_model import LanguageModelling
 from unrolled.training import History, Metric, Point, plot_comparison
 
 for module in ("safetensors", "matplotlib", "typer"):
     pytest.importorskip(module, reason=f"{module} comes with the extra [train]")
-
-from unrolled.cli import main
 
 SMALL = {"length": 10, "hidden": 8, "batch": 4, "steps": 6, "validations": 3}
 
@@ -54,7 +53,10 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         )
     assert not ended.value.code
     *_, heading, baseline, rnn, lstm, pictures = capsys.readouterr().out.splitlines()
-    assert heading.split() == "cell parameters updates time mean squared error".split()
+    assert heading.split() == [
+        *("cell", "parameters", "updates", "time"),
+        *("mean", "squared", "error"),
+    ]
     assert baseline.split() == ["no", "memory", "0.167"]
     assert rnn.split()[:3] == ["rnn", "105", "6"]  # 8 * (2 + 8 + 1 + 1) + 8 + 1
     assert lstm.split()[:3] == ["lstm", "393", "6"]
@@ -78,7 +80,7 @@ def test_a_task_without_baseline_and_flow(tmp_path: Path) -> None:
 
 def test_bad_input(tmp_path: Path) -> None:
     folder = tmp_path / "none"
-    with pytest.raises(ValueError, match="expected cell to be one of .*, got 'lst'"):
+    with pytest.raises(ValueError, match=r"expected cell to be one of .*, got 'lst'"):
         tasks.compare(Adding, ["gru", "lst"], folder, **SMALL)
     with pytest.raises(ValueError, match="expected different cells, got gru, gru"):
         tasks.compare(Adding, ["gru", "gru"], folder)

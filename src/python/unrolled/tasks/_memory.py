@@ -45,13 +45,15 @@ _EPOCH_SEQUENCES = 100_000
 class MemoryOptions(TrainOptions):
     """What can be set for every task about long memory."""
 
+    batch: int = option(32, "sequences per update")
+    lr: float = option(1e-2, "highest learning rate")
+    weight_decay: float = option(0.0, "how strongly matrices are pulled to zero")
     cell: Literal["lstm", "gru", "rnn"] = option("lstm", "kind of recurrent layer; rnn is tanh")
-    hidden: int = option(128, "units per recurrent layer")
+    hidden: int = option(64, "units per recurrent layer")
     layers: int = option(1, "recurrent layers")
     init: Literal["chrono", "orthogonal"] = option(
         "chrono", "initial weights; chrono: gates that remember for up to the whole sequence"
     )
-    weight_decay: float = option(0.0, "how strongly matrices are pulled to zero")
 
 
 @dataclass(frozen=True)
@@ -190,17 +192,29 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         """The score of the held-out sequences; with details each answer too."""
         self.check_sources(sources)
         yield self.load()
-        model = trained.model
-        model.rnn.precision = precision
-        if details:
-            for part in self.held_out:
-                outputs = model(part.inputs)
-                right = self.right(outputs, part.targets)
-                for answer, hit in zip(self.decode(outputs).T, right.T, strict=True):
-                    yield f"{'right' if np.all(hit) else 'wrong'}  {answer}"
-        loss, right_share = self.scores(model)
-        line = f"{self.metric.text(loss)} {self.metric.name}, {right_share:.1%} of {self.counted}"
-        yield f"{line}, held out" + ("" if precision == "full" else f", in {precision}")
+        rnn = trained.model.rnn
+        exact_loss, _ = self.scores(trained.model)
+        before, rnn.precision = rnn.precision, precision
+        try:
+            if details:
+                yield from self._answers(trained.model)
+            loss, share = self.scores(trained.model)
+        finally:
+            rnn.precision = before
+        line = (
+            f"{self.metric.text(loss)} {self.metric.name}, {share:.1%} of {self.counted}, held out"
+        )
+        if precision != "full":
+            line += f", in {precision} {loss / exact_loss - 1:+.2%} of the loss"
+        yield line
+
+    def _answers(self, model: SequenceModel) -> Iterator[str]:
+        """Yields a line for each held-out sequence: what was answered, and whether it is right."""
+        for part in self.held_out:
+            outputs = model(part.inputs)
+            right = self.right(outputs, part.targets)
+            for answer, hit in zip(self.decode(outputs).T, right.T, strict=True):
+                yield f"{'right' if np.all(hit) else 'wrong'}  {answer}"
 
 
 class GeneratedTask(MemoryTask[OptionsT]):

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unrolled.training import Array, Metric
+from unrolled.models import SequenceModel
+from unrolled.training import AdamW, Array, Metric, Optimizer
 
 from ._memory import Examples, GeneratedTask, MemoryOptions
 from ._task import option, register
@@ -35,6 +36,9 @@ _BLANK, _MARK = KINDS, KINDS + 1
 class Options(MemoryOptions):
     """What can be set for copy memory."""
 
+    batch: int = option(16, "sequences per update")
+    clip: float = option(0.1, "largest norm of the gradients")
+    hidden: int = option(128, "units per recurrent layer")
     length: int = option(100, "steps between the symbols and their recall")
 
 
@@ -60,6 +64,11 @@ class CopyMemory(GeneratedTask[Options]):
         targets = np.full((self.options.length + 2 * SYMBOLS, count), _BLANK)
         targets[-SYMBOLS:] = symbols
         return Examples(self.encode(self.options, symbols), targets)
+
+    def optimizer(self, model: SequenceModel) -> Optimizer:
+        """AdamW that soon forgets how large gradients were: they grow as symbols are found."""
+        options = self.options
+        return AdamW(model, lr=options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay)
 
     @property
     def metric(self) -> Metric:
