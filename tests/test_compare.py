@@ -53,14 +53,11 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         )
     assert not ended.value.code
     *_, heading, baseline, rnn, lstm, pictures = capsys.readouterr().out.splitlines()
-    assert heading.split() == [
-        *("cell", "parameters", "updates", "time"),
-        *("mean", "squared", "error"),
-    ]
-    assert baseline.split() == ["no", "memory", "0.167"]
+    assert heading.split() == ["cell", "parameters", "updates", "time", "score"]
+    assert baseline.split() == ["no", "memory", "0.167", "mean", "squared", "error"]
     assert rnn.split()[:3] == ["rnn", "105", "6"]  # 8 * (2 + 8 + 1 + 1) + 8 + 1
     assert lstm.split()[:3] == ["lstm", "393", "6"]
-    assert lstm.endswith("held out)")
+    assert lstm.endswith("% of sums within 0.04, held out")
     assert str(tmp_path) in pictures
 
 

@@ -198,8 +198,8 @@ def test_adding_over_200_steps(cell: str, solved: bool) -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_digits_are_learned(cell: str) -> None:
     task = loaded(Digits)
-    trained = tasks.train(Digits, cell=cell, epochs=30, quiet=True)
-    assert task.scores(trained.model)[1] > 0.9
+    trained = tasks.train(Digits, cell=cell, epochs=40, quiet=True)
+    assert task.scores(trained.model)[1] > 0.94
 
 
 # Checkpoints, scores and answers.

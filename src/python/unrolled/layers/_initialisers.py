@@ -76,7 +76,7 @@ def _scheme(input_block: Block, recurrent_block: Block) -> Initialiser:
 
 
 def chrono(span: float) -> Initialiser:
-    """ "orthogonal" with gates that begin by remembering for up to `span` steps, each unit its own.
+    """The scheme "orthogonal", with gates that begin by remembering for up to `span` steps.
 
     LSTM: b_f = log u, b_i = -log u; GRU: b_z = log u; u uniform in 1..span-1 for each unit. A unit
     whose gate is sigmoid(log u) = u / (1 + u) forgets over about 1 + u steps. Cells without such

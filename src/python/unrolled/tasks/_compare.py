@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.training import Array, History, Metric, clock, plot_comparison, plot_gradient_flow
+from unrolled.training import (
+    Array,
+    History,
+    Metric,
+    clock,
+    import_extra,
+    plot_comparison,
+    plot_gradient_flow,
+)
 
 from ._run import load, make_options, option_types, train
 from ._saved import PathLike, Saved
@@ -60,16 +68,14 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """Returns a table of the results."""
-        heading = self.metric.name
-        width = max(len(heading), 8)
-        lines = [f"{'cell':10}{'parameters':>12}{'updates':>10}{'time':>9}  {heading:>{width}}"]
+        lines = [f"{'cell':10}{'parameters':>12}{'updates':>10}{'time':>9}  score"]
         if self.baseline is not None:
-            lines.append(f"{'no memory':41}  {self.metric.text(self.baseline):>{width}}")
+            score = f"{self.metric.text(self.baseline)} {self.metric.name}"
+            lines.append(f"{'no memory':41}  {score}")
         for result in self.results:
             lines.append(
                 f"{result.cell:10}{result.parameters:12,}{result.steps:10,}"
-                f"{clock(result.seconds):>9}  {self.metric.text(result.best_loss):>{width}}"
-                f"  ({result.score})"
+                f"{clock(result.seconds):>9}  {result.score}"
             )
         return lines
 
@@ -105,6 +111,7 @@ def compare(
         raise ValueError(f"[compare] expected different cells, got {', '.join(cells) or 'none'}")
     for cell in cells:  # all of them before the first is trained
         make_options(task_class, {**given, "cell": cell}).budget()
+    import_extra("matplotlib.figure", "train")  # missing: say so now, not after the training
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     results = []

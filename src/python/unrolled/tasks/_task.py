@@ -148,7 +148,7 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     def baseline(self) -> float | None:
         """The mean loss of the best answer that needs no memory, a line in pictures; None: no line.
 
-        Called after `load`.
+        Asked for after `load`.
         """
         return None
 

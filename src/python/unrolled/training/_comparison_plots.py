@@ -64,7 +64,10 @@ def plot_gradient_flow(
     trained: Mapping[str, Mapping[str, Array]] | None = None,
     title: str = "",
 ) -> None:
-    """Draws gradient flows over t into a PNG file, as a share of |dL/dh_T|, on a log scale.
+    """Draws gradient flows over t into a PNG file, on a log scale.
+
+    Sizes are relative to |dL/dh_T| of their layer or, where the last steps have no gradient, to the
+    last |dL/dh_t| that is not 0.
 
     Args:
         path: where to.
@@ -75,7 +78,7 @@ def plot_gradient_flow(
     Raises:
         ImportError: matplotlib is not installed.
     """
-    panels = {"": flows} if trained is None else {"before": flows, "after training": trained}
+    panels = {"": flows} if trained is None else {"before training": flows, "after": trained}
     figure = import_extra("matplotlib.figure", "train").Figure(
         figsize=(2.0 + 5.0 * len(panels), 4.2), dpi=120, layout="constrained"
     )
@@ -87,7 +90,7 @@ def plot_gradient_flow(
                 for k, sizes in enumerate(norms):
                     layer = f", layer {k}" if len(norms) > 1 else ""
                     axes.plot(
-                        _share(sizes, flow["h"][k, -1]),
+                        np.where(sizes > 0.0, sizes, np.nan) / _last(flow["h"][k]),
                         label=f"{label}: |dL/d{part}_t|{layer}",
                         color=f"C{number}",
                         linestyle="-" if part == "h" else "--",
@@ -100,12 +103,11 @@ def plot_gradient_flow(
         axes.legend(fontsize="small")
         axes.label_outer()
     figure.suptitle(title)
-    figure.supylabel("gradient in the state after t steps, relative to |dL/dh_T|")
+    figure.supylabel("gradient, relative to |dL/dh_T|")
     figure.savefig(path, format="png")
 
 
-def _share(sizes: Array, whole: float) -> Array:
-    """Returns sizes / whole, NaN (no line) where there is nothing that a log scale could show."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share: Array = np.where(sizes > 0.0, sizes / whole, np.nan)
-    return share
+def _last(sizes: Array) -> float:
+    """Returns the last size that is not 0, where the loss is seen last; NaN if there is none."""
+    seen = np.flatnonzero(sizes)
+    return float(sizes[seen[-1]]) if seen.size else np.nan

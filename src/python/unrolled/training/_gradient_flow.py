@@ -27,8 +27,8 @@ def gradient_flow(
         flow = gradient_flow(layer, x)
         plot_gradient_flow("flow.png", {"lstm": flow})
 
-    Gradients of the parameters are left alone: the layers of the stack are copied. Products are in
-    full precision and there is no dropout.
+    Computed on copies of the layers in float64, where 10^-38 is still a gradient; the layer's own
+    gradients are left alone. There is no dropout.
 
     Shapes: T steps, B batch, I input, H hidden, L layers.
 
@@ -53,9 +53,7 @@ def gradient_flow(
         raise ValueError("[gradient_flow] expected a layer of one direction, got a bidirectional")
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"[gradient_flow] expected x of shape (T, B, I), none 0, got {x.shape}")
-    if layer.batch_first:
-        x = np.ascontiguousarray(x.swapaxes(0, 1))
-        dy = None if dy is None else np.ascontiguousarray(dy.swapaxes(0, 1))
+    x = _time_major(layer, x)
     singles = [_single(layer, k) for k in range(layer.num_layers)]
     initial = [_of_layer(state, k) for k in range(layer.num_layers)]
     inputs = [x]
@@ -63,9 +61,9 @@ def gradient_flow(
         inputs.append(single(inputs[-1], before)[0])
     shape = (*x.shape[:2], layer.hidden_size)
     if dy is None:
-        dy = np.zeros(shape, layer.dtype)
+        dy = np.zeros(shape)
         dy[-1] = layer.hidden_size**-0.5
-    elif dy.shape != shape:
+    elif (dy := _time_major(layer, dy)).shape != shape:
         raise ValueError(
             f"[gradient_flow] expected dy of shape (T, B, H) = {shape}, got {dy.shape}"
         )
@@ -77,11 +75,18 @@ def gradient_flow(
     return {name: np.stack([norms[i] for norms in flows]) for i, name in enumerate(names)}
 
 
+def _time_major(layer: Recurrent[Any], sequence: Array) -> Array:
+    """Returns a sequence as (T, B, .) float64, laid out so."""
+    return np.ascontiguousarray(
+        sequence.swapaxes(0, 1) if layer.batch_first else sequence, np.float64
+    )
+
+
 def _single(layer: Recurrent[Any], k: int) -> Recurrent[Any]:
-    """Returns a copy of layer k of a stack as a layer of its own, in time-major order."""
+    """Returns a copy of layer k of a stack as a layer of its own: time-major, in float64."""
     ending = f"_l{k}"
     parameters = {
-        name.removesuffix(ending) + "_l0": array
+        name.removesuffix(ending) + "_l0": array.astype(np.float64)
         for name, array in layer.parameters.items()
         if name.endswith(ending)
     }
@@ -90,7 +95,7 @@ def _single(layer: Recurrent[Any], k: int) -> Recurrent[Any]:
         parameters["weight_ih_l0"].shape[1],
         layer.hidden_size,
         bias=layer.bias,
-        dtype=layer.dtype,
+        dtype=np.float64,
         init="zeros",
     )
     single.load_parameters(parameters)
@@ -99,8 +104,8 @@ def _single(layer: Recurrent[Any], k: int) -> Recurrent[Any]:
 
 def _of_layer(state: Any, k: int) -> Any:
     if isinstance(state, tuple):
-        return tuple(array[k : k + 1] for array in state)
-    return None if state is None else state[k : k + 1]
+        return tuple(_of_layer(array, k) for array in state)
+    return None if state is None else state[k : k + 1].astype(np.float64)
 
 
 def _flow_back(layer: Recurrent[Any], x: Array, dy: Array, state: Any) -> tuple[Array, list[Array]]:
@@ -128,4 +133,4 @@ def _norms(dstate: Any, dy: Array | float) -> list[float]:
     """Returns the mean norm over the batch of each part of a state's gradient, dy added to h's."""
     parts = dstate if isinstance(dstate, tuple) else (dstate,)
     total = (parts[0][0] + dy, *(part[0] for part in parts[1:]))
-    return [float(np.linalg.norm(part.astype(np.float64), axis=-1).mean()) for part in total]
+    return [float(np.linalg.norm(part, axis=-1).mean()) for part in total]
