@@ -21,7 +21,7 @@ def _compare_command(task: type[Task[Any, Any, Any, Any]]) -> Callable[..., None
         sources: list[Path] | None, cells: str | None, output: Path | None, **given: Any
     ) -> None:
         chosen = choices if cells is None else [name.strip() for name in cells.split(",")]
-        folder = _free_folder(f"compare-{task.name}") if output is None else output
+        folder = tasks.free_path(f"compare-{task.name}", suffix="") if output is None else output
         given = {name: value for name, value in given.items() if value is not None}
         try:
             comparison = tasks.compare(task, chosen, folder, sources=sources or (), **given)
@@ -41,14 +41,6 @@ def _compare_command(task: type[Task[Any, Any, Any, Any]]) -> Callable[..., None
     ]
     set_parameters(command, parameters)
     return command
-
-
-def _free_folder(name: str) -> Path:
-    path, number = Path(name), 1
-    while path.exists():
-        number += 1
-        path = Path(f"{name}-{number}")
-    return path
 
 
 for _name, _task in tasks.tasks().items():

@@ -1,7 +1,7 @@
 """What the tasks about long memory share: one sequence in, an answer from its last state or steps.
 
 Such a task says how its sequences look (`load`, `batches`), what the answer is (`output_size`,
-`every_step`, `correct`) and what can be guessed without memory (`baseline`).
+`every_step`, `right`) and what can be guessed without memory (`baseline`).
 """
 
 from abc import abstractmethod

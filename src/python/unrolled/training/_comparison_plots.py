@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -85,26 +86,31 @@ def plot_gradient_flow(
     for axes, (heading, panel) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
     ):
-        for number, (label, flow) in enumerate(panel.items()):
-            for part, norms in flow.items():
-                for k, sizes in enumerate(norms):
-                    layer = f", layer {k}" if len(norms) > 1 else ""
-                    axes.plot(
-                        np.where(sizes > 0.0, sizes, np.nan) / _last(flow["h"][k]),
-                        label=f"{label}: |dL/d{part}_t|{layer}",
-                        color=f"C{number}",
-                        linestyle="-" if part == "h" else "--",
-                        alpha=(k + 1) / len(norms),
-                    )
-        axes.set_yscale("log")
-        axes.set_xlabel("t (steps)")
+        _draw_flows(axes, panel)
         axes.set_title(heading)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
         axes.label_outer()
     figure.suptitle(title)
     figure.supylabel("gradient, relative to |dL/dh_T|")
     figure.savefig(path, format="png")
+
+
+def _draw_flows(axes: Any, flows: Mapping[str, Mapping[str, Array]]) -> None:
+    """Fills a panel: a colour for each label, dashes for parts of the state other than h."""
+    for number, (label, flow) in enumerate(flows.items()):
+        for part, norms in flow.items():
+            for k, sizes in enumerate(norms):
+                layer = f", layer {k}" if len(norms) > 1 else ""
+                axes.plot(
+                    np.where(sizes > 0.0, sizes, np.nan) / _last(flow["h"][k]),
+                    label=f"{label}: |dL/d{part}_t|{layer}",
+                    color=f"C{number}",
+                    linestyle="-" if part == "h" else "--",
+                    alpha=(k + 1) / len(norms),
+                )
+    axes.set_yscale("log")
+    axes.set_xlabel("t (steps)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
 
 
 def _last(sizes: Array) -> float:
