@@ -1,4 +1,4 @@
-"""Batches of a token stream, and losses on plain arrays."""
+"""Batches of a token stream or by number, and losses on plain arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.training import StreamBatches, cross_entropy_vjp, shard
+from unrolled.training import (
+    IndexedBatches,
+    StreamBatches,
+    counter_rng,
+    cross_entropy_vjp,
+    mse_vjp,
+    shard,
+)
 
 
 def make_batches(count: int, batch_size: int, steps: int, seed: int = 0) -> StreamBatches:
@@ -153,3 +160,45 @@ def test_cross_entropy_of_nothing_and_of_bad_input() -> None:
         cross_entropy_vjp(np.ones((1, 3)), np.array([3]))
     with pytest.raises(ValueError, match=r"shape \(N, V\)"):
         cross_entropy_vjp(np.ones((1, 3)), np.array([1, 1]))
+
+
+def test_mean_squared_error_and_its_gradient() -> None:
+    rng = np.random.default_rng(0)
+    outputs, targets = rng.standard_normal((2, 5, 3))
+    (loss, count), pullback = mse_vjp(outputs, targets)
+    assert count == 15
+    assert loss == pytest.approx(np.mean((outputs - targets) ** 2), rel=1e-14)
+    direction, step = rng.standard_normal((5, 3)), 1e-3
+    (above, _), _ = mse_vjp(outputs + step * direction, targets)
+    (below, _), _ = mse_vjp(outputs - step * direction, targets)
+    slope = np.vdot(pullback(3.0), direction)
+    assert slope == pytest.approx(3.0 * (above - below) / (2.0 * step), rel=1e-10)  # quadratic
+    assert pullback(1.0).dtype == np.float64
+
+    (loss, count), pullback = mse_vjp(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32))
+    assert (loss, count) == (0.0, 0)
+    assert pullback(1.0).shape == (0, 2)
+    with pytest.raises(
+        ValueError, match=r"\[mse\] expected targets of the outputs' shape \(2, 1\)"
+    ):
+        mse_vjp(np.zeros((2, 1)), np.zeros(2))
+
+
+def test_batches_by_number() -> None:
+    batches = IndexedBatches(lambda number: number * number, per_epoch=4)
+    assert [batches.next() for _ in range(6)] == [0, 1, 4, 9, 16, 25]
+    assert batches.epoch == 1.5
+    other = IndexedBatches(lambda number: number * number, per_epoch=4)
+    other.load_state(batches.state())
+    assert (other.epoch, other.next()) == (1.5, 36)
+    with pytest.raises(ValueError, match="had 4 batches in an epoch, now there are 5"):
+        IndexedBatches(int, per_epoch=5).load_state(batches.state())
+    with pytest.raises(ValueError, match="per_epoch >= 1, got 0"):
+        IndexedBatches(int, per_epoch=0)
+
+
+def test_counted_random_numbers_are_all_different() -> None:
+    places = [(seed, stream, number) for seed in (0, 1) for stream in (0, 1) for number in (0, 1)]
+    drawn = [counter_rng(*place).integers(2**63, size=4) for place in places]
+    assert np.unique(drawn).size == 4 * len(places)
+    np.testing.assert_array_equal(counter_rng(1, 0, 1).integers(2**63, size=4), drawn[5])

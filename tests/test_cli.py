@@ -50,22 +50,15 @@ def checkpoint(folder: Path) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        "",
-        "train",
-        "train lm",
-        "evaluate",
-        "evaluate lm",
-        "tokenize",
-        "generate",
-        "suggest",
-        "bench",
+        *("", "train", "train lm", "evaluate", "evaluate lm", "compare", "compare lm"),
+        *("tokenize", "generate", "suggest", "bench"),
     ],
 )
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(*command.split(), "--help")
     text = capsys.readouterr().out
     assert "Usage: unrolled" in text
-    if command not in ("train", "evaluate"):
+    if command not in ("train", "evaluate", "compare"):
         assert "For example:" in text
 
 

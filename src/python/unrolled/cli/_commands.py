@@ -1,9 +1,7 @@
 """The commands of `unrolled` and their options."""
 
-import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +11,11 @@ from rich.progress import Progress, TaskID
 
 from .. import tasks
 from ..functional import Precision
-from ..tasks import Task, TrainOptions
+from ..tasks import Task
 from ..tasks import language_model as lm
+from ._compare import compare_app
+from ._options import examples as _examples
+from ._options import files_argument, parameter, set_parameters, task_parameters
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -26,11 +27,6 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(help="Numbers that the recurrent layers multiply; int8 is the fastest."),
 ]
-
-
-def _examples(*lines: str) -> str:
-    # An empty line between them: the help joins neighbouring lines.
-    return "\n\n".join(["For example:", *lines])
 
 
 app = typer.Typer(
@@ -48,6 +44,7 @@ train_app = typer.Typer(no_args_is_help=True)
 evaluate_app = typer.Typer(no_args_is_help=True)
 app.add_typer(train_app, name="train", help="Train a model: unrolled train TASK --help tells how.")
 app.add_typer(evaluate_app, name="evaluate", help="Score a trained model on files.")
+app.add_typer(compare_app, name="compare", help="Train a task with several cells, in one picture.")
 
 
 def _train_command(task: type[AnyTask]) -> Callable[..., None]:
@@ -74,45 +71,20 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
-    files = typer.Argument(
-        help="Files or folders to train on; none: the task's own data.",
-        metavar="FILES OR FOLDERS",
-    )
     output = typer.Option(help="Checkpoint to write; the picture of the loss goes beside it.")
     resume = typer.Option(help="Checkpoint of a stopped run to go on with.")
     distributed = typer.Option(
         "--distributed", help="Train together with the processes that mpirun started."
     )
     parameters = [
-        _parameter("sources", list[Path], files),
-        _parameter("output", Path, output),
-        _parameter("resume", Path, resume),
-        _parameter("distributed", bool, distributed),
+        parameter("sources", list[Path], files_argument()),
+        parameter("output", Path, output),
+        parameter("resume", Path, resume),
+        parameter("distributed", bool, distributed),
+        *task_parameters(task),
     ]
-    shared = {item.name for item in fields(TrainOptions)}
-    types = tasks.option_types(task)
-    for item in fields(task.options_type):
-        text = item.metadata["help"]
-        if item.name == "preset":
-            known = tasks.presets(task.name)
-            text += "".join(f"; {name}: {preset.summary}" for name, preset in known.items())
-        default = "" if item.default is None else f" (default {item.default})"
-        info = typer.Option(
-            help=f"{text[0].upper()}{text[1:]}{default}.",
-            rich_help_panel="Training" if item.name in shared else "This task",
-        )
-        parameters.append(_parameter(item.name, types[item.name], info))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    set_parameters(command, parameters)
     return command
-
-
-def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
-    # None stands for "not given", which a resumed run has to tell from the default.
-    annotation = Annotated[kind | None, info]
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-    )
 
 
 def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:

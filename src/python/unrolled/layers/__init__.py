@@ -10,6 +10,7 @@ from ._embedding import Embedding as Embedding
 from ._flat import FlatBuffer as FlatBuffer
 from ._gru import GRU as GRU
 from ._initialisers import Initialiser as Initialiser
+from ._initialisers import chrono as chrono
 from ._initialisers import glorot_uniform as glorot_uniform
 from ._initialisers import he_uniform as he_uniform
 from ._initialisers import initialisers as initialisers

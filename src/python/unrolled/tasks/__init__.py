@@ -1,6 +1,11 @@
 """Tasks: pipelines from data to a trained model, one file each; see `_task.py` for the contract."""
 
+from . import adding as adding
+from . import copy_memory as copy_memory
+from . import digits as digits
 from . import language_model as language_model
+from ._compare import Comparison as Comparison
+from ._compare import compare as compare
 from ._options import TrainOptions as TrainOptions
 from ._options import option as option
 from ._presets import Preset as Preset

@@ -220,12 +220,12 @@ def load(
     return task_class(options, saved.sources), trained
 
 
-def free_path(name: str) -> Path:
+def free_path(name: str, suffix: str = ".safetensors") -> Path:
     """Returns NAME.safetensors here, or NAME-2.safetensors and so on if that exists already."""
-    path, number = Path(f"{name}.safetensors"), 1
+    path, number = Path(f"{name}{suffix}"), 1
     while path.exists():
         number += 1
-        path = Path(f"{name}-{number}.safetensors")
+        path = Path(f"{name}-{number}{suffix}")
     return path
 
 

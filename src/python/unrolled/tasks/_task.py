@@ -118,6 +118,21 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         """Returns the mean loss on all held-out data, once at the end."""
         return self.validate(model)
 
+    @property
+    def baseline(self) -> float | None:
+        """The mean loss of the best answer that needs no memory, a line in pictures; None: no line.
+
+        Asked for after `load`.
+        """
+        return None
+
+    def gradient_flow(self, model: ModelT) -> Mapping[str, Array] | None:
+        """Returns how much of the loss's gradient is left t steps after the start; None: not told.
+
+        See `unrolled.training.gradient_flow`; called after `load`.
+        """
+        return None
+
     # What is kept, and what is reported.
 
     @abstractmethod

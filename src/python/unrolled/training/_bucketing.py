@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ._sampling import check_rank, check_seed, epoch_rng
+from ._sampling import check_rank, check_seed, counter_rng
 from ._types import Array, BatchT
 
 Indices = NDArray[np.int64]
@@ -157,7 +157,7 @@ class BucketBatches(Generic[BatchT]):
 
     def _planned(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, of all ranks."""
-        rng = epoch_rng(self._seed, epoch)
+        rng = counter_rng(self._seed, epoch)
         batches = bucket_by_length(
             self._lengths,
             max_tokens=self._max_tokens,

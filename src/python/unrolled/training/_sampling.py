@@ -1,15 +1,19 @@
-"""What every source of batches rests on: the randomness of an epoch, and the share of a rank."""
+"""What every source of batches rests on: randomness by counting, and the share of a rank."""
 
 import numpy as np
 
 
-def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
-    """Returns the randomness of one epoch, a function of the seed and the epoch alone.
+def counter_rng(seed: int, *counters: int) -> np.random.Generator:
+    """Returns the randomness that belongs to some counters, such as the number of an epoch.
 
-    A position in the data is then a pair of numbers, and neither what was drawn before nor a
-    thread that prepares batches ahead can change it.
+    It is a function of the seed and the counters alone: neither what was drawn before nor a thread
+    that prepares batches ahead can change it, and a position in the data is the counters.
+
+    Args:
+        seed: at least 0.
+        counters: any number of integers of at least 0; others give other random numbers.
     """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=counters))
 
 
 def check_seed(where: str, seed: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._sampling import check_rank, check_seed, epoch_rng
+from ._sampling import check_rank, check_seed, counter_rng
 from ._types import Array
 
 
@@ -105,7 +105,7 @@ class StreamBatches:
 
     def next(self) -> StreamBatch:
         """Returns the next batch; the first of an epoch is `fresh`."""
-        offset = epoch_rng(self._seed, self._epochs_done).integers(self._tokens.size)
+        offset = counter_rng(self._seed, self._epochs_done).integers(self._tokens.size)
         position = offset + self._index * self._steps
         places = (self._starts + position + self._window) % self._tokens.size
         pieces = self._tokens[places].astype(np.int64, copy=False)
