@@ -74,15 +74,16 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
     ]
     shared = {item.name for item in fields(TrainOptions)}
     types = tasks.option_types(task)
+    presets = tasks.presets(task.name)
     for item in fields(task.options_type):
         text = item.metadata["help"]
         if item.name == "preset":
-            known = tasks.presets(task.name)
-            text += "".join(f"; {name}: {preset.summary}" for name, preset in known.items())
+            text += "".join(f"; {name}: {preset.summary}" for name, preset in presets.items())
         default = "" if item.default is None else f" (default {item.default})"
         info = typer.Option(
             help=f"{text[0].upper()}{text[1:]}{default}.",
             rich_help_panel="Training" if item.name in shared else "This task",
+            hidden=item.name == "preset" and not presets,
         )
         parameters.append(_parameter(item.name, types[item.name], info))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
