@@ -13,7 +13,7 @@ from test_recurrent import check_slopes
 from tolerances import assert_close, assert_same_bits
 from unrolled.models import LanguageModel
 
-# Small enough that the recurrence does not amplify: third derivatives stay of order 1.
+# Small enough that the recurrence does not amplify: third derivatives stay small.
 RATES = {
     "dropout": 0.4,
     "dropout_hidden": 0.25,
@@ -149,3 +149,14 @@ def test_a_config_of_before_them_still_builds(rng: np.random.Generator) -> None:
     model = LanguageModel.from_config(before, rng=rng)
     assert model.config == before
     assert (model.rnn.dropout, model.dropout.p) == (0.3, 0.3)
+
+
+def test_errors(rng: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match=r"expected 0 <= dropout_hidden < 1, got 1\.5"):
+        make(rng, dropout_hidden=1.5)
+    with pytest.raises(ValueError, match=r"\[Embedding\] expected 0 <= dropout < 1, got -1"):
+        make(rng, dropout_embedding=-1)
+    tokens, targets = draw_text(rng)
+    for bad in ({"alpha": -0.1}, {"beta": float("nan")}):
+        with pytest.raises(ValueError, match=r"expected alpha >= 0 and beta >= 0, got "):
+            make(rng).loss_vjp(tokens, targets, **bad)

@@ -40,18 +40,19 @@ def task_parameters(
     """Returns a parameter for each option of a task."""
     shared = {item.name for item in fields(TrainOptions)}
     types = tasks.option_types(task)
+    presets = tasks.presets(task.name)
     parameters = []
     for item in fields(task.options_type):
         if item.name in leave_out:
             continue
         text = item.metadata["help"]
         if item.name == "preset":
-            known = tasks.presets(task.name)
-            text += "".join(f"; {name}: {preset.summary}" for name, preset in known.items())
+            text += "".join(f"; {name}: {preset.summary}" for name, preset in presets.items())
         default = "" if item.default is None else f" (default {item.default})"
         info = typer.Option(
             help=f"{text[0].upper()}{text[1:]}{default}.",
             rich_help_panel="Training" if item.name in shared else "This task",
+            hidden=item.name == "preset" and not presets,
         )
         parameters.append(parameter(item.name, types[item.name], info))
     return parameters

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from .. import functional
 from ..layers import Dropout, Embedding, Initialiser, Layer, Recurrent, SoftmaxHead, Stream
-from ..layers._checks import checked_size
+from ..layers._checks import checked_probability, checked_size
 from ..layers._types import Array
 from ._penalties import activation_gradient, temporal_activation_gradient
 
@@ -87,7 +87,9 @@ class LanguageModel(Layer):
             )
         vocab_size = checked_size("LanguageModel", "vocab_size", vocab_size)
         rng = np.random.default_rng() if rng is None else rng
-        between = dropout if dropout_hidden is None else dropout_hidden
+        between = dropout
+        if dropout_hidden is not None:
+            between = checked_probability("LanguageModel", "dropout_hidden", dropout_hidden)
         self._config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "embedding_size": embedding_size,
@@ -185,8 +187,8 @@ class LanguageModel(Layer):
             targets: (T, B) int64, what it should predict at each place; -1 does not count.
             state: the state after the chunk before, None = zeros. No gradient goes into it.
             rng: where dropout comes from; needed only by a model with dropout.
-            alpha: weight of AR, in nats.
-            beta: weight of TAR, in nats.
+            alpha: weight of AR, >= 0.
+            beta: weight of TAR, >= 0.
 
         Returns:
             (loss, state), pullback: the mean loss of the targets that count, in nats; the state to
@@ -194,6 +196,10 @@ class LanguageModel(Layer):
             Parameters must not change between `loss_vjp` and its pullback.
         """
         self._check_tokens(tokens, targets)
+        if not (alpha >= 0.0 and beta >= 0.0):
+            raise ValueError(
+                f"[LanguageModel] expected alpha >= 0 and beta >= 0, got {alpha} and {beta}"
+            )
         embedded, embedding_pullback = self._embed_vjp(tokens, rng)
         (hidden, state), rnn_pullback = self.rnn.vjp(embedded, state, rng=rng)
         dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
