@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from unrolled.training import StreamBatches, cross_entropy_vjp
+from unrolled.training import StreamBatches, cross_entropy_vjp, shard
 
 
-def make_batches(
-    count: int, batch_size: int, steps: int, seed: int = 0, **share: int
-) -> StreamBatches:
+def make_batches(count: int, batch_size: int, steps: int, seed: int = 0) -> StreamBatches:
     return StreamBatches(
         np.arange(count, dtype=np.uint16),
         batch_size=batch_size,
         steps=steps,
-        rng=np.random.default_rng(seed),
-        **share,
+        seed=seed,
     )
 
 
@@ -46,14 +47,56 @@ def test_batches_continue_each_other_and_cover_the_ring() -> None:
     assert batches.epoch == 3.0
 
 
-def test_batches_go_on_where_they_stopped() -> None:
-    one, other = make_batches(300, 2, 8), make_batches(300, 2, 8)
-    for _ in range(25):
+@given(
+    count=st.integers(40, 400),
+    batch_size=st.integers(1, 3),
+    steps=st.integers(1, 9),
+    data=st.data(),
+)
+def test_batches_go_on_where_they_stopped(
+    count: int, batch_size: int, steps: int, data: st.DataObject
+) -> None:
+    per_epoch = count // batch_size // steps
+    position = data.draw(st.integers(0, 2 * per_epoch))
+    one = make_batches(count, batch_size, steps)
+    other = make_batches(count, batch_size, steps, seed=1)  # what it starts with must not matter
+    for _ in range(position):
         one.next()
-    other.load_state(one.state())
-    other._rng.bit_generator.state = one._rng.bit_generator.state
-    for _ in range(25):
-        np.testing.assert_array_equal(one.next().tokens, other.next().tokens)
+    other.load_state(json.loads(json.dumps(one.state())))
+    for _ in range(per_epoch + 1):
+        expected, got = one.next(), other.next()
+        np.testing.assert_array_equal(got.tokens, expected.tokens)
+        np.testing.assert_array_equal(got.targets, expected.targets)
+        assert got.fresh == expected.fresh
+        assert other.epoch == one.epoch
+
+
+def test_the_seed_alone_decides_the_order() -> None:
+    def starts(seed: int) -> list[int]:
+        batches = make_batches(1000, 2, 100, seed)
+        return [int(batches.next().tokens[0, 0]) for _ in range(50)]
+
+    assert starts(3) == starts(3)
+    assert starts(3) != starts(4)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_side_by_side_are_one_process(size: int) -> None:
+    tokens = np.random.default_rng(0).integers(0, 200, 1000).astype(np.uint8)
+    whole = StreamBatches(tokens, batch_size=4 * size, steps=7, seed=5)
+    ranks = [
+        StreamBatches(tokens, batch_size=4, steps=7, seed=5, rank=rank, size=size)
+        for rank in range(size)
+    ]
+    for index in range(60):
+        expected, parts = whole.next(), [batches.next() for batches in ranks]
+        for name in ("tokens", "targets"):
+            got = np.concatenate([getattr(part, name) for part in parts], axis=1)
+            np.testing.assert_array_equal(got, getattr(expected, name))
+        assert {part.fresh for part in parts} == {expected.fresh}
+        if index == 40:  # a run goes on with another number of processes
+            ranks[1].load_state(whole.state())
+            whole.load_state(ranks[0].state())
 
 
 @pytest.mark.parametrize("arguments", [(301, 2, 8), (300, 3, 8), (300, 2, 9)], ids=str)
@@ -63,26 +106,25 @@ def test_a_position_in_other_data_is_refused(arguments: tuple[int, int, int]) ->
 
 
 def test_bad_streams_are_refused() -> None:
-    rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="31 tokens are fewer than one update takes"):
         make_batches(31, 4, 8)
     with pytest.raises(ValueError, match="expected integer tokens"):
-        StreamBatches(np.zeros(99), batch_size=1, steps=1, rng=rng)
+        StreamBatches(np.zeros(99), batch_size=1, steps=1, seed=0)
     with pytest.raises(ValueError, match="batch_size and steps >= 1"):
         make_batches(99, 0, 8)
+    with pytest.raises(ValueError, match="seed >= 0"):
+        make_batches(99, 1, 8, seed=-1)
+    tokens = np.zeros(99, np.uint8)
+    with pytest.raises(ValueError, match="rank < size, got rank 2 of size 2"):
+        StreamBatches(tokens, batch_size=1, steps=1, seed=0, rank=2, size=2)
+    with pytest.raises(ValueError, match=r"x size = 2 x 9 x 6 = 108"):
+        StreamBatches(tokens, batch_size=2, steps=9, seed=0, size=6)
 
 
-def test_ranks_share_each_batch() -> None:
-    ranks = [make_batches(1007, 6, 16, rank=rank, size=3) for rank in range(3)]
-    whole = make_batches(1007, 6, 16)
-    for _ in range(25):
-        shares, batch = [rank.next() for rank in ranks], whole.next()
-        for name in ("tokens", "targets"):
-            rows = np.hstack([getattr(share, name) for share in shares])
-            np.testing.assert_array_equal(rows, getattr(batch, name))
-    assert [rank.state() for rank in ranks] == [whole.state()] * 3  # a position of all ranks
+def test_a_batch_is_divided_evenly_or_not_at_all() -> None:
+    assert [shard(6, rank, 3) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
     with pytest.raises(ValueError, match=r"of 6 cannot be divided evenly among 4 ranks.* 4 or 8"):
-        make_batches(1007, 6, 16, rank=0, size=4)
+        shard(6, 0, 4)
 
 
 def test_cross_entropy_and_its_gradient() -> None:

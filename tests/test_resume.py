@@ -67,7 +67,7 @@ def make_trainer(cell: str, name: str, seed: int = 0, **options: Any) -> Trainer
 
     return Trainer(
         model,
-        StreamBatches(TOKENS, batch_size=3, steps=9, rng=rng),
+        StreamBatches(TOKENS, batch_size=3, steps=9, seed=seed),
         loss,
         budget=Budget(steps=STEPS),
         rng=rng,

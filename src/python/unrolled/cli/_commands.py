@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from .. import tasks
 from ..functional import Precision
@@ -91,6 +93,9 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
     types = tasks.option_types(task)
     for item in fields(task.options_type):
         text = item.metadata["help"]
+        if item.name == "preset":
+            known = tasks.presets(task.name)
+            text += "".join(f"; {name}: {preset.summary}" for name, preset in known.items())
         default = "" if item.default is None else f" (default {item.default})"
         info = typer.Option(
             help=f"{text[0].upper()}{text[1:]}{default}.",
@@ -212,6 +217,46 @@ def suggest(
         print("no known word begins like this", file=sys.stderr)
     for suggestion in suggestions:
         print(f"{suggestion.probability:6.1%}  {suggestion.word}")
+
+
+@app.command(
+    epilog=_examples(
+        "unrolled tokenize huge_texts/ --output huge.tokens",
+        "unrolled train lm huge.tokens --minutes 600",
+    )
+)
+def tokenize(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FILES OR FOLDERS...", help="Texts of any size.")
+    ],
+    output: Annotated[Path, typer.Option(help="The .tokens file to write.")],
+    level: Annotated[lm.Level, typer.Option(help="What the model will read and write.")] = "char",
+    vocabulary: Annotated[
+        int, typer.Option(help="Largest number of different characters or words.", min=1)
+    ] = 20_000,
+    min_count: Annotated[
+        int, typer.Option(help="Rarer characters or words become <unk>.", min=1)
+    ] = 3,
+) -> None:
+    """Turn texts larger than memory into a file that `unrolled train lm` reads piece by piece."""
+    with Progress(console=Console(stderr=True)) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def show(stage: str, part: float) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(stage, total=1.0)
+            bar.update(stages[stage], completed=part)
+
+        path = lm.tokenize(
+            sources,
+            output,
+            level=level,
+            vocabulary=vocabulary,
+            min_count=min_count,
+            progress=show,
+        )
+    print(f"tokens     {path}")
+    print(f"next       unrolled train lm {path}{' --level word' if level == 'word' else ''}")
 
 
 def _show(text: str) -> None:

@@ -3,6 +3,8 @@
 from . import language_model as language_model
 from ._options import TrainOptions as TrainOptions
 from ._options import option as option
+from ._presets import Preset as Preset
+from ._presets import presets as presets
 from ._run import free_path as free_path
 from ._run import load as load
 from ._run import make_options as make_options

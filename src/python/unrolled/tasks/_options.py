@@ -35,6 +35,7 @@ class TrainOptions:
     kept in the checkpoint. Types: bool, int, float, str, Literal of strings, or one of them | None.
     """
 
+    preset: str | None = option(None, "set of options that go together; those given win")
     minutes: float | None = option(None, "train for this long, validation included")
     epochs: float | None = option(None, "train for so many times through the data")
     steps: int | None = option(None, "train for so many updates")

@@ -22,6 +22,7 @@ from unrolled.training import (
 )
 
 from ._options import TrainOptions
+from ._presets import preset_options
 from ._saved import PathLike, Saved, write_run
 from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
 
@@ -180,10 +181,10 @@ def option_types(task_class: type[Task[Any, Any, Any, Any]]) -> dict[str, Any]:
 def make_options(
     task_class: type[Task[Any, Any, Any, Any]], given: Mapping[str, Any]
 ) -> TrainOptions:
-    """Returns a task's options from keywords.
+    """Returns a task's options from keywords, and from a preset where one is named.
 
     Raises:
-        ValueError: there is no such option, or a value is not among its choices.
+        ValueError: there is no such option or preset, or a value is not among its choices.
     """
     known = option_types(task_class)
     for name, value in given.items():
@@ -196,7 +197,9 @@ def make_options(
             raise ValueError(
                 f"[train {task_class.name}] expected {name} to be one of {choices}, got {value!r}"
             )
-    return task_class.options_type(**given)
+    preset = given.get("preset")
+    chosen = {} if preset is None else preset_options(task_class.name, preset)
+    return task_class.options_type(**{**chosen, **given})
 
 
 def load(

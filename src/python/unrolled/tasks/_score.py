@@ -21,6 +21,9 @@ _LEAST_TOKENS, _CONTEXT = 4096, 256
 #: ... in chunks of so many steps.
 _CHUNK = 256
 
+#: So many tokens of a long text are scored at once, so that memory does not grow with it.
+_SLAB = 1 << 19
+
 
 @dataclass(frozen=True)
 class TextScore:
@@ -87,14 +90,27 @@ def score_texts(
         texts: the documents.
         limit: score only so many tokens from the start.
     """
-    tokens = vocabulary.join(texts)[:limit]
-    nats = token_losses(model, vocabulary, tokens).sum()
+    return score_tokens(model, vocabulary, vocabulary.join(texts)[:limit])
+
+
+def score_tokens(model: LanguageModel, vocabulary: Vocabulary, tokens: NDArray[Any]) -> TextScore:
+    """Scores tokens (N,) as one text."""
+    score = TextScore(0.0, 0, 0, 0, vocabulary.level)
+    for start in range(0, tokens.size, _SLAB):
+        context = min(start, _CONTEXT)
+        slab = tokens[start - context : start + _SLAB]
+        losses = token_losses(model, vocabulary, slab)
+        score += _score(vocabulary, slab[context:], losses[context:])
+    return score
+
+
+def _score(vocabulary: Vocabulary, tokens: NDArray[Any], losses: NDArray[np.float64]) -> TextScore:
     unknown = int(np.count_nonzero(tokens == UNKNOWN))
     characters = int(np.count_nonzero(tokens != END))
     if vocabulary.level == "word":
         lengths = np.array([len(symbol) for symbol in vocabulary.symbols])
         characters = int(lengths[tokens[tokens > UNKNOWN]].sum())
-    return TextScore(float(nats), tokens.size, characters, unknown, vocabulary.level)
+    return TextScore(float(losses.sum()), tokens.size, characters, unknown, vocabulary.level)
 
 
 def token_losses(

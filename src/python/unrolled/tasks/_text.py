@@ -27,6 +27,9 @@ _WORD = re.compile(rf"\w+(?:[{APOSTROPHES}]\w+)*|\n|[^\w\s]")
 _NO_SPACE_BEFORE = frozenset('.,;:!?)]}%"' + APOSTROPHES)
 _NO_SPACE_AFTER = frozenset("([{\n")
 
+#: Different words that are counted at a time, about half a gigabyte of them.
+_MOST_KINDS = 1 << 22
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -49,14 +52,20 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Counts the tokens of `texts` and keeps those that occur `min_count` times.
 
+        Memory does not grow with the texts: where there are too many different words, the rarest
+        half of those counted so far is forgotten, as word2vec does.
+
         Args:
-            texts: the training texts.
+            texts: the training texts, or pieces of them that end between words.
             level: what a token is.
             min_count: rarer tokens become the unknown token.
             limit: keep at most this many, the most frequent ones.
         """
-        parts = texts if level == "char" else map(_WORD.findall, texts)
-        counts = Counter(chain.from_iterable(parts))
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(text if level == "char" else _WORD.findall(text))
+            if len(counts) > _MOST_KINDS:
+                counts = Counter(dict(counts.most_common(_MOST_KINDS // 2)))
         # Sorted by count, then by text: the same texts give the same vocabulary.
         kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
         kept = [kind for kind in kinds if counts[kind] >= min_count][:limit]

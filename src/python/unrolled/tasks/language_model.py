@@ -30,17 +30,21 @@ from unrolled.training import (
     StreamBatches,
     bits,
     perplexity,
+    shard,
 )
 
-from ._corpus import Document, builtin_documents, read_documents, split_documents
+from ._corpus import TOKENS_SUFFIX, read_documents
 from ._options import TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
-from ._score import TextScore, score_texts, token_losses
+from ._score import TextScore, score_texts, score_tokens, token_losses
 from ._suggest import Suggestion, suggest_words
 from ._task import Task, register
-from ._text import Vocabulary
+from ._text import END, Vocabulary
+from ._text import Level as Level
+from ._token_corpus import encode_corpus, open_corpus
+from ._token_corpus import tokenize as tokenize
 from ._write import write_text
 
 _CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
@@ -61,9 +65,16 @@ class Options(TrainOptions):
     embedding: int = option(64, "numbers per character or word")
     tied: bool = option(False, "share the embedding with the output (embedding = hidden)")
     dropout: float = option(0.0, "part of the recurrent outputs dropped in training, 0..1")
+    dropout_hidden: float | None = option(None, "the same between layers; not given: as dropout")
+    dropout_input: float = option(0.0, "the same of the embedded characters or words")
+    dropout_embedding: float = option(0.0, "part of the vocabulary dropped in each update")
+    weight_dropout: float = option(0.0, "part of the recurrent weights dropped in each update")
+    variational: bool = option(False, "drop the same outputs in every step of an update")
+    alpha: float = option(0.0, "weight of the penalty on large outputs (AR)")
+    beta: float = option(0.0, "weight of the penalty on outputs that change quickly (TAR)")
     steps_per_update: int = option(64, "characters or words per sequence and update")
-    vocabulary: int = option(20_000, "largest number of different characters or words")
-    min_count: int = option(3, "rarer characters or words become <unk>")
+    vocabulary: int = option(20_000, "largest number of different characters or words, of texts")
+    min_count: int = option(3, "rarer characters or words become <unk>, of texts")
 
 
 @dataclass(frozen=True)
@@ -91,44 +102,49 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         "unrolled train lm --minutes 3",
         "unrolled train lm my_texts/ --minutes 30 --hidden 512 --output my.safetensors",
         "unrolled train lm novel.txt --level word --epochs 5 --dropout 0.3",
+        "unrolled train lm my_texts/ --preset awd --minutes 60",
         "unrolled train lm --resume my.safetensors --minutes 60",
+        "unrolled train lm huge.tokens --minutes 600",
     )
     options_type = Options
 
     def load(self) -> str:
-        """Reads the texts, splits them by document, and turns them into two token streams."""
-        documents = read_documents(self.sources) if self.sources else builtin_documents()
-        training, self.held_out = split_documents(documents)
-        self.vocabulary = Vocabulary.build(
-            (document.text for document in training),
-            self.options.level,
-            min_count=self.options.min_count,
-            limit=self.options.vocabulary,
-        )
-        self.tokens = self.vocabulary.join(document.text for document in training)
-        needed = self.options.batch * self.options.steps_per_update
-        held_out = _characters(self.held_out)
-        if self.tokens.size < needed or held_out == 0:
-            raise ValueError(
-                f"the text has {self.tokens.size:,} tokens to train on and {held_out:,} characters "
-                f"held out, too little: one update takes {needed:,} tokens (--batch x "
-                "--steps-per-update)"
+        """Reads texts, splits them by document into two token streams; or opens a token file."""
+        options = self.options
+        if len(self.sources) == 1 and self.sources[0].suffix == TOKENS_SUFFIX:
+            self.corpus = open_corpus(self.sources[0])
+            level = self.corpus.vocabulary.level
+            if level != options.level:
+                raise ValueError(
+                    f"{self.sources[0]} was written with --level {level}: "
+                    f"train with --level {level} too"
+                )
+        else:
+            self.corpus = encode_corpus(
+                self.sources, options.level, limit=options.vocabulary, min_count=options.min_count
             )
-        return (
-            f"{_characters(training):,} characters in {len(training):,} documents to train on, "
-            f"{held_out:,} held out; {len(self.vocabulary):,} different tokens"
-        )
+        self.vocabulary = self.corpus.vocabulary
+        tokens, held_out = self.corpus.training.size, np.count_nonzero(self.corpus.held_out != END)
+        needed = options.batch * options.steps_per_update
+        if tokens < needed or not held_out:
+            raise ValueError(
+                f"the text has {tokens:,} tokens to train on and {held_out:,} held out, "
+                f"too little: one update takes {needed:,} tokens (--batch x --steps-per-update)"
+            )
+        return self.corpus.description
 
     def batches(self, rng: np.random.Generator) -> StreamBatches:
         """Contiguous streams, so that the state carries on from update to update."""
-        options = self.options
+        options, group = self.options, self.group
+        rows = shard(options.batch, group.rank, group.size)
         return StreamBatches(
-            self.tokens,
-            batch_size=options.batch,
+            self.corpus.training,
+            batch_size=rows.stop - rows.start,
             steps=options.steps_per_update,
-            rng=rng,
-            rank=self.group.rank,
-            size=self.group.size,
+            seed=options.seed,
+            rank=group.rank,
+            size=group.size,
+            fingerprint=self.corpus.fingerprint,
         )
 
     def build(self, rng: np.random.Generator) -> LanguageModel:
@@ -141,6 +157,11 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             num_layers=options.layers,
             cell=_CELLS[options.cell],
             dropout=options.dropout,
+            dropout_hidden=options.dropout_hidden,
+            dropout_input=options.dropout_input,
+            dropout_embedding=options.dropout_embedding,
+            weight_dropout=options.weight_dropout,
+            variational=options.variational,
             tied=options.tied,
             rng=rng,
         )
@@ -150,7 +171,14 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
     ) -> LossAndPullback:
         """Cross-entropy of the next token, the state carried on (truncated BPTT)."""
         state = None if batch.fresh else carry
-        (loss, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
+        (loss, state), pullback = model.loss_vjp(
+            batch.tokens,
+            batch.targets,
+            state,
+            rng=rng,
+            alpha=self.options.alpha,
+            beta=self.options.beta,
+        )
         return (loss, batch.targets.size, state), pullback
 
     @property
@@ -169,8 +197,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         return self._score(model).loss
 
     def _score(self, model: LanguageModel, limit: int | None = None) -> TextScore:
-        texts = [document.text for document in self.held_out]
-        return score_texts(model, self.vocabulary, texts, limit=limit)
+        return score_tokens(model, self.vocabulary, self.corpus.held_out[:limit])
 
     def assets(self, model: LanguageModel) -> dict[str, Any]:
         """The architecture and the vocabulary."""
@@ -247,10 +274,6 @@ def _cost(loss: float, exact: float, precision: functional.Precision) -> str:
     return "" if precision == "full" else f", in {precision} {loss / exact - 1:+.2%} of the loss"
 
 
-def _characters(documents: Sequence[Document]) -> int:
-    return sum(len(document.text) for document in documents)
-
-
 def train(
     sources: PathLike | Sequence[PathLike] = (),
     *,
@@ -262,7 +285,8 @@ def train(
     """Trains a language model; see `Options` for the keywords, `--help` for their meaning.
 
     Args:
-        sources: text files and folders; none = English text that comes with Python.
+        sources: text files and folders, or one file that `tokenize` wrote; none = English text
+            that comes with Python.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.

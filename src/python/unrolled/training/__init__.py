@@ -3,6 +3,9 @@
 from ._averaging import ASGD as ASGD
 from ._averaging import EMA as EMA
 from ._averaging import Averaging as Averaging
+from ._bucketing import BucketBatches as BucketBatches
+from ._bucketing import bucket_by_length as bucket_by_length
+from ._bucketing import pad_sequences as pad_sequences
 from ._budget import Budget as Budget
 from ._callbacks import Callback as Callback
 from ._callbacks import Update as Update
@@ -13,8 +16,6 @@ from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._clipping import clip_scale as clip_scale
 from ._complete import CompleteParts as CompleteParts
-from ._data import StreamBatch as StreamBatch
-from ._data import StreamBatches as StreamBatches
 from ._distributed import MPIGroup as MPIGroup
 from ._distributed import Traffic as Traffic
 from ._distributed import mpi_group as mpi_group
@@ -36,6 +37,7 @@ from ._optimizers import AdamW as AdamW
 from ._optimizers import Optimizer as Optimizer
 from ._optimizers import RMSprop as RMSprop
 from ._plots import plot_loss_curve as plot_loss_curve
+from ._prefetch import Prefetch as Prefetch
 from ._progress import PlainProgress as PlainProgress
 from ._progress import Progress as Progress
 from ._progress import RichProgress as RichProgress
@@ -49,6 +51,12 @@ from ._schedules import one_cycle as one_cycle
 from ._schedules import plateau as plateau
 from ._schedules import warmup_cosine as warmup_cosine
 from ._show_progress import ShowProgress as ShowProgress
+from ._streams import StreamBatch as StreamBatch
+from ._streams import StreamBatches as StreamBatches
+from ._tokens import TokenStore as TokenStore
+from ._tokens import TokenStoreError as TokenStoreError
+from ._tokens import TokenWriter as TokenWriter
+from ._tokens import write_tokens as write_tokens
 from ._types import Array as Array
 from ._types import Batches as Batches
 from ._types import Carry as Carry

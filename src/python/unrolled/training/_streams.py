@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._group import shard
+from ._sampling import check_rank, check_seed, epoch_rng
 from ._types import Array
 
 
@@ -33,17 +33,24 @@ class StreamBatches:
     seen everything before (truncated BPTT). The stream is a ring: each epoch starts at another
     random place, goes once around, and leaves out less than B * T tokens.
 
+    Of `size` processes, each takes B neighbouring streams of size * B: the batches of rank 0, 1,
+    ... beside each other are, column by column, those of one process with batch_size * size. The
+    position is the same for all, so a run may go on with another number of processes as long as
+    batch_size * size stays.
+
     Args:
-        tokens: (N,) integers.
-        batch_size: B, the number of streams, of all ranks together.
+        tokens: (N,) integers; of a memory-mapped array, such as `TokenStore.tokens`, only the
+            pieces asked for are read.
+        batch_size: B, the number of streams of this process.
         steps: T, the number of tokens per stream and update.
-        rng: gives each epoch its starting place. It is shared with the rest of the training run,
-            which also saves its state; the state here is only the position. It must be in the same
-            state on all ranks.
-        rank, size: this rank gets streams rank * B / size to (rank + 1) * B / size; see `Group`.
+        seed: gives each epoch its starting place.
+        rank: which of the processes this is.
+        size: how many processes share the work.
+        fingerprint: a number that identifies the tokens in saved positions, such as
+            `TokenStore.crc32`; default: the CRC-32 of the tokens, which reads them all once.
 
     Raises:
-        ValueError: there are fewer than B * T tokens, or B is no multiple of size.
+        ValueError: there are fewer than size * B * T tokens, or an argument will not do.
     """
 
     def __init__(
@@ -52,37 +59,44 @@ class StreamBatches:
         *,
         batch_size: int,
         steps: int,
-        rng: np.random.Generator,
+        seed: int,
         rank: int = 0,
         size: int = 1,
+        fingerprint: int | None = None,
     ) -> None:
+        where = type(self).__name__
         if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
             raise ValueError(
-                "[StreamBatches] expected integer tokens of shape (N,), "
+                f"[{where}] expected integer tokens of shape (N,), "
                 f"got {tokens.dtype} of shape {tokens.shape}"
             )
         if batch_size < 1 or steps < 1:
             raise ValueError(
-                f"[StreamBatches] expected batch_size and steps >= 1, got {batch_size} and {steps}"
+                f"[{where}] expected batch_size and steps >= 1, got {batch_size} and {steps}"
             )
-        if tokens.size < batch_size * steps:
+        check_seed(where, seed)
+        check_rank(where, rank, size)
+        streams = batch_size * size
+        if tokens.size < streams * steps:
+            factors = ("batch_size x steps", f"{batch_size} x {steps}")
+            if size > 1:
+                factors = (f"{factors[0]} x size", f"{factors[1]} x {size}")
             raise ValueError(
-                f"[StreamBatches] {tokens.size} tokens are fewer than one update takes: "
-                f"batch_size x steps = {batch_size} x {steps} = {batch_size * steps}"
+                f"[{where}] {tokens.size} tokens are fewer than one update takes: "
+                f"{factors[0]} = {factors[1]} = {streams * steps}"
             )
         self._tokens = tokens
-        self._rng = rng
+        self._streams = streams
         self._steps = steps
-        length = tokens.size // batch_size
+        self._seed = seed
+        self._given_fingerprint = fingerprint
+        length = tokens.size // streams
         self._per_epoch = length // steps
-        self._batch_size = batch_size
-        self._starts = (np.arange(batch_size, dtype=np.int64) * length)[
-            shard(batch_size, rank, size)
-        ]
+        first = rank * batch_size
+        self._starts = np.arange(first, first + batch_size, dtype=np.int64) * length
         self._window = np.arange(steps + 1, dtype=np.int64)[:, None]
         self._epochs_done = 0
         self._index = 0
-        self._offset = 0
 
     @property
     def epoch(self) -> float:
@@ -91,9 +105,8 @@ class StreamBatches:
 
     def next(self) -> StreamBatch:
         """Returns the next batch; the first of an epoch is `fresh`."""
-        if self._index == 0:
-            self._offset = int(self._rng.integers(self._tokens.size))
-        position = self._offset + self._index * self._steps
+        offset = epoch_rng(self._seed, self._epochs_done).integers(self._tokens.size)
+        position = offset + self._index * self._steps
         places = (self._starts + position + self._window) % self._tokens.size
         pieces = self._tokens[places].astype(np.int64, copy=False)
         batch = StreamBatch(pieces[:-1], pieces[1:], fresh=self._index == 0)
@@ -103,38 +116,41 @@ class StreamBatches:
             self._epochs_done += 1
         return batch
 
+    @cached_property
+    def _fingerprint(self) -> int:
+        if self._given_fingerprint is not None:
+            return self._given_fingerprint
+        return zlib.crc32(np.ascontiguousarray(self._tokens).view(np.uint8).data)
+
     def _layout(self) -> dict[str, int]:
         return {
-            "crc32": self._crc32,
-            "batch_size": self._batch_size,
+            "fingerprint": self._fingerprint,
+            "tokens": self._tokens.size,
+            "streams": self._streams,
             "steps": self._steps,
         }
-
-    @cached_property
-    def _crc32(self) -> int:
-        return zlib.crc32(np.ascontiguousarray(self._tokens).view(np.uint8).data)
 
     def state(self) -> dict[str, Any]:
         """Returns the position, and what identifies the data it is a position in."""
         return {
             "epochs_done": self._epochs_done,
             "index": self._index,
-            "offset": self._offset,
+            "seed": self._seed,
             **self._layout(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes to a position that `state` returned.
+        """Goes to a position that `state` returned, with the seed that it was reached with.
 
         Raises:
-            ValueError: the tokens, the batch size or the steps are not those of the position.
+            ValueError: the tokens, the streams or the steps are not those of the position.
         """
         layout = self._layout()
-        if {name: state[name] for name in layout} != layout:
+        if {name: state.get(name) for name in layout} != layout:
             raise ValueError(
-                "[StreamBatches] the data are not those that the run was started with, "
+                f"[{type(self).__name__}] the data are not those that the run was started with, "
                 "so it cannot go on where it stopped"
             )
         self._epochs_done = int(state["epochs_done"])
         self._index = int(state["index"])
-        self._offset = int(state["offset"])
+        self._seed = int(state["seed"])
