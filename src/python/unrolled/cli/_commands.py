@@ -111,12 +111,25 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
             bool, typer.Option("--tokens", help="List the probability of every single token too.")
         ] = False,
         precision: PrecisionOption = "full",
+        **flags: Any,
     ) -> None:
         """Score a checkpoint on files, or on what was held out when it was trained."""
         original, trained = tasks.load(checkpoint, task)
-        for line in original.evaluate(trained, sources or (), tokens, precision):
+        for line in original.evaluate(trained, sources or (), tokens, precision, **flags):
             print(line)
 
+    *common, _ = inspect.signature(command).parameters.values()
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{name}", help=text)],
+        )
+        for name, text in task.evaluate_flags.items()
+    ]
+    command.__signature__ = inspect.Signature([*common, *flags])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in (*common, *flags)}
     return command
 
 

@@ -9,7 +9,7 @@ modeling", equations 25 to 28. With h the k-1 tokens before w, h' all of them bu
 where a counts how often h w occurs if k is the highest order, else how many different tokens stand
 before it; N_i(h) counts the w with a(h w) = i (N_3: 3 or more). After an h that was never seen,
 p_k = p_{k-1}. The discounts D of an order follow from how many of its n-grams have a count of 1 to
-4. The text is one stream, as for the recurrent models: its ends of documents are tokens like others.
+4. The text is one stream, as for recurrent models: ends of documents are tokens like others.
 """
 
 from collections.abc import Iterator
@@ -99,9 +99,9 @@ class KneserNey:
             below = keys.size
 
     @property
-    def order(self) -> int:
-        """The longest n-grams."""
-        return len(self._orders)
+    def name(self) -> str:
+        """The model as reports name it."""
+        return f"Kneser-Ney {len(self._orders)}-grams"
 
     def losses(self, tokens: NDArray[Any]) -> Floats:
         """Returns -log p of each token after the ones before it, of the first after END.
@@ -114,7 +114,8 @@ class KneserNey:
         for order, after in zip(self._orders, self._places(stream), strict=True):
             p = p * _at(order.gamma, contexts, 1.0) + _at(order.alpha, after[1:], 0.0)
             contexts = after[:-1]
-        return -np.log(p)
+        nats: Floats = -np.log(p)
+        return nats
 
     def rankings(self, tokens: NDArray[Any]) -> Iterator[tuple[Ints, Floats]]:
         """Yields the probabilities of all next tokens, a block of places at a time.
@@ -123,7 +124,7 @@ class KneserNey:
         after the ones before it.
         """
         stream = np.concatenate([[END], tokens]).astype(np.int64)
-        contexts = [np.zeros(stream.size, np.int64), *self._places(stream)][: self.order]
+        contexts = [np.zeros(stream.size, np.int64), *self._places(stream)][: len(self._orders)]
         rows = max(_BLOCK // self._vocab_size, 1)
         for start in range(0, tokens.size, rows):
             places = np.arange(start, min(start + rows, tokens.size))
@@ -144,7 +145,7 @@ class KneserNey:
             row = np.repeat(rows, lengths)
             entries.append((row, order.keys[grams] % size, order.alpha[grams] * share[row]))
             share *= _at(order.gamma, context, 1.0)
-        p = share[:, None] * self._unigram
+        p: Floats = share[:, None] * self._unigram
         for row, token, probability in entries:  # within one order each place comes once
             p[row, token] += probability
         return p

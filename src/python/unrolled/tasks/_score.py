@@ -118,9 +118,17 @@ def token_losses(
     result = unknown_losses(vocabulary, tokens)
     for hidden, places in read_side_by_side(model, tokens, _CHUNK):
         counted = places >= 0
-        targets = np.where(counted, tokens[places], -1).astype(np.int64)
+        targets = np.where(counted, tokens[places].astype(np.int64), -1)
         result[places[counted]] += model.head.losses(hidden, targets)[counted]
     return result
+
+
+def token_probabilities(
+    model: LanguageModel, vocabulary: Vocabulary, text: str
+) -> Iterator[tuple[str, float]]:
+    """Yields each character or word of a text with its probability after those before it."""
+    losses = token_losses(model, vocabulary, vocabulary.encode(text))
+    yield from zip(vocabulary.split(text), np.exp(-losses).tolist(), strict=True)
 
 
 def unknown_losses(vocabulary: Vocabulary, tokens: NDArray[Any]) -> NDArray[np.float64]:

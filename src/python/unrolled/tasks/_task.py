@@ -80,6 +80,8 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         summary: one line of `--help`.
         examples: command lines to begin with.
         options_type: `OptionsT`, a frozen dataclass derived from `TrainOptions`.
+        evaluate_flags: flags of `unrolled evaluate` that this task has beyond the common ones, with
+            their lines of `--help`; `evaluate` gets them as keywords.
 
     Args:
         options: what was asked for.
@@ -90,6 +92,7 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     summary: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     options_type: ClassVar[type[TrainOptions]]
+    evaluate_flags: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, options: OptionsT, sources: Sequence[Path] = ()) -> None:
         self.options = options

@@ -5,25 +5,22 @@ Nothing is downloaded: each reader takes a user's own copy and says where one is
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from . import brown, chitchat, tinyshakespeare
 from ._types import Corpus as Corpus
 
-CorpusName: TypeAlias = Literal["brown", "chitchat", "tinyshakespeare"]
-
-READERS: Mapping[CorpusName, Callable[[Sequence[Path]], Corpus]] = {
+READERS: Mapping[str, Callable[[Sequence[Path]], Corpus]] = {
     "brown": brown.read,
     "chitchat": chitchat.read,
     "tinyshakespeare": tinyshakespeare.read,
 }
 
 
-def read_corpus(name: CorpusName, sources: Sequence[Path]) -> Corpus:
+def read_corpus(name: str, sources: Sequence[Path]) -> Corpus:
     """Returns a reference corpus.
 
     Args:
-        name: which one.
+        name: which one, of `READERS`.
         sources: the user's copy; none for one that is a package.
 
     Raises:

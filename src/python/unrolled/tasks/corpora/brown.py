@@ -1,8 +1,7 @@
-"""The Brown corpus by word, split as by Bengio et al. 2003, "A neural probabilistic language model".
+"""The Brown corpus by word, split as by Bengio, Ducharme, Vincent and Jauvin 2003 (JMLR 3).
 
-The first 800,000 tokens to train on, the next 200,000 for validation, the rest for the test.
-Upper and lower case and punctuation are kept; words seen 3 times or less in the whole corpus are
-merged into <unk>.
+The first 800,000 tokens to train on, the next 200,000 for validation, the rest for the test. Case
+and punctuation are kept; words seen 3 times or less in the whole corpus are merged into <unk>.
 
 The corpus is one stream of its own tokens. NLTK's copy has 1,161,192 of 56,057 kinds, 17,904 of
 them seen more than 3 times. That of the paper had 1,181,041 of 47,578 kinds, 16,383 with <unk>,
@@ -80,6 +79,8 @@ def _words(text: bytes, where: str) -> list[str]:
     for token in text.decode("utf-8", "replace").split():
         word, slash, tag = token.rpartition("/")
         if not (word and slash and tag):
-            raise ValueError(f"{where}: {token!r} is not of the form word/tag: expected {_EXPECTED}")
+            raise ValueError(
+                f"{where}: {token!r} is not of the form word/tag: expected {_EXPECTED}"
+            )
         words.append(word)
     return words
