@@ -79,8 +79,6 @@ def _words(text: bytes, where: str) -> list[str]:
     for token in text.decode("utf-8", "replace").split():
         word, slash, tag = token.rpartition("/")
         if not (word and slash and tag):
-            raise ValueError(
-                f"{where}: {token!r} is not of the form word/tag: expected {_EXPECTED}"
-            )
+            raise ValueError(f"{where}: {token!r} is not word/tag: expected {_EXPECTED}")
         words.append(word)
     return words
