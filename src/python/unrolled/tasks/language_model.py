@@ -100,7 +100,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         "unrolled train lm --resume my.safetensors --minutes 60",
     )
     options_type = Options
-    evaluate_flags: ClassVar = {
+    evaluate_flags: ClassVar[Mapping[str, str]] = {
         "keyboard": "Recall of the next word and keystrokes saved; of models of words.",
         "baseline": "The same of a Kneser-Ney 5-gram model of the same training text.",
     }
