@@ -1,5 +1,6 @@
 """The commands of `unrolled` and their options."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..tasks import Task
 from ..tasks import language_model as lm
 from ._compare import compare_app
 from ._options import examples as _examples
-from ._options import files_argument, parameter, set_parameters, task_parameters
+from ._options import files_argument, flag, parameter, set_parameters, task_parameters
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -103,12 +104,15 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
             bool, typer.Option("--tokens", help="List the probability of every single token too.")
         ] = False,
         precision: PrecisionOption = "full",
+        **flags: Any,
     ) -> None:
         """Score a checkpoint on files, or on what was held out when it was trained."""
         original, trained = tasks.load(checkpoint, task)
-        for line in original.evaluate(trained, sources or (), tokens, precision):
+        for line in original.evaluate(trained, sources or (), tokens, precision, **flags):
             print(line)
 
+    *common, _ = inspect.signature(command).parameters.values()
+    set_parameters(command, [*common, *(flag(*item) for item in task.evaluate_flags.items())])
     return command
 
 

@@ -34,6 +34,14 @@ def parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
     )
 
 
+def flag(name: str, text: str) -> inspect.Parameter:
+    """Returns a parameter of a command that is off unless its name is given."""
+    annotation = Annotated[bool, typer.Option(f"--{name}", help=text)]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
+    )
+
+
 def task_parameters(
     task: type[Task[Any, Any, Any, Any]], leave_out: Collection[str] = ()
 ) -> list[inspect.Parameter]:

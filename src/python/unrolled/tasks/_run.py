@@ -192,10 +192,12 @@ def make_options(
             raise ValueError(
                 f"[train {task_class.name}] there is no option {name!r}, only {', '.join(known)}"
             )
-        if get_origin(known[name]) is Literal and value not in get_args(known[name]):
-            choices = ", ".join(map(repr, get_args(known[name])))
+        kinds = (known[name], *get_args(known[name]))  # Literal, or Literal | None
+        choices = [c for kind in kinds if get_origin(kind) is Literal for c in get_args(kind)]
+        if choices and value is not None and value not in choices:
             raise ValueError(
-                f"[train {task_class.name}] expected {name} to be one of {choices}, got {value!r}"
+                f"[train {task_class.name}] expected {name} to be one of "
+                f"{', '.join(map(repr, choices))}, got {value!r}"
             )
     preset = given.get("preset")
     chosen = {} if preset is None else preset_options(task_class.name, preset)

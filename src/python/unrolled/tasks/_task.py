@@ -47,6 +47,8 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         summary: one line of `--help`.
         examples: command lines to begin with.
         options_type: `OptionsT`, a frozen dataclass derived from `TrainOptions`.
+        evaluate_flags: flags of `unrolled evaluate` that this task has beyond the common ones, with
+            their lines of `--help`; `evaluate` gets them as keywords.
 
     Args:
         options: what was asked for.
@@ -57,6 +59,7 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     summary: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     options_type: ClassVar[type[TrainOptions]]
+    evaluate_flags: ClassVar[Mapping[str, str]] = {}
 
     #: The processes that train together; `batches` gives each of them its share.
     group: Group = Group()

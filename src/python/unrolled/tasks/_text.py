@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 Level: TypeAlias = Literal["char", "word"]
 
+#: How texts stand before they are cut into words: as people write them; with spaces between all
+#: tokens, where someone did the cutting; or written ones of which lower case and straight
+#: apostrophes are read, as a phone's keyboard compares words.
+Form: TypeAlias = Literal["written", "tokenised", "folded"]
+
 #: Tokens that every vocabulary begins with: the end of a document, and what is not in it.
 END, UNKNOWN = 0, 1
 _SPECIAL = ("<end>", "<unk>")
@@ -22,6 +27,9 @@ APOSTROPHES = "'\u2019"
 
 #: A word (with its apostrophes), a line break, or one sign.
 _WORD = re.compile(rf"\w+(?:[{APOSTROPHES}]\w+)*|\n|[^\w\s]")
+
+#: A token of a text that is tokenised already.
+_TOKEN = re.compile(r"\S+")
 
 #: Signs that stand close to the word before or after them.
 _NO_SPACE_BEFORE = frozenset('.,;:!?)]}%"' + APOSTROPHES)
@@ -40,15 +48,23 @@ class Vocabulary:
         symbols: the text of each token; the first two stand for the end of a document and for
             everything rare or never seen.
         rare: how many kinds of characters or words of the training text are not in `symbols`.
+        form: how the texts of a model of words stand.
     """
 
     level: Level
     symbols: tuple[str, ...]
     rare: int
+    form: Form = "written"
 
     @classmethod
     def build(
-        cls, texts: Iterable[str], level: Level, *, min_count: int = 1, limit: int | None = None
+        cls,
+        texts: Iterable[str],
+        level: Level,
+        *,
+        min_count: int = 1,
+        limit: int | None = None,
+        form: Form = "written",
     ) -> "Vocabulary":
         """Counts the tokens of `texts` and keeps those that occur `min_count` times.
 
@@ -60,23 +76,37 @@ class Vocabulary:
             level: what a token is.
             min_count: rarer tokens become the unknown token.
             limit: keep at most this many, the most frequent ones.
+            form: how the texts of a model of words stand.
         """
         counts: Counter[str] = Counter()
+        split = cls(level, _SPECIAL, 0, form).split
         for text in texts:
-            counts.update(text if level == "char" else _WORD.findall(text))
+            counts.update(split(text))
             if len(counts) > _MOST_KINDS:
                 counts = Counter(dict(counts.most_common(_MOST_KINDS // 2)))
         # Sorted by count, then by text: the same texts give the same vocabulary.
         kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
         kept = [kind for kind in kinds if counts[kind] >= min_count][:limit]
-        return cls(level, (*_SPECIAL, *kept), len(kinds) - len(kept))
+        return cls(level, (*_SPECIAL, *kept), len(kinds) - len(kept), form)
 
     def __len__(self) -> int:
         return len(self.symbols)
 
     def split(self, text: str) -> Sequence[str]:
         """Returns the tokens of a text as strings."""
-        return text if self.level == "char" else _WORD.findall(text)
+        return text if self.level == "char" else self._pattern.findall(self.fold(text))
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Returns where each word begins and ends in `fold(text)`."""
+        return [match.span() for match in self._pattern.finditer(self.fold(text))]
+
+    def fold(self, text: str) -> str:
+        """Returns a text as it is read: the same unless the form is "folded"."""
+        return text.lower().replace("\u2019", "'") if self.form == "folded" else text
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        return _TOKEN if self.form == "tokenised" else _WORD
 
     def encode(self, text: str) -> NDArray[Any]:
         """Returns the tokens of a text, (N,) of the smallest integer type that holds them all."""
@@ -86,8 +116,7 @@ class Vocabulary:
             tokens: NDArray[Any] = table[np.minimum(codes, len(table) - 1)]
             return tokens
         index = self._index
-        words = _WORD.findall(text)
-        return np.array([index.get(word, UNKNOWN) for word in words], self._dtype)
+        return np.array([index.get(word, UNKNOWN) for word in self.split(text)], self._dtype)
 
     def join(self, texts: Iterable[str]) -> NDArray[Any]:
         """Returns several documents as one stream, (N,) integers; each is closed by END."""
@@ -125,9 +154,11 @@ class Vocabulary:
             "level": self.level,
             "symbols": self.symbols[len(_SPECIAL) :],
             "rare": self.rare,
+            "form": self.form,
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
         """Returns the vocabulary that `to_json` returned."""
-        return cls(values["level"], (*_SPECIAL, *values["symbols"]), values["rare"])
+        symbols, form = (*_SPECIAL, *values["symbols"]), values.get("form", "written")
+        return cls(values["level"], symbols, values["rare"], form)

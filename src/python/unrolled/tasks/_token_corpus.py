@@ -1,6 +1,6 @@
 """A corpus as tokens, to train on and held out: in memory, or in a file that may be larger."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from ._corpus import (
 from ._run import as_paths
 from ._saved import PathLike
 from ._text import Level, Vocabulary
+from .corpora import Corpus
 
 #: Told what is being done and how much of it is, 0..1.
 Progress = Callable[[str, float], None]
@@ -26,77 +27,85 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class TokenCorpus:
-    """Texts as two token streams, each document closed by END.
+    """Texts as token streams, each document closed by END.
 
     Attributes:
         vocabulary: what the tokens stand for.
         training: (N,) tokens to train on.
-        held_out: (M,) tokens to score.
+        held_out: (M,) tokens that choose among models.
+        test: (K,) tokens to score once, at the end; none where a user's own texts are split.
         description: one line about them.
+        texts: the documents of the parts that are scored, by name; none where only tokens are kept.
         fingerprint: identifies the tokens, None where nobody has counted it yet.
     """
 
     vocabulary: Vocabulary
     training: Array
     held_out: Array
+    test: Array
     description: str
+    texts: Mapping[str, Sequence[Document]]
     fingerprint: int | None = None
 
-
-class _Plan:
-    """Which documents are trained on, which are held out, and with which vocabulary."""
-
-    def __init__(
-        self, sources: Sequence[Path], level: Level, limit: int, min_count: int, progress: Progress
-    ) -> None:
-        documents = read_documents(sources) if sources else builtin_documents()
-        for index, document in enumerate(documents):
-            progress("reading", index / len(documents))
-            _ = document.digest  # kept
-        progress("reading", 1.0)
-        self.training, self.held_out = split_documents(documents)
-        self.vocabulary = Vocabulary.build(
-            chain.from_iterable(_watched(self.training, "counting", progress)),
-            level,
-            min_count=min_count,
-            limit=limit,
-        )
-
     @property
-    def description(self) -> str:
-        return (
-            f"{_characters(self.training):,} characters in {len(self.training):,} documents to "
-            f"train on, {_characters(self.held_out):,} held out; "
-            f"{len(self.vocabulary):,} different tokens"
-        )
-
-    def encode(self, documents: Iterable[Iterable[str]]) -> Iterator[Iterator[Array]]:
-        """Yields the tokens of each document, in pieces."""
-        end = self.vocabulary.join([""])
-        for pieces in documents:
-            yield chain(map(self.vocabulary.encode, pieces), (end,))
+    def parts(self) -> Mapping[str, Array]:
+        """The parts that are scored, by name."""
+        return {"held out": self.held_out, **({"test": self.test} if self.test.size else {})}
 
 
-def encode_corpus(
-    sources: Sequence[Path], level: Level, *, limit: int, min_count: int
-) -> TokenCorpus:
-    """Reads texts into memory, as tokens.
+def split_corpus(
+    sources: Sequence[Path],
+    level: Level,
+    *,
+    limit: int,
+    min_count: int,
+    progress: Progress = lambda what, part: None,
+) -> Corpus:
+    """Splits texts by document, and finds their vocabulary.
 
     Args:
         sources: text files and folders; none = English text that comes with Python.
         level: what a token is.
         limit: the most different characters or words.
         min_count: rarer ones become the unknown token.
+        progress: told what is being done and how much of it is, 0..1.
 
     Raises:
         ValueError: there is no text, or it cannot be read.
     """
-    plan = _Plan(sources, level, limit, min_count, lambda what, part: None)
-    training, held_out = (
-        np.concatenate(list(chain.from_iterable(plan.encode(d.pieces() for d in documents))))
-        for documents in (plan.training, plan.held_out)
+    documents = read_documents(sources) if sources else builtin_documents()
+    for index, document in enumerate(documents):
+        progress("reading", index / len(documents))
+        _ = document.digest  # kept
+    progress("reading", 1.0)
+    training, held_out = split_documents(documents)
+    pieces = chain.from_iterable(_watched(training, "counting", progress))
+    vocabulary = Vocabulary.build(pieces, level, min_count=min_count, limit=limit)
+    return Corpus(training, held_out, (), vocabulary)
+
+
+def encode_corpus(corpus: Corpus) -> TokenCorpus:
+    """Reads the texts of a corpus into memory, as tokens."""
+    training, held_out, test = (
+        np.concatenate(
+            [
+                corpus.vocabulary.join([])[:0],
+                *chain.from_iterable(_encode(corpus.vocabulary, (d.pieces() for d in documents))),
+            ]
+        )
+        for documents in (corpus.training, corpus.validation, corpus.test)
     )
-    return TokenCorpus(plan.vocabulary, training, held_out, plan.description)
+    texts = {"held out": corpus.validation, "test": corpus.test}
+    return TokenCorpus(corpus.vocabulary, training, held_out, test, corpus.description, texts)
+
+
+def _encode(
+    vocabulary: Vocabulary, documents: Iterable[Iterable[str]]
+) -> Iterator[Iterator[Array]]:
+    """Yields the tokens of each document, in pieces."""
+    end = vocabulary.join([""])
+    for pieces in documents:
+        yield chain(map(vocabulary.encode, pieces), (end,))
 
 
 def tokenize(
@@ -131,16 +140,18 @@ def tokenize(
     if path.suffix != TOKENS_SUFFIX:
         path = Path(f"{path}{TOKENS_SUFFIX}")
     tell: Progress = (lambda what, part: None) if progress is None else progress
-    plan = _Plan(as_paths(sources), level, vocabulary, min_count, tell)
+    corpus = split_corpus(
+        as_paths(sources), level, limit=vocabulary, min_count=min_count, progress=tell
+    )
     metadata = {
         "task": "lm",
-        "vocabulary": plan.vocabulary.to_json(),
-        "training_documents": len(plan.training),
-        "description": plan.description,
+        "vocabulary": corpus.vocabulary.to_json(),
+        "training_documents": len(corpus.training),
+        "description": corpus.description,
     }
-    documents = [*plan.training, *plan.held_out]
-    with write_tokens(path, size=len(plan.vocabulary), metadata=metadata) as writer:
-        for pieces in plan.encode(_watched(documents, "writing", tell)):
+    documents = [*corpus.training, *corpus.validation]
+    with write_tokens(path, size=len(corpus.vocabulary), metadata=metadata) as writer:
+        for pieces in _encode(corpus.vocabulary, _watched(documents, "writing", tell)):
             for tokens in pieces:
                 writer.append(tokens)
             writer.end_document()
@@ -161,18 +172,15 @@ def open_corpus(path: Path) -> TokenCorpus:
         description = str(store.metadata["description"])
     except (KeyError, TypeError, IndexError) as error:
         raise TokenStoreError(f"{path} holds no text for language models") from error
-    return TokenCorpus(vocabulary, store.tokens[:cut], store.tokens[cut:], description, store.crc32)
-
-
-def _characters(documents: Sequence[Document]) -> int:
-    return sum(document.characters for document in documents)
+    training, held_out, none = store.tokens[:cut], store.tokens[cut:], store.tokens[:0]
+    return TokenCorpus(vocabulary, training, held_out, none, description, {}, store.crc32)
 
 
 def _watched(
     documents: Sequence[Document], what: str, progress: Progress
 ) -> Iterator[Iterator[str]]:
     """Yields the pieces of each document, and tells how many of all characters were taken."""
-    total = max(_characters(documents), 1)
+    total = max(sum(document.characters for document in documents), 1)
     done = 0
 
     def pieces(document: Document) -> Iterator[str]:

@@ -15,7 +15,7 @@ The same on the command line: `unrolled train lm`, `unrolled generate`, `unrolle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -33,19 +33,23 @@ from unrolled.training import (
     shard,
 )
 
-from ._corpus import TOKENS_SUFFIX, read_documents
+from ._corpus import TOKENS_SUFFIX, Document, read_documents
+from ._evaluate import Evaluation
+from ._ngram import KneserNey
 from ._options import TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
-from ._score import TextScore, score_texts, score_tokens, token_losses
+from ._score import TextScore, score_texts, score_tokens
+from ._score import token_probabilities as _token_probabilities
 from ._suggest import Suggestion, suggest_words
 from ._task import Task, register
 from ._text import END, Vocabulary
 from ._text import Level as Level
-from ._token_corpus import encode_corpus, open_corpus
+from ._token_corpus import TokenCorpus, encode_corpus, open_corpus, split_corpus
 from ._token_corpus import tokenize as tokenize
 from ._write import write_text
+from .corpora import read_corpus
 
 _CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
 
@@ -58,6 +62,9 @@ class Options(TrainOptions):
     """What can be set for a language model."""
 
     lr: float = option(6e-3, "highest learning rate")
+    corpus: Literal["brown", "chitchat", "tinyshakespeare"] | None = option(
+        None, "a reference corpus, with its official split and its own tokens"
+    )
     level: Literal["char", "word"] = option("char", "what the model reads and writes")
     cell: Literal["lstm", "gru", "rnn"] = option("lstm", "kind of recurrent layer")
     hidden: int = option(256, "units per recurrent layer")
@@ -103,26 +110,20 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         "unrolled train lm my_texts/ --minutes 30 --hidden 512 --output my.safetensors",
         "unrolled train lm novel.txt --level word --epochs 5 --dropout 0.3",
         "unrolled train lm my_texts/ --preset awd --minutes 60",
+        "unrolled train lm brown.zip --corpus brown --preset awd --minutes 60",
         "unrolled train lm --resume my.safetensors --minutes 60",
         "unrolled train lm huge.tokens --minutes 600",
     )
     options_type = Options
+    evaluate_flags: ClassVar[Mapping[str, str]] = {
+        "keyboard": "Recall of the next word and keystrokes saved; of models of words.",
+        "baseline": "The same of a Kneser-Ney 5-gram model of the same training text.",
+    }
 
     def load(self) -> str:
-        """Reads texts, splits them by document into two token streams; or opens a token file."""
+        """Reads texts, splits them into token streams; or opens a token file."""
         options = self.options
-        if len(self.sources) == 1 and self.sources[0].suffix == TOKENS_SUFFIX:
-            self.corpus = open_corpus(self.sources[0])
-            level = self.corpus.vocabulary.level
-            if level != options.level:
-                raise ValueError(
-                    f"{self.sources[0]} was written with --level {level}: "
-                    f"train with --level {level} too"
-                )
-        else:
-            self.corpus = encode_corpus(
-                self.sources, options.level, limit=options.vocabulary, min_count=options.min_count
-            )
+        self.corpus = self._read()
         self.vocabulary = self.corpus.vocabulary
         tokens, held_out = self.corpus.training.size, np.count_nonzero(self.corpus.held_out != END)
         needed = options.batch * options.steps_per_update
@@ -132,6 +133,33 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
                 f"too little: one update takes {needed:,} tokens (--batch x --steps-per-update)"
             )
         return self.corpus.description
+
+    def _read(self) -> TokenCorpus:
+        """A reference corpus as it is split officially; other texts split by document."""
+        options = self.options
+        if options.corpus is not None:
+            own = ("level", "vocabulary", "min_count")
+            given = [name for name in own if getattr(options, name) != getattr(Options, name)]
+            if given:
+                raise ValueError(
+                    f"the corpus {options.corpus} has its own tokens: leave out "
+                    + ", ".join(f"--{name.replace('_', '-')}" for name in given)
+                )
+            return encode_corpus(read_corpus(options.corpus, self.sources))
+        if len(self.sources) == 1 and self.sources[0].suffix == TOKENS_SUFFIX:
+            corpus = open_corpus(self.sources[0])
+            level = corpus.vocabulary.level
+            if level != options.level:
+                raise ValueError(
+                    f"{self.sources[0]} was written with --level {level}: "
+                    f"train with --level {level} too"
+                )
+            return corpus
+        return encode_corpus(
+            split_corpus(
+                self.sources, options.level, limit=options.vocabulary, min_count=options.min_count
+            )
+        )
 
     def batches(self, rng: np.random.Generator) -> StreamBatches:
         """Contiguous streams, so that the state carries on from update to update."""
@@ -184,20 +212,25 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
     @property
     def metric(self) -> Metric:
         """Bits per character, or perplexity per word."""
-        if self.options.level == "char":
+        if self.vocabulary.level == "char":
             return Metric("bits per character", "bits/char", "chars", bits)
         return Metric("perplexity per word", "perplexity", "words", perplexity)
 
     def validate(self, model: LanguageModel) -> float:
         """Scores the first part of the held-out text."""
-        return self._score(model, _VALIDATION_TOKENS).loss
+        return self._score(model, self.corpus.held_out[:_VALIDATION_TOKENS]).loss
 
     def score(self, model: LanguageModel) -> float:
         """Scores all of the held-out text."""
-        return self._score(model).loss
+        return self._score(model, self.corpus.held_out).loss
 
-    def _score(self, model: LanguageModel, limit: int | None = None) -> TextScore:
-        return score_tokens(model, self.vocabulary, self.corpus.held_out[:limit])
+    def _score(self, model: LanguageModel, tokens: Array) -> TextScore:
+        return score_tokens(model, self.vocabulary, tokens, ends=self._counts_ends)
+
+    @property
+    def _counts_ends(self) -> bool:
+        # Published figures of reference corpora are over their own tokens.
+        return self.options.corpus is None
 
     def assets(self, model: LanguageModel) -> dict[str, Any]:
         """The architecture and the vocabulary."""
@@ -213,9 +246,12 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         return TextModel(model, Vocabulary.from_json(assets["vocabulary"]), options)
 
     def report(self, trained: TextModel, path: Path | None) -> Iterator[str]:
-        """A sample, and what to type next."""
+        """The score of the test part, if there is one; a sample, and what to type next."""
+        if self.corpus.test.size:
+            loss = self._score(trained.model, self.corpus.test).loss
+            yield f"test       {self.metric.text(loss)} {self.metric.name}"
         prompt = "The "
-        length = 400 if self.options.level == "char" else 80
+        length = 400 if self.vocabulary.level == "char" else 80
         yield "sample"
         text = prompt + generate(trained, prompt, length=length, seed=self.options.seed)
         yield "\n".join(f"    {line}" for line in text.splitlines())
@@ -231,47 +267,38 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         sources: Sequence[Path],
         details: bool,
         precision: functional.Precision,
+        *,
+        keyboard: bool = False,
+        baseline: bool = False,
     ) -> Iterator[str]:
         """The score of each file and of all; with details the probability of each token."""
-        if not sources:
-            yield self.load()
-            loss = exact_loss = self.score(trained.model)
-            if precision != "full":
-                with trained.model.in_precision(precision):
-                    loss = self.score(trained.model)
-            line = f"{self.metric.text(loss)} {self.metric.name}, held out"
-            yield line + _cost(loss, exact_loss, precision)
-            return
-        total = exact_total = None
-        documents = read_documents(sources)
-        for document in documents:
-            exact = evaluate(trained, document.text)
-            with trained.model.in_precision(precision):
-                if details:
-                    for token, probability in token_probabilities(trained, document.text):
-                        yield f"{probability:.6f}  {token!r}"
-                score = evaluate(trained, document.text) if precision != "full" else exact
-            total = score if total is None else total + score
-            exact_total = exact if exact_total is None else exact_total + exact
-            line = f"{document.name}: {self._describe(score)}"
-            yield line + _cost(score.loss, exact.loss, precision)
-        if total is not None and exact_total is not None and len(documents) > 1:
-            line = f"together: {self._describe(total)}"
-            yield line + _cost(total.loss, exact_total.loss, precision)
-
-    def _describe(self, score: TextScore) -> str:
-        counted = f"{score.tokens:,} words"
-        if self.options.level == "char":
-            counted = f"{score.characters:,} characters"
-        return (
-            f"{self.metric.text(score.loss)} {self.metric.name} "
-            f"({counted}, {score.unknown:,} unknown)"
+        self.vocabulary = trained.vocabulary
+        evaluation = Evaluation(
+            trained.model, trained.vocabulary, self.metric, precision, self._counts_ends
         )
-
-
-def _cost(loss: float, exact: float, precision: functional.Precision) -> str:
-    """What a precision costs, as the end of a line; empty for full precision."""
-    return "" if precision == "full" else f", in {precision} {loss / exact - 1:+.2%} of the loss"
+        if baseline or not sources:
+            summary = self.load()
+            if self.vocabulary != trained.vocabulary:
+                raise ValueError("the training text is not the one that the model was trained on")
+        if sources:
+            documents = read_documents(sources)
+            name = documents[0].name if len(documents) == 1 else "together"
+            texts: Mapping[str, Sequence[Document]] = {name: documents}
+            parts: Mapping[str, Array] = {name: self.vocabulary.join(d.text for d in documents)}
+            yield from evaluation.documents(documents, details)
+        else:
+            yield summary
+            texts, parts = self.corpus.texts, self.corpus.parts
+            for name, tokens in parts.items():
+                yield evaluation.part(name, tokens)
+        if keyboard and not texts:
+            raise ValueError("a file of tokens keeps no texts to type: name text files to score")
+        ngrams = KneserNey(self.corpus.training, len(self.vocabulary)) if baseline else None
+        for name, tokens in parts.items():
+            if ngrams is not None:
+                yield evaluation.baseline(ngrams, name, tokens)
+            if keyboard:
+                yield from evaluation.keyboard(ngrams, name, texts[name])
 
 
 def train(
@@ -368,7 +395,4 @@ def evaluate(model: TextModel, text: str) -> TextScore:
 
 def token_probabilities(model: TextModel, text: str) -> Iterator[tuple[str, float]]:
     """Yields each character or word of `text` with its probability after those before it."""
-    tokens = model.vocabulary.encode(text)
-    losses = token_losses(model.model, model.vocabulary, tokens)
-    pieces = model.vocabulary.split(text)
-    yield from zip(pieces, np.exp(-losses).tolist(), strict=True)
+    return _token_probabilities(model.model, model.vocabulary, text)
