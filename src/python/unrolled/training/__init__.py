@@ -18,6 +18,7 @@ from ._extras import import_extra as import_extra
 from ._guard import DivergedError as DivergedError
 from ._history import History as History
 from ._history import Point as Point
+from ._jsonl import JsonLog as JsonLog
 from ._loop import Trainer as Trainer
 from ._losses import cross_entropy_vjp as cross_entropy_vjp
 from ._losses import log_softmax as log_softmax
@@ -29,6 +30,7 @@ from ._optimizers import Adam as Adam
 from ._optimizers import AdamW as AdamW
 from ._optimizers import Optimizer as Optimizer
 from ._optimizers import RMSprop as RMSprop
+from ._plot_statistics import plot_statistics as plot_statistics
 from ._plots import plot_loss_curve as plot_loss_curve
 from ._progress import PlainProgress as PlainProgress
 from ._progress import Progress as Progress
@@ -43,6 +45,12 @@ from ._schedules import one_cycle as one_cycle
 from ._schedules import plateau as plateau
 from ._schedules import warmup_cosine as warmup_cosine
 from ._show_progress import ShowProgress as ShowProgress
+from ._statistics import Measurement as Measurement
+from ._statistics import ParameterStatistics as ParameterStatistics
+from ._statistics import Statistics as Statistics
+from ._summaries import Summarizer as Summarizer
+from ._summaries import Summary as Summary
+from ._tensorboard import TensorBoard as TensorBoard
 from ._types import Array as Array
 from ._types import Batches as Batches
 from ._types import Carry as Carry

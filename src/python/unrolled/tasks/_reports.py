@@ -1,0 +1,126 @@
+"""What a run leaves beside its checkpoint: a log, pictures, and a page to read."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from unrolled.layers import Layer
+from unrolled.training import (
+    Callback,
+    JsonLog,
+    Statistics,
+    TensorBoard,
+    Trainer,
+    plot_loss_curve,
+    plot_statistics,
+)
+
+from ._report_page import Picture, write_report
+from ._run_facts import RunFacts
+from ._task import Task
+
+
+class Reports:
+    """The reports of one run: what its options ask for, and where they go.
+
+    Beside `lm.safetensors` go `lm.jsonl` (as the run goes on), and when it ends `lm.png`,
+    `lm-statistics.png` (with statistics) and `lm.html`.
+
+    Args:
+        task: with its data loaded.
+        model: what it trains.
+        data: the line about the data.
+        target: the checkpoint, None = there is none, and so no files beside it.
+        earlier: the checkpoint that the run goes on from, if it does.
+
+    Attributes:
+        callbacks: what makes them; for the trainer.
+
+    Raises:
+        ImportError: TensorBoard's files are wanted, and tensorboardX is not installed.
+        ValueError: statistics are wanted, and there is no place for them, or the log would replace
+            something else.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any, Any, Any, Any],
+        model: Layer,
+        data: str,
+        *,
+        target: Path | None,
+        earlier: Path | None = None,
+    ) -> None:
+        options, metric = task.options, task.metric
+        if options.statistics and target is None and options.tensorboard is None:
+            raise ValueError("statistics go beside the checkpoint: give an output")
+        self._target = target
+        self._statistics = Statistics() if options.statistics else None
+        # Statistics first: the others write what they have measured.
+        self.callbacks: list[Callback] = [] if self._statistics is None else [self._statistics]
+        if target is not None:
+            self._facts = RunFacts.gather(task, model, data)
+            log = JsonLog(
+                target.with_suffix(".jsonl"),
+                metric,
+                self._facts.to_json(),
+                earlier=None if earlier is None else earlier.with_suffix(".jsonl"),
+                statistics=self._statistics,
+            )
+            self.callbacks.append(log)
+        if options.tensorboard is not None:
+            board = TensorBoard(options.tensorboard, metric, statistics=self._statistics)
+            self.callbacks.append(board)
+
+    def write(
+        self,
+        trainer: Trainer[Any],
+        ending: str,
+        *,
+        loss: float | None = None,
+        samples: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Writes pictures and page, and yields a line about each.
+
+        Args:
+            trainer: after its run.
+            ending: why it ended, in words.
+            loss: mean loss on all held-out data, if it was scored.
+            samples: the lines of `Task.report`.
+        """
+        if self._target is None:
+            return
+        pictures = []
+        try:
+            for picture in self._draw(trainer):
+                pictures.append(picture)
+                yield f"{picture.name:10} {picture.path}"
+        except ImportError as error:
+            yield f"no pictures: {error}"
+        page = self._target.with_suffix(".html")
+        measurements = () if self._statistics is None else self._statistics.measurements
+        write_report(
+            page,
+            self._facts,
+            trainer,
+            self._target,
+            ending=ending,
+            loss=loss,
+            samples=samples,
+            pictures=pictures,
+            measurements=measurements,
+        )
+        yield f"report     {page}"
+
+    def _draw(self, trainer: Trainer[Any]) -> Iterator[Picture]:
+        """Draws what there is to draw, a picture at a time."""
+        assert self._target is not None
+        task = self._facts.task
+        title = f"unrolled train {task.name}"
+        path = self._target.with_suffix(".png")
+        plot_loss_curve(path, trainer.history, task.metric, title=title)
+        yield Picture("loss curve", path)
+        if self._statistics is not None and self._statistics.measurements:
+            path = self._target.with_name(f"{self._target.stem}-statistics.png")
+            plot_statistics(path, self._statistics.measurements, title=title)
+            yield Picture("statistics", path)
