@@ -51,6 +51,7 @@ class JsonLog(Summarizer):
             run gives it those of before.
 
     Raises:
+        FileNotFoundError: the folder does not exist.
         ValueError: there is a file of that name which is not such a log.
     """
 
@@ -70,7 +71,7 @@ class JsonLog(Summarizer):
         self._run = run
         self._statistics = statistics
         self._file: TextIO | None = None
-        _check_is_log(self._path)
+        _check_place(self._path)
 
     def started(self, trainer: Trainer[Any]) -> None:
         """Begins the log, or goes on with it."""
@@ -145,8 +146,10 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _check_is_log(path: Path) -> None:
+def _check_place(path: Path) -> None:
     """Keeps a run from replacing somebody's data, which .jsonl files often are."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"[JsonLog] there is no folder {path.parent}")
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as file:
             begin = file.read(len(_BEGIN))

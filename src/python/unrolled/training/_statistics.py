@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unrolled import functional
+from unrolled.functional import global_norm
 
 from ._callbacks import Callback, Update
 from ._types import Array
@@ -102,18 +102,20 @@ class Statistics(Callback):
         if self._before is None:
             return
         flat = trainer.model.flat
-        value_norms = {name: _norm(self._before[place]) for name, place in flat.slices.items()}
+        places = {name: flat.slices[name] for name in flat.shapes}  # in the order of the model
+        value_norms = {name: global_norm(self._before[place]) for name, place in places.items()}
         change = np.subtract(flat.values, self._before, out=self._before)
         self._before = None
         parameters = {}
-        for name, place in flat.slices.items():
-            grads, update_norm = flat.grads[place], _norm(change[place])
+        for name, place in places.items():
+            grads, value_norm = flat.grads[place], value_norms[name]
+            update_norm = global_norm(change[place])
             parameters[name] = ParameterStatistics(
-                grad_norm=update.grad_scale * _norm(grads),
+                grad_norm=update.grad_scale * global_norm(grads),
                 zeros=1.0 - np.count_nonzero(grads) / max(grads.size, 1),
-                value_norm=value_norms[name],
+                value_norm=value_norm,
                 update_norm=update_norm,
-                update_ratio=update_norm / value_norms[name] if value_norms[name] else None,
+                update_ratio=update_norm / value_norm if value_norm else None,
             )
         self._add(Measurement(update.step, parameters))
 
@@ -135,7 +137,3 @@ class Statistics(Callback):
 
     def _is_due(self, step: int) -> bool:
         return (step - 1) % self._every == 0
-
-
-def _norm(array: Array) -> float:
-    return functional.global_norm(array)
