@@ -204,6 +204,23 @@ def test_a_new_run_begins_a_new_log(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["run.jsonl"]
 
 
+def test_the_score_comes_after_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    log = JsonLog(path, METRIC, {})
+    trainer = make_trainer(callbacks=[log], budget=Budget(steps=3))
+    trainer.run()
+    log.scored(trainer, 2.0)
+    ends = read(path)[-2:]
+    assert ends[0]["event"] == "end"
+    assert ends[1] == {"event": "score", "step": 3, "loss": 2.0, "score": bits(2.0)}
+    further = make_trainer(callbacks=[JsonLog(path, METRIC, {})], budget=Budget(steps=4))
+    further.load_state(*trainer.state(), None)
+    further.run()
+    assert [line["event"] for line in read(path)] == [
+        *("run", "update", "update", "update", "run", "update", "end")
+    ]
+
+
 def test_a_resumed_run_without_its_log_begins_one(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     first = make_trainer(budget=Budget(steps=20))
@@ -251,6 +268,6 @@ lm.train({str(text)!r}, steps=40, validations=4, output={str(parts)!r}, **{optio
     log = parts.with_suffix(".jsonl")
     assert events(log, "update")[-1]["step"] == 26
     lm.train(resume=parts, quiet=True)
-    kinds = ("update", "validation", "end")
+    kinds = ("update", "validation", "end", "score")
     assert events(log, *kinds) == events(whole.with_suffix(".jsonl"), *kinds)
     assert [line["step"] for line in events(log, "run")] == [0, 20]

@@ -65,7 +65,7 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
         help="Files or folders to train on; none: the task's own data.",
         metavar="FILES OR FOLDERS",
     )
-    output = typer.Option(help="Checkpoint to write; the picture of the loss goes beside it.")
+    output = typer.Option(help="Checkpoint to write; report, picture and log go beside it.")
     resume = typer.Option(help="Checkpoint of a stopped run to go on with.")
     parameters = [
         _parameter("sources", list[Path], files),

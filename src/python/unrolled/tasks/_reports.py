@@ -55,19 +55,20 @@ class Reports:
         if options.statistics and target is None and options.tensorboard is None:
             raise ValueError("statistics go beside the checkpoint: give an output")
         self._target = target
+        self._log: JsonLog | None = None
         self._statistics = Statistics() if options.statistics else None
         # Statistics first: the others write what they have measured.
         self.callbacks: list[Callback] = [] if self._statistics is None else [self._statistics]
         if target is not None:
             self._facts = RunFacts.gather(task, model, data)
-            log = JsonLog(
+            self._log = JsonLog(
                 target.with_suffix(".jsonl"),
                 metric,
                 self._facts.to_json(),
                 earlier=None if earlier is None else earlier.with_suffix(".jsonl"),
                 statistics=self._statistics,
             )
-            self.callbacks.append(log)
+            self.callbacks.append(self._log)
         if options.tensorboard is not None:
             board = TensorBoard(options.tensorboard, metric, statistics=self._statistics)
             self.callbacks.append(board)
@@ -79,26 +80,27 @@ class Reports:
         *,
         loss: float | None = None,
         samples: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """Writes pictures and page, and yields a line about each.
+    ) -> list[str]:
+        """Writes score, pictures and page; returns a line about each file.
 
         Args:
             trainer: after its run.
             ending: why it ended, in words.
-            loss: mean loss on all held-out data, if it was scored.
+            loss: mean loss of the best model on all held-out data, if it was scored.
             samples: the lines of `Task.report`.
         """
-        if self._target is None:
-            return
-        pictures = []
-        try:
-            for picture in self._draw(trainer):
-                pictures.append(picture)
-                yield f"{picture.name:10} {picture.path}"
-        except ImportError as error:
-            yield f"no pictures: {error}"
-        page = self._target.with_suffix(".html")
+        if self._target is None or self._log is None:
+            return []
+        if loss is not None:
+            self._log.scored(trainer, loss)
         measurements = () if self._statistics is None else self._statistics.measurements
+        pictures: list[Picture] = []
+        try:
+            pictures.extend(self._draw(trainer, self._target))
+            lines = [f"{picture.name:10} {picture.path}" for picture in pictures]
+        except ImportError as error:
+            lines = [f"no pictures: {error}"]
+        page = self._target.with_suffix(".html")
         write_report(
             page,
             self._facts,
@@ -110,17 +112,16 @@ class Reports:
             pictures=pictures,
             measurements=measurements,
         )
-        yield f"report     {page}"
+        return [*lines, f"report     {page}"]
 
-    def _draw(self, trainer: Trainer[Any]) -> Iterator[Picture]:
-        """Draws what there is to draw, a picture at a time."""
-        assert self._target is not None
+    def _draw(self, trainer: Trainer[Any], target: Path) -> Iterator[Picture]:
+        """Draws what there is to draw."""
         task = self._facts.task
         title = f"unrolled train {task.name}"
-        path = self._target.with_suffix(".png")
+        path = target.with_suffix(".png")
         plot_loss_curve(path, trainer.history, task.metric, title=title)
         yield Picture("loss curve", path)
         if self._statistics is not None and self._statistics.measurements:
-            path = self._target.with_name(f"{self._target.stem}-statistics.png")
+            path = target.with_name(f"{target.stem}-statistics.png")
             plot_statistics(path, self._statistics.measurements, title=title)
             yield Picture("statistics", path)

@@ -37,6 +37,7 @@ class JsonLog(Summarizer):
     * `validation`: `step`, `seconds`, `loss`, `score` in the metric and whether it is the `best`.
     * `end`: the `reason` ("finished", "stopped early", "stopped" by Ctrl-C, or "failed" with an
       `error`), `best_loss`.
+    * `score`: after the end, the best model's `loss` and `score` on all held-out data (`scored`).
 
     It is strict JSON: a number that is not finite becomes null. A resumed run takes over what the
     log says up to the update that it goes on from and drops the rest, so that nothing stands there
@@ -126,6 +127,17 @@ class JsonLog(Summarizer):
         self._file.close()
         self._file = None
 
+    def scored(self, trainer: Trainer[Any], loss: float) -> None:
+        """Writes a `score` line; for whoever scores the best model once the run has ended.
+
+        Args:
+            trainer: after its run.
+            loss: mean loss on all held-out data.
+        """
+        values = {"step": trainer.steps, "loss": loss, "score": self._metric.from_loss(loss)}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line({"event": "score", **values}))
+
     def _write(self, event: str, **values: Any) -> None:
         assert self._file is not None
         self._file.write(_line({"event": event, **values}))
@@ -161,7 +173,7 @@ def _check_place(path: Path) -> None:
 
 
 def _lines_up_to(path: Path, step: int) -> list[dict[str, Any]]:
-    """Returns what a log says up to update `step`, without ends; nothing if there is no log.
+    """Returns what a log says up to update `step`, but for an end; nothing if there is no log.
 
     Lines that cannot be read are left out: a run that is killed leaves half a line.
     """
@@ -173,6 +185,6 @@ def _lines_up_to(path: Path, step: int) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             continue
-        if line["event"] != "end" and line["step"] <= step:
+        if line["event"] not in ("end", "score") and line["step"] <= step:
             kept.append(line)
     return kept
