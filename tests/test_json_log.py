@@ -196,6 +196,33 @@ def test_resumed_equals_unbroken(tmp_path: Path) -> None:
                 broken.write_text("".join(text[:cut]))
 
 
+def test_an_interrupted_run_loses_no_update(tmp_path: Path) -> None:
+    """Where Ctrl-C falls between two summaries there is one more; together they say the same."""
+    path, steps = tmp_path / "run.jsonl", 5000
+
+    class Interrupt(Callback):
+        def updated(self, trainer: Trainer[Any], update: Update) -> None:
+            if update.step == 2003:
+                signal.raise_signal(signal.SIGINT)
+
+    first = make_trainer(
+        callbacks=[Interrupt(), JsonLog(path, METRIC, {})],
+        budget=Budget(steps=steps),
+        save=lambda trainer: None,
+    )
+    first.run()
+    assert first.stopped
+    trainer = make_trainer(callbacks=[JsonLog(path, METRIC, {})], budget=Budget(steps=steps))
+    trainer.load_state(*first.state(), None)
+    trainer.run()
+    lines = events(path, "update")
+    assert [line["step"] for line in lines if 1995 <= line["step"] <= 2010] == [
+        *(1995, 2000, 2003, 2005, 2010)
+    ]
+    assert sum(line["updates"] for line in lines) == steps
+    assert [line["event"] for line in read(path)].count("end") == 1
+
+
 def test_a_new_run_begins_a_new_log(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     for steps in (20, 5):

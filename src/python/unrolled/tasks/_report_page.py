@@ -158,7 +158,7 @@ def _how_to_go_on(facts: RunFacts, trainer: Trainer[Any], checkpoint: Path) -> I
     command = ["unrolled", "train", facts.task.name, "--resume", str(checkpoint)]
     if trainer.fraction >= 1.0:
         name, value = trainer.budget.limit
-        command += [f"--{name}", f"{2 * value:g}"]
+        command += [f"--{name}", str(2 * value)]
         text = f"The {name} count from the beginning of the run:"
     elif trainer.stopped or trainer.stopped_early:
         text = "The run goes on where it ended, as if it had never stopped:"

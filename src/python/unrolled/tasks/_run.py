@@ -1,7 +1,7 @@
 """What all tasks share: train, resume, load and evaluate."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from unrolled.training import (
     Callback,
     CheckpointError,
     DivergedError,
+    Metric,
     ShowProgress,
     Trainer,
     clock,
@@ -132,27 +133,32 @@ def train(
             say(f"  unrolled train {task.name} --resume {target}")
         raise KeyboardInterrupt
 
-    best = trainer.values if trainer.best_values is None else trainer.best_values
-    model.flat.values[...] = best
-    metric = task.metric
     ending = "finished"
     if trainer.stopped_early:
         ending = f"stopped early, after {options.patience} validations without a better one"
         say(ending)
+    model.flat.values[...] = trainer.values if trainer.best_values is None else trainer.best_values
+    loss = task.score(model)
+    trained = task.restore(options, task.assets(model), model.parameters)
+    samples = () if quiet and target is None else tuple(task.report(trained, target))
+    files = reports.write(trainer, ending, loss=loss, samples=samples)
+    for line in (*_summary(trainer, task.metric, loss, target), *files, *samples):
+        say(line)
+    return trained
+
+
+def _summary(
+    trainer: Trainer[Any], metric: Metric, loss: float, target: Path | None
+) -> Iterator[str]:
+    """Yields what came of a run, as lines."""
     speed = trainer.targets / max(trainer.seconds, 1e-9)
-    say(
+    yield (
         f"trained    {trainer.steps:,} updates in {clock(trainer.seconds)}, "
         f"{trainer.batches.epoch:.1f} epochs, {speed:,.0f} {metric.unit}/s with validation"
     )
-    loss = task.score(model)
-    say(f"held out   {metric.text(loss)} {metric.name}")
-    trained = task.restore(options, task.assets(model), model.parameters)
-    samples = () if quiet and target is None else tuple(task.report(trained, target))
+    yield f"held out   {metric.text(loss)} {metric.name}"
     if target is not None:
-        say(f"checkpoint {target}")
-    for line in (*reports.write(trainer, ending, loss=loss, samples=samples), *samples):
-        say(line)
-    return trained
+        yield f"checkpoint {target}"
 
 
 def option_types(task_class: type[Task[Any, Any, Any, Any]]) -> dict[str, Any]:

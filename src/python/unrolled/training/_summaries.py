@@ -55,11 +55,11 @@ class Summarizer(Callback):
     one makes (and one more where Ctrl-C fell between two of them).
     """
 
-    def summarized(self, trainer: Trainer[Any], summary: Summary) -> None:
-        """Some updates were made or skipped."""
-
     def __init__(self) -> None:
         self._forget()
+
+    def summarized(self, trainer: Trainer[Any], summary: Summary) -> None:
+        """Some updates were made or skipped."""
 
     def _forget(self) -> None:
         self._updates: list[Update] = []
