@@ -196,6 +196,31 @@ def test_resumed_equals_unbroken(tmp_path: Path) -> None:
                 broken.write_text("".join(text[:cut]))
 
 
+def test_a_save_between_two_summaries(tmp_path: Path) -> None:
+    """A run that is killed and goes on from there sums up what an unbroken one does."""
+    state: list[Any] = []
+
+    def keep(trainer: Trainer[Any]) -> None:
+        if trainer.steps == 500:  # 142.86 thousandths
+            arrays, values = trainer.state()
+            state.extend([{name: array.copy() for name, array in arrays.items()}, values, None])
+
+    def train(path: Path, *state: Any) -> None:
+        log, budget = JsonLog(path, METRIC, {}), Budget(steps=3500)
+        trainer = make_trainer(callbacks=[log], budget=budget, save=keep, validations=7)
+        if state:
+            trainer.load_state(*state)
+        trainer.run()
+
+    whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
+    train(whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    parts.write_text("".join(lines[:200]))
+    train(parts, *state)
+    assert events(parts, "update") == events(whole, "update")
+    assert 500 in [line["step"] for line in events(parts, "update")]
+
+
 def test_an_interrupted_run_loses_no_update(tmp_path: Path) -> None:
     """Where Ctrl-C falls between two summaries there is one more; together they say the same."""
     path, steps = tmp_path / "run.jsonl", 5000
