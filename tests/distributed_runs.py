@@ -42,7 +42,12 @@ def make_trainer(
         return (value, batch.targets.size, state), pullback
 
     batches = StreamBatches(
-        TOKENS, batch_size=BATCH, steps=STEPS, rng=rng, rank=group.rank, size=group.size
+        TOKENS,
+        batch_size=BATCH // group.size,
+        steps=STEPS,
+        seed=1,
+        rank=group.rank,
+        size=group.size,
     )
     return Trainer(
         model,

@@ -13,7 +13,7 @@ from text_models import TEXT, make_model
 from tolerances import assert_close
 from unrolled.tasks import _score, make_options, option_types, tasks
 from unrolled.tasks import language_model as lm
-from unrolled.tasks._score import score_texts, score_tokens, token_losses
+from unrolled.tasks._score import score_tokens, token_losses
 from unrolled.tasks._text import END, UNKNOWN
 from unrolled.tasks._write import read_text
 

@@ -72,7 +72,7 @@ def _train_command(task: type[AnyTask]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
-    output = typer.Option(help="Checkpoint to write; the picture of the loss goes beside it.")
+    output = typer.Option(help="Checkpoint to write; report, picture and log go beside it.")
     resume = typer.Option(help="Checkpoint of a stopped run to go on with.")
     distributed = typer.Option(
         "--distributed", help="Train together with the processes that mpirun started."

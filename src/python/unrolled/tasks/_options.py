@@ -59,6 +59,8 @@ class TrainOptions:
     validations: int = option(10, "how often the held-out data are scored on the way")
     patience: int | None = option(None, "stop after so many validations without a better one")
     seed: int = option(0, "of initial weights, batches and dropout")
+    statistics: bool = option(False, "measure the gradient and the update of each parameter")
+    tensorboard: str | None = option(None, "write TensorBoard's event files into this folder")
 
     #: Used when none of the three is given.
     default_minutes: ClassVar[float] = 3.0

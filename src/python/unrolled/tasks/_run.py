@@ -1,7 +1,7 @@
 """What all tasks share: train, resume, load and evaluate."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -10,19 +10,22 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from unrolled.training import (
+    Callback,
     CheckpointError,
+    DivergedError,
     Group,
+    Metric,
     ShowProgress,
     Trainer,
     clock,
     import_extra,
     make_progress,
     mpi_group,
-    plot_loss_curve,
 )
 
 from ._options import TrainOptions
 from ._presets import preset_options
+from ._reports import NoReports, Reports
 from ._saved import PathLike, Saved, write_run
 from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
 
@@ -49,10 +52,11 @@ def train(
     Args:
         task_class: the task.
         sources: files and folders; none = the task's own data or, resuming, those of before.
-        output: the checkpoint to write (`.safetensors`; the picture goes beside it as `.png`);
-            default: none or, resuming, the checkpoint resumed from.
-        resume: a checkpoint whose run goes on. Its options stay, but for the budget, which may be
-            given anew and counts from the very beginning.
+        output: the checkpoint to write (`.safetensors`; beside it go the picture as `.png`, the
+            log as `.jsonl` and the report as `.html`); default: none or, resuming, the checkpoint
+            resumed from.
+        resume: a checkpoint whose run goes on. Its options stay, but for those of reports, and for
+            the budget, which may be given anew and counts from the very beginning.
         quiet: print nothing; else a bar on a terminal, lines elsewhere, and a report.
         distributed: train together with the other processes that mpirun started. The options are
             those of all ranks together; every rank reads the sources and `resume`, rank 0 alone
@@ -90,6 +94,8 @@ def _train(
     paths = tuple(path.resolve() for path in as_paths(sources))
     target = None if output is None else _with_suffix(Path(output))
     given = {name: value for name, value in given.items() if value is not None}
+    if "tensorboard" in given:  # a resumed run may start in another folder
+        given["tensorboard"] = str(Path(given["tensorboard"]).resolve())
     saved = None if resume is None else Saved.read(resume, training=True)
     options: Any  # OptionsT, which mypy cannot know of a class attribute
     if saved is None:
@@ -104,10 +110,16 @@ def _train(
 
     task = task_class(options, paths)
     task.group = group
-    say(f"data       {task.load()}")
+    data = task.load()
+    say(f"data       {data}")
     rng = np.random.default_rng(options.seed)
     model = task.build(rng)
     say(f"model      {model.num_parameters:,} parameters, {model.dtype}")
+    reports = NoReports()
+    if group.rank == 0:
+        earlier = None if saved is None else saved.path
+        reports = Reports(task, model, data, target=target, earlier=earlier)
+    progress: list[Callback] = [] if quiet else [ShowProgress(make_progress(task.metric))]
 
     def save(trainer: Trainer[Any]) -> None:
         if target is not None:
@@ -130,7 +142,7 @@ def _train(
         validations=options.validations,
         patience=options.patience,
         save=save,
-        callbacks=() if quiet else [ShowProgress(make_progress(task.metric))],
+        callbacks=[*progress, *reports.callbacks],
         group=group,
     )
     if saved is not None:
@@ -138,38 +150,48 @@ def _train(
         _check_unfinished(trainer, saved.path)
         say(f"resumed    at update {trainer.steps:,}, after {clock(trainer.seconds)}")
 
-    trainer.run()
+    try:
+        trainer.run()
+    except DivergedError as error:
+        for line in reports.write(trainer, str(error)):
+            say(line)
+        raise
     if trainer.stopped:
+        for line in reports.write(trainer, "stopped by Ctrl-C"):
+            say(line)
         if target is not None:
             say(f"stopped at update {trainer.steps:,}; everything is saved. To go on:")
             say(f"  unrolled train {task.name} --resume {target}")
         return None
 
-    best = trainer.values if trainer.best_values is None else trainer.best_values
-    model.flat.values[...] = best
-    metric = task.metric
+    ending = "finished"
     if trainer.stopped_early:
-        say(f"stopped early, after {options.patience} validations without a better one")
+        ending = f"stopped early, after {options.patience} validations without a better one"
+        say(ending)
+    model.flat.values[...] = trainer.values if trainer.best_values is None else trainer.best_values
+    trained = task.restore(options, task.assets(model), model.parameters)
+    if group.rank:
+        return trained
+    loss = task.score(model)
+    samples = () if quiet and target is None else tuple(task.report(trained, target))
+    files = reports.write(trainer, ending, loss=loss, samples=samples)
+    for line in (*_summary(trainer, task.metric, loss, target), *files, *samples):
+        say(line)
+    return trained
+
+
+def _summary(
+    trainer: Trainer[Any], metric: Metric, loss: float, target: Path | None
+) -> Iterator[str]:
+    """Yields what came of a run, as lines."""
     speed = trainer.targets / max(trainer.seconds, 1e-9)
-    say(
+    yield (
         f"trained    {trainer.steps:,} updates in {clock(trainer.seconds)}, "
         f"{trainer.batches.epoch:.1f} epochs, {speed:,.0f} {metric.unit}/s with validation"
     )
-    if group.rank == 0:
-        say(f"held out   {metric.text(task.score(model))} {metric.name}")
-    if target is not None and group.rank == 0:
-        say(f"checkpoint {target}")
-        picture = target.with_suffix(".png")
-        try:
-            plot_loss_curve(picture, trainer.history, metric, title=f"unrolled train {task.name}")
-            say(f"loss curve {picture}")
-        except ImportError as error:
-            say(f"loss curve not drawn: {error}")
-    trained = task.restore(options, task.assets(model), model.parameters)
-    if not quiet:
-        for line in task.report(trained, target):
-            say(line)
-    return trained
+    yield f"held out   {metric.text(loss)} {metric.name}"
+    if target is not None:
+        yield f"checkpoint {target}"
 
 
 def option_types(task_class: type[Task[Any, Any, Any, Any]]) -> dict[str, Any]:

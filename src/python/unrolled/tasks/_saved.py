@@ -24,8 +24,9 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 _WEIGHTS, _TRAINER = "model.", "trainer."
 
-#: Options that a resumed run may change: it is given more time, or less.
+#: Options that a resumed run may change: it is given more time, or less, and reports otherwise.
 _BUDGET = ("minutes", "epochs", "steps")
+_REPORTS = ("statistics", "tensorboard")
 
 
 def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) -> None:
@@ -131,7 +132,7 @@ class Saved:
     def resumed_options(
         self, task_class: type[Task[Any, Any, Any, Any]], given: Mapping[str, Any]
     ) -> TrainOptions:
-        """Returns the options to go on with: those of the run, with a new budget if one is given.
+        """Returns the options to go on with: those of the run, but budget and reports if given.
 
         Raises:
             ValueError: `given` changes something else.
@@ -140,15 +141,16 @@ class Saved:
         changed = [
             f"--{name.replace('_', '-')} {value} (the run has {before.get(name)})"
             for name, value in given.items()
-            if name not in _BUDGET and value != before.get(name)
+            if name not in _BUDGET + _REPORTS and value != before.get(name)
         ]
         if changed:
             raise ValueError(
                 f"{self.path} cannot be resumed with {', '.join(changed)}; "
-                f"only {', '.join(_BUDGET)} may change"
+                f"only {', '.join(_BUDGET + _REPORTS)} may change"
             )
         if any(name in given for name in _BUDGET):
             before.update({name: given.get(name) for name in _BUDGET})
+        before.update({name: given[name] for name in _REPORTS if name in given})
         return task_class.options_type(**before)
 
     def load_into(self, trainer: Trainer[Any], task: Task[Any, Any, Any, Any]) -> None:

@@ -4,7 +4,7 @@ A task is one file with one subclass of `Task`. It says where its data come from
 become arrays (`load`, `batches`), which model (`build`), which loss (`loss`), which score
 (`metric`, `validate`, `score`), what a checkpoint must hold to use the model again (`assets`,
 `restore`) and what it reports (`report`, `evaluate`). The loop, checkpoints, resuming, progress,
-the picture and the command line are shared: `register` is all it takes to get
+reports and the command line are shared: `register` is all it takes to get
 `unrolled train NAME` and `unrolled evaluate NAME` with an option for each field of its options.
 
 `language_model.py` is the one to copy from.

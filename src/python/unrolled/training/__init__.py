@@ -29,6 +29,7 @@ from ._guard import DivergedError as DivergedError
 from ._history import History as History
 from ._history import Point as Point
 from ._indexed import IndexedBatches as IndexedBatches
+from ._jsonl import JsonLog as JsonLog
 from ._loop import Trainer as Trainer
 from ._losses import cross_entropy_vjp as cross_entropy_vjp
 from ._losses import log_softmax as log_softmax
@@ -41,6 +42,7 @@ from ._optimizers import Adam as Adam
 from ._optimizers import AdamW as AdamW
 from ._optimizers import Optimizer as Optimizer
 from ._optimizers import RMSprop as RMSprop
+from ._plot_statistics import plot_statistics as plot_statistics
 from ._plots import plot_loss_curve as plot_loss_curve
 from ._prefetch import Prefetch as Prefetch
 from ._progress import PlainProgress as PlainProgress
@@ -57,8 +59,14 @@ from ._schedules import one_cycle as one_cycle
 from ._schedules import plateau as plateau
 from ._schedules import warmup_cosine as warmup_cosine
 from ._show_progress import ShowProgress as ShowProgress
+from ._statistics import Measurement as Measurement
+from ._statistics import ParameterStatistics as ParameterStatistics
+from ._statistics import Statistics as Statistics
 from ._streams import StreamBatch as StreamBatch
 from ._streams import StreamBatches as StreamBatches
+from ._summaries import Summarizer as Summarizer
+from ._summaries import Summary as Summary
+from ._tensorboard import TensorBoard as TensorBoard
 from ._tokens import TokenStore as TokenStore
 from ._tokens import TokenStoreError as TokenStoreError
 from ._tokens import TokenWriter as TokenWriter

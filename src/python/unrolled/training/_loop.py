@@ -175,6 +175,11 @@ class Trainer(Generic[BatchT]):
         return min(max(used, self._furthest), 1.0)
 
     @property
+    def skipped(self) -> int:
+        """Updates skipped."""
+        return self._guard.skipped
+
+    @property
     def values(self) -> Array:
         """(P,) the parameters to validate and to keep: the average once it has begun."""
         return self.model.flat.values if self.averaging is None else self.averaging.values
