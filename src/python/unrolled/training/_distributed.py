@@ -33,10 +33,10 @@ _PAUSE = 1e-4
 _SPIN = 1e-3
 
 #: Seconds by which rank 0 is ahead of the others in telling an error that all of them have.
-_RANK_0_FIRST = 2.0
+_RANK_0_FIRST = 4.0
 
 #: Seconds that the launcher gets to pass on what a rank has said, before it is told to end all.
-_LAST_WORDS = 0.5
+_LAST_WORDS = 1.0
 
 #: CPUs of a machine that Linux can have.
 _MOST_CPUS = 8192
