@@ -13,7 +13,7 @@ import pytest
 
 from unrolled import LanguageModel, cli, functional
 from unrolled.tasks import language_model as lm
-from unrolled.training import SGD, Budget, Group, StreamBatches, Trainer, mpi_group
+from unrolled.training import SGD, Budget, Group, StreamBatches, Trainer, mpi_group, shard
 
 TOKENS = np.random.default_rng(5).integers(0, 13, 3000)
 BATCH, STEPS, HIDDEN, VOCABULARY, LAYERS = 8, 11, 96, 13, 2  # large enough for parts of their own
@@ -41,9 +41,10 @@ def make_trainer(
         (value, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
         return (value, batch.targets.size, state), pullback
 
+    rows = shard(BATCH, group.rank, group.size)
     batches = StreamBatches(
         TOKENS,
-        batch_size=BATCH // group.size,
+        batch_size=rows.stop - rows.start,
         steps=STEPS,
         seed=1,
         rank=group.rank,

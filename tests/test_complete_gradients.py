@@ -92,6 +92,18 @@ def test_a_layer_used_twice_waits_for_both() -> None:
     assert len(observed.copies) == 3
 
 
+@pytest.mark.parametrize("repeated", [False, True], ids=["table", "looked up"])
+def test_masked_gradients_are_handed_out_masked(repeated: bool) -> None:
+    tokens = np.tile(TOKENS, (30, 1)) if repeated else TOKENS
+    dropped = {"weight_dropout": 0.5, "dropout_embedding": 0.3, "dropout": 0.2}
+    model = language_model(num_layers=2, **dropped)
+    observed = Observed(model)
+    _, pullback = model.loss_vjp(tokens, tokens, rng=np.random.default_rng(3))
+    pullback()
+    observed.check()
+    assert len(observed.copies) == 4
+
+
 class Pair(Layer):
     """Every kind of layer with parameters, in both directions."""
 

@@ -15,7 +15,6 @@ from unrolled.layers import Layer
 from ._averaging import Averaging
 from ._budget import Budget
 from ._callbacks import Callback, Update
-from ._carry import carry_arrays, carry_of
 from ._clipping import clip_scale
 from ._group import Group
 from ._guard import Guard
@@ -23,6 +22,7 @@ from ._history import History, Point
 from ._optimizers import Optimizer
 from ._schedules import Schedule, constant
 from ._signals import StopRequest
+from ._state_arrays import carry_arrays, carry_of, part_of
 from ._types import Array, Batches, BatchT, Carry, LossFunction
 
 #: Points of the training curve over the whole budget.
@@ -374,8 +374,8 @@ class Trainer(Generic[BatchT]):
                 f"[Trainer] expected values of shape {mine.shape} and dtype {mine.dtype}, "
                 f"got {loaded.shape} and {loaded.dtype}"
             )
-        self.optimizer.load_state(_part(arrays, _OPTIMIZER))
-        averaging = _part(arrays, _AVERAGING)
+        self.optimizer.load_state(part_of(arrays, _OPTIMIZER))
+        averaging = part_of(arrays, _AVERAGING)
         if self.averaging is not None:
             self.averaging.load_state(averaging)
         elif averaging:
@@ -392,10 +392,6 @@ class Trainer(Generic[BatchT]):
         self.best_values = None if self.best_loss is None else best_values
         self._last_validation_seconds = float(values["validation_seconds"])
         self.history = History.from_json(values["history"])
-
-
-def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def _passed(before: float, now: float, parts: int) -> bool:

@@ -1,4 +1,7 @@
-"""The carry of a run as named arrays, and back; the arrays have the rows of all ranks."""
+"""The state of a run as named arrays, and back.
+
+The arrays of a carry have the rows of all ranks.
+"""
 
 from collections.abc import Mapping
 
@@ -29,3 +32,8 @@ def carry_of(arrays: Mapping[str, Array], group: Group) -> Carry:
     count = sum(name.startswith(_NAME + ".") for name in arrays)
     parts = (arrays[f"{_NAME}.{index}"] for index in range(count))
     return tuple(group.share(part).copy() for part in parts) or None
+
+
+def part_of(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Returns the arrays whose names begin with `prefix`, under the rest of their names."""
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
