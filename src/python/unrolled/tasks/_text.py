@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.training import from_json
+
 Level: TypeAlias = Literal["char", "word"]
 
 #: Tokens that every vocabulary begins with: the end of a document, and what is not in it.
@@ -119,6 +121,9 @@ class Vocabulary:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
-        """Returns the vocabulary that `to_json` returned."""
-        return cls(values["level"], (*_SPECIAL, *values["symbols"]), values["rare"])
+    def from_json(cls, values: Any) -> "Vocabulary":
+        """Returns the vocabulary that `to_json` returned; ValueError for anything else."""
+        kept = from_json(cls, values, "vocabulary")
+        if kept.level == "char" and any(len(symbol) != 1 for symbol in kept.symbols):
+            raise ValueError("expected vocabulary.symbols to be single characters")
+        return cls(kept.level, (*_SPECIAL, *kept.symbols), kept.rare)

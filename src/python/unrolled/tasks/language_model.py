@@ -174,6 +174,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         cls, options: Options, assets: Mapping[str, Any], weights: Mapping[str, Array]
     ) -> TextModel:
         """The model with its vocabulary."""
+        _check_sizes(assets["model"], weights)
         model = LanguageModel.from_config(assets["model"], init="zeros")
         model.load_parameters(weights)
         return TextModel(model, Vocabulary.from_json(assets["vocabulary"]), options)
@@ -238,6 +239,31 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
 def _cost(loss: float, exact: float, precision: functional.Precision) -> str:
     """What a precision costs, as the end of a line; empty for full precision."""
     return "" if precision == "full" else f", in {precision} {loss / exact - 1:+.2%} of the loss"
+
+
+def _check_sizes(config: Mapping[str, Any], weights: Mapping[str, Array]) -> None:
+    """Raises unless the architecture is that of the weights.
+
+    A file may claim any sizes; this way no more is allocated than it holds.
+    """
+    names = ("vocab_size", "embedding_size", "hidden_size")
+    vocabulary, embedding, hidden = (config[name] for name in names)
+    rows = len(functional.cell_info(config["cell"]).gates) * hidden
+
+    def check(name: str, *shape: int) -> None:
+        weight = weights[name]
+        if weight.shape != shape or not weight.size or str(weight.dtype) != config["dtype"]:
+            raise ValueError(
+                f"expected {name} of shape {shape} and dtype {config['dtype']}, "
+                f"got {weight.shape} and {weight.dtype}"
+            )
+
+    check("head.weight", vocabulary, hidden)
+    if not config["tied"]:
+        check("embedding.weight", vocabulary, embedding)
+    check("rnn.weight_ih_l0", rows, embedding)
+    for layer in range(config["num_layers"]):
+        check(f"rnn.weight_hh_l{layer}", rows, hidden)
 
 
 def _characters(documents: Sequence[Document]) -> int:

@@ -12,6 +12,7 @@ from ._data import StreamBatches as StreamBatches
 from ._extras import import_extra as import_extra
 from ._history import History as History
 from ._history import Point as Point
+from ._json import from_json as from_json
 from ._loop import DivergedError as DivergedError
 from ._loop import Trainer as Trainer
 from ._losses import cross_entropy_vjp as cross_entropy_vjp

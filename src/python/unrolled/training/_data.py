@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._json import from_json
 from ._types import Array
 
 
@@ -114,7 +115,8 @@ class StreamBatches:
         """Goes to a position that `state` returned.
 
         Raises:
-            ValueError: the tokens, the batch size or the steps are not those of the position.
+            ValueError: the tokens, the batch size or the steps are not those of the position, or
+                it is none.
         """
         layout = self._layout()
         if {name: state[name] for name in layout} != layout:
@@ -122,6 +124,13 @@ class StreamBatches:
                 "[StreamBatches] the data are not those that the run was started with, "
                 "so it cannot go on where it stopped"
             )
-        self._epochs_done = int(state["epochs_done"])
-        self._index = int(state["index"])
-        self._offset = int(state["offset"])
+        epochs_done, index, offset = (
+            from_json(int, state[name], name) for name in ("epochs_done", "index", "offset")
+        )
+        places = 0 <= index < self._per_epoch and 0 <= offset < self._tokens.size
+        if epochs_done < 0 or not places:
+            raise ValueError(
+                f"[StreamBatches] there is no position {index} of {self._per_epoch} in epoch "
+                f"{epochs_done} from token {offset} of {self._tokens.size}"
+            )
+        self._epochs_done, self._index, self._offset = epochs_done, index, offset

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ._json import from_json
+
 
 @dataclass(frozen=True)
 class Point:
@@ -31,9 +33,6 @@ class History:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "History":
-        """Returns the history that `to_json` returned."""
-        return cls(
-            [Point(**point) for point in values["training"]],
-            [Point(**point) for point in values["validation"]],
-        )
+    def from_json(cls, values: Any) -> "History":
+        """Returns the history that `to_json` returned; ValueError for anything else."""
+        return from_json(cls, values, "history")
