@@ -13,9 +13,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Runs `work(rank)` on `size` threads, at least 2 ms a time, and returns the best of many rates: short
-// enough to fall between what other programs do on the machine. `work` returns the amount done by
-// that thread.
+// Runs `work(rank)` on `size` threads, at least 2 ms a time, and returns the best of many rates:
+// short enough to fall between what other programs do on the machine. `work` returns the amount
+// done by that thread.
 template <class F>
 double best_rate(int size, F&& work) {
   std::vector<double> amounts(static_cast<size_t>(size));

@@ -40,7 +40,8 @@ const std::vector<Candidate>& candidates() {
     found.push_back({"generic", generic::table, true});
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    [[maybe_unused]] const bool avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    [[maybe_unused]] const bool avx2_fma =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #if defined(UNROLLED_HAS_avx2)
     found.push_back({"avx2", avx2::table, avx2_fma});
 #endif

@@ -82,9 +82,7 @@ def _union(parts: tuple[Any, ...], value: Any, where: str) -> Any:
     raise ValueError("; or ".join(reasons))
 
 
-def _sequence(
-    origin: Callable[[Any], Any], parts: tuple[Any, ...], value: Any, where: str
-) -> Any:
+def _sequence(origin: Callable[[Any], Any], parts: tuple[Any, ...], value: Any, where: str) -> Any:
     _checked(isinstance(value, (list, tuple)), value, "a list", value, where)
     if origin is list or parts[-1] is Ellipsis:
         kinds = (parts[0],) * len(value)
