@@ -40,11 +40,16 @@ struct ShapeOf {
   const int64_t* end() const { return view.shape + view.dimensions; }
 };
 
-// An array without elements may have any strides.
+// An array without elements may have any strides and any address.
 bool is_empty(const ArrayView& view) {
   for (int i = 0; i < view.dimensions; ++i)
     if (view.shape[i] == 0) return true;
   return false;
+}
+
+void check_aligned(const Expected& expected, const ArrayView& view) {
+  if (view.aligned) return;
+  fail_value(subject(expected), " to be aligned to its elements; pass ", expected.name, ".copy()");
 }
 
 }  // namespace
@@ -73,6 +78,7 @@ void check_shape(const Expected& expected, const ArrayView& view) {
 void check_rows(const Expected& expected, const ArrayView& view) {
   const int last = view.dimensions - 1;
   if (is_empty(view)) return;
+  check_aligned(expected, view);
   if (view.shape[last] <= 1 || view.strides[last] == 1) return;
   fail_value(subject(expected),
              " to have unit stride along its last axis; pass numpy.ascontiguousarray(",
@@ -81,6 +87,7 @@ void check_rows(const Expected& expected, const ArrayView& view) {
 
 void check_contiguous(const Expected& expected, const ArrayView& view) {
   if (is_empty(view)) return;
+  check_aligned(expected, view);
   int64_t stride = 1;
   for (int i = view.dimensions - 1; i >= 0; --i) {
     if (view.shape[i] > 1 && view.strides[i] != stride)

@@ -23,6 +23,7 @@ struct ArrayView {
   int dimensions = 0;
   int64_t shape[kMaxDimensions] = {};
   int64_t strides[kMaxDimensions] = {};
+  bool aligned = false;  // data and strides are whole multiples of an element's size
   bool writable = false;
   bool present = false;
 };

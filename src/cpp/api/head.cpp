@@ -122,6 +122,8 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
     fail_value("[linear_cross_entropy] expected weight of shape (V, H) with V >= 1, got ",
                shape_text(weight));
   const bool backward = gradients.dx.present;
+  if (gradients.dweight.present != backward)
+    fail_value("[linear_cross_entropy] expected both of dx and dweight or neither, got one");
   CrossEntropyArgs<T> args{};
   args.N = N, args.I = I, args.V = V;
   args.x = contiguous<const T>({name, "x", "(N, H)", {N, I}}, x, Access::kRead);

@@ -1,5 +1,7 @@
 #include "api/memory.hpp"
 
+#include <new>
+
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
 
@@ -22,6 +24,15 @@ int64_t gate_stride(const Weights<T>& w) {
 }
 
 }  // namespace
+
+void check_countable(int64_t I, int64_t H, int64_t T, int64_t B) {
+  // Scratch has rows for each of up to 1024 threads, and no row is wider than this, padding and all
+  // gates included.
+  const auto real = [](int64_t count) { return static_cast<double>(count); };
+  const double rows = real(T) * real(B) + 1024.0 * (real(B) + kChunkTokens);
+  const double width = 16.0 * (real(I) + real(H) + 128.0);
+  if ((rows + width) * width > 0x1p60) throw std::bad_alloc();
+}
 
 template <class T>
 int forward_team(const Weights<T>& w, const Plan& plan) {
@@ -91,6 +102,10 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
 
 template <class T>
 ScanMemory scan_memory(const ScanQuery& query) {
+  if (query.I < 1 || query.H < 1 || query.T < 0 || query.B < 0)
+    fail_value("[memory] expected I >= 1, H >= 1, T >= 0 and B >= 0, got ", query.I, ", ", query.H,
+               ", ", query.T, " and ", query.B);
+  check_countable(query.I, query.H, query.T, query.B);
   const KernelTable& table = kernels();
   auto weights = std::make_shared<Weights<T>>();
   weights->table = &table;

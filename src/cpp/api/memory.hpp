@@ -18,9 +18,12 @@ class Parts {
 
   T* take(int64_t count) {
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
-    T* const at = block_ == nullptr || count == 0 ? nullptr : block_ + used_;
-    used_ += (count + line - 1) / line * line;
-    return at;
+    if (count == 0) return nullptr;
+    const int64_t begin = used_, guard = static_cast<int64_t>(kGuardBytes / sizeof(T));
+    used_ += (count + line - 1) / line * line + guard;
+    if (block_ == nullptr) return nullptr;
+    guard_memory(block_ + begin + count, static_cast<size_t>(used_ - begin - count) * sizeof(T));
+    return block_ + begin;
   }
   int64_t used() const { return used_; }
 
@@ -54,6 +57,10 @@ void place_forward(Parts<T>& parts, const Weights<T>& weights, ForwardArgs<T>& a
 template <class T>
 void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& args,
                     ForwardArgs<T>& again, int team_size);
+
+// Throws std::bad_alloc where the arrays of a scan would be beyond all memory, so that their sizes
+// can be computed in 64 bits.
+void check_countable(int64_t I, int64_t H, int64_t T, int64_t B);
 
 // Threads that the passes of a scan use.
 template <class T>

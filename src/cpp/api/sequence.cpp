@@ -114,6 +114,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape (T, B) and a table ",
                "of shape (V, I), got ", shape_text(arrays.x));
   const int64_t T_steps = shaped.shape[0], B = shaped.shape[1];
+  check_countable(I, H, T_steps, B);
 
   ForwardArgs<T> args{};
   args.weights = &w.packed;

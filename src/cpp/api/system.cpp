@@ -13,12 +13,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Runs `work(rank)` on all threads, at least 2 ms a time, and returns the best of many rates: short
-// enough to fall between what other programs do on the machine. `work` returns the amount done by
-// that thread.
+// Runs `work(rank)` on `size` threads, at least 2 ms a time, and returns the best of many rates:
+// short enough to fall between what other programs do on the machine. `work` returns the amount
+// done by that thread.
 template <class F>
-double best_rate(F&& work) {
-  const int size = num_threads();
+double best_rate(int size, F&& work) {
   std::vector<double> amounts(static_cast<size_t>(size));
   double best = 0;
   int repeats = 1;
@@ -48,18 +47,21 @@ double best_rate(F&& work) {
 template <class T>
 double measure_fma_peak() {
   const auto kernel = kernels_of<T>(kernels()).run_fma;
-  return best_rate([kernel](int) { return kernel(1 << 12); });
+  return best_rate(num_threads(), [kernel](int) { return kernel(1 << 12); });
 }
 
 double measure_bandwidth(int64_t bytes) {
-  if (bytes < 4096) fail_value("[measure_bandwidth] expected at least 4096 bytes");
+  constexpr int64_t kMost = int64_t{1} << 40;
+  if (bytes < 4096 || bytes > kMost)
+    fail_value("[measure_bandwidth] expected 4096 .. ", kMost, " bytes, got ", bytes);
   const int64_t count = bytes / 512 * 128;  // whole turns of the kernel's loop
   const int64_t stride = padded_stride<float>(count);
-  Buffer<float> memory(stride * num_threads());
+  const int size = num_threads();  // once: it may change meanwhile
+  Buffer<float> memory(stride * size);
   std::fill(memory.data(), memory.data() + memory.size(), 1.0f);
   const auto kernel = kernels_of<float>(kernels()).sum_all;
-  std::vector<float> sinks(static_cast<size_t>(num_threads()));
-  return best_rate([&](int rank) {
+  std::vector<float> sinks(static_cast<size_t>(size));
+  return best_rate(size, [&](int rank) {
     sinks[static_cast<size_t>(rank)] = kernel(memory.data() + rank * stride, count);
     return static_cast<double>(count) * sizeof(float);
   });

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -39,15 +40,17 @@ inline ArrayView view_of(const py::array& array) {
   if (view.dimensions > kMaxDimensions)
     fail_value("expected an array of at most ", kMaxDimensions, " dimensions, got ",
                view.dimensions);
+  view.data = const_cast<void*>(array.data());
+  view.writable = array.writeable();
+  // NumPy has dtypes without bytes.
+  const py::ssize_t size = std::max<py::ssize_t>(dtype.itemsize(), 1);
+  view.aligned = reinterpret_cast<uintptr_t>(view.data) % static_cast<size_t>(size) == 0;
   for (int i = 0; i < view.dimensions; ++i) {
     view.shape[i] = array.shape(i);
-    // A stride that is no whole number of elements cannot be expressed: an impossible one is
-    // stored, which the layout checks refuse.
-    view.strides[i] =
-        array.strides(i) % dtype.itemsize() == 0 ? array.strides(i) / dtype.itemsize() : INT64_MIN;
+    view.strides[i] = array.strides(i) / size;
+    // The stride of an axis of length 1 means nothing.
+    if (view.shape[i] > 1 && array.strides(i) % size != 0) view.aligned = false;
   }
-  view.writable = array.writeable();
-  view.data = const_cast<void*>(array.data());
   return view;
 }
 

@@ -134,7 +134,7 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
   constexpr int NV = kPlainVectors;
   constexpr int64_t kWidth = kPlainPanel<T>, kBlock = kOuterBlock<T>;
   if (outputs.begin == outputs.end) return;
-  const int64_t all_panels = ceil_div(p.columns, kWidth);
+  const int64_t all_panels = larger(1, ceil_div(p.columns, kWidth));  // one for the sums of D
   T* block = p.scratch + kStripRows * kStripPanels * kWidth;
   for (int64_t first_panel = 0; first_panel < all_panels; first_panel += kStripPanels)
     for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {

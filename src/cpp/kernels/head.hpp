@@ -50,7 +50,7 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
   const int64_t first = panels.begin * kPlainPanel<T>;
   const int64_t end = smaller(panels.end * kPlainPanel<T>, I);
   T* const bias = first == 0 ? dbias : nullptr;
-  if (first >= end) return;
+  if (!by_outputs && first >= end) return;
   accumulate_outer<Full<T>>(
       OuterProduct<T>{dy.data, dy.stride, x.data + first, x.stride, rows, end - first, scratch},
       outputs, [=](int64_t m) { return dweight + m * I + first; },

@@ -7,6 +7,10 @@
 #include <pthread.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -16,7 +20,8 @@ namespace unrolled {
 namespace {
 
 constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
-constexpr size_t kKeptLimit = size_t{512} << 20;  // bytes that may lie unused
+// Bytes that may lie unused. None where AddressSanitizer looks for whoever uses released memory.
+constexpr size_t kKeptLimit = kGuardBytes > 0 ? 0 : size_t{512} << 20;
 constexpr size_t kKeptBlocks = 256;
 
 struct Block {
@@ -56,14 +61,21 @@ void* allocate(size_t bytes) {
 }
 
 void deallocate(const Block& block) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(block.memory, block.capacity);
+#endif
   const size_t alignment = block.capacity >= kHugePage ? kHugePage : kLine;
   ::operator delete(block.memory, std::align_val_t{alignment});
 }
 
 }  // namespace
 
+#if defined(__SANITIZE_ADDRESS__)
+void guard_memory(void* memory, size_t bytes) { __asan_poison_memory_region(memory, bytes); }
+#endif
+
 void* acquire_memory(size_t bytes, size_t* capacity) {
-  bytes = (bytes + kLine - 1) / kLine * kLine;
+  if (kGuardBytes == 0) bytes = (bytes + kLine - 1) / kLine * kLine;
   if (bytes >= kHugePage) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   Store& s = store();
   {
@@ -83,7 +95,12 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
     }
   }
   *capacity = bytes;
-  return allocate(bytes);
+  try {
+    return allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    if (trim_memory() == 0) throw;  // what lies unused may be what is missing
+    return allocate(bytes);
+  }
 }
 
 void release_memory(void* memory, size_t capacity) noexcept {

@@ -12,6 +12,16 @@ namespace unrolled {
 void* acquire_memory(size_t bytes, size_t* capacity);
 void release_memory(void* memory, size_t capacity) noexcept;
 
+// AddressSanitizer watches the end of a block; between the parts of one, it watches what it is told
+// to. Elsewhere there is nothing to guard.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr size_t kGuardBytes = 64;
+void guard_memory(void* memory, size_t bytes);  // until the block is released
+#else
+inline constexpr size_t kGuardBytes = 0;
+inline void guard_memory(void*, size_t) {}
+#endif
+
 // Frees what is kept; returns the number of bytes.
 size_t trim_memory();
 

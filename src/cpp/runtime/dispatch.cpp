@@ -9,14 +9,17 @@ namespace unrolled {
 namespace generic {
 const KernelTable& table();
 }
-#if defined(__x86_64__)
+#if defined(UNROLLED_HAS_avx2)
 namespace avx2 {
 const KernelTable& table();
 }
+#endif
+#if defined(UNROLLED_HAS_avx512)
 namespace avx512 {
 const KernelTable& table();
 }
-#elif defined(__aarch64__)
+#endif
+#if defined(UNROLLED_HAS_neon)
 namespace neon {
 const KernelTable& table();
 }
@@ -37,13 +40,19 @@ const std::vector<Candidate>& candidates() {
     found.push_back({"generic", generic::table, true});
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    [[maybe_unused]] const bool avx2_fma =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(UNROLLED_HAS_avx2)
     found.push_back({"avx2", avx2::table, avx2_fma});
+#endif
+#if defined(UNROLLED_HAS_avx512)
     found.push_back({"avx512", avx512::table,
                      avx2_fma && __builtin_cpu_supports("avx512f") &&
                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                          __builtin_cpu_supports("avx512vl")});
-#elif defined(__aarch64__)
+#endif
+#endif
+#if defined(UNROLLED_HAS_neon)
     found.push_back({"neon", neon::table, true});  // part of the AArch64 baseline
 #endif
     return found;

@@ -163,6 +163,40 @@ class LanguageModel(Layer):
         """
         return cls(**config, init=init, rng=rng)
 
+    @classmethod
+    def from_parameters(
+        cls, config: Mapping[str, Any], parameters: Mapping[str, Array]
+    ) -> "LanguageModel":
+        """Builds the architecture that `model.config` describes, with these parameters.
+
+        Neither is trusted: no more is allocated than the parameters take.
+
+        Raises:
+            ValueError: the architecture is not that of the parameters.
+            KeyError, TypeError: something is missing or of another kind.
+        """
+        names = ("vocab_size", "embedding_size", "hidden_size")
+        vocabulary, embedding, hidden = (config[name] for name in names)
+        rows = len(functional.cell_info(config["cell"]).gates) * hidden
+
+        def check(name: str, *shape: int) -> None:
+            weight = parameters[name]
+            if weight.shape != shape or not weight.size or str(weight.dtype) != config["dtype"]:
+                raise ValueError(
+                    f"[LanguageModel] expected {name} of shape {shape} and dtype "
+                    f"{config['dtype']}, got {weight.shape} and {weight.dtype}"
+                )
+
+        check("head.weight", vocabulary, hidden)
+        if not config["tied"]:
+            check("embedding.weight", vocabulary, embedding)
+        check("rnn.weight_ih_l0", rows, embedding)
+        for layer in range(config["num_layers"]):
+            check(f"rnn.weight_hh_l{layer}", rows, hidden)
+        model = cls.from_config(config, init="zeros")
+        model.load_parameters(parameters)
+        return model
+
     def loss_vjp(
         self,
         tokens: Array,

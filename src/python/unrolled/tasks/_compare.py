@@ -144,7 +144,7 @@ def compare(
 def _result(task_class: _AnyTask, cell: str, path: Path) -> Result:
     """Reads from a checkpoint what its run came to."""
     saved = Saved.read(path, training=True)
-    run = saved.metadata["trainer"]
+    run = saved.run
     task, trained = load(path, task_class)
     *_, score = task.evaluate(trained, (), False, "full")
     task.load()

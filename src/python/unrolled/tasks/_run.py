@@ -11,7 +11,6 @@ import numpy as np
 
 from unrolled.training import (
     Callback,
-    CheckpointError,
     DivergedError,
     Group,
     Metric,
@@ -236,12 +235,7 @@ def load(
         CheckpointError: it cannot be read, or is one of another task.
     """
     saved = Saved.read(path, training=False)
-    options = saved.options(task_class)
-    try:
-        trained = task_class.restore(options, saved.metadata["assets"], saved.weights)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged, or other code wrote it: {error}") from error
-    return task_class(options, saved.sources), trained
+    return task_class(saved.options(task_class), saved.sources), saved.restore(task_class)
 
 
 def free_path(name: str, suffix: str = ".safetensors") -> Path:

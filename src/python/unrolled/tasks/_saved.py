@@ -8,17 +8,25 @@ can be used, but not trained on.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from unrolled.layers import Layer
-from unrolled.training import Array, CheckpointError, Trainer, load_checkpoint, save_checkpoint
+from unrolled.training import (
+    Array,
+    CheckpointError,
+    Trainer,
+    from_json,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 from ._options import TrainOptions
-from ._task import Task
+from ._task import Task, TrainedT
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -64,18 +72,41 @@ def _metadata(task: Task[Any, Any, Any, Any], model: Layer) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class _Metadata:
+    unrolled: str
+    task: str
+    options: dict[str, Any]
+    sources: list[str]
+    assets: dict[str, Any]
+    trainer: dict[str, Any] | None = None
+
+
+@contextmanager
+def _reading(path: PathLike, wrong: str = "is damaged, or other code wrote it") -> Iterator[None]:
+    """Says of what code finds wrong with a file's content that it is wrong with the file.
+
+    The errors are those of looking things up in, and computing with, values of another kind than
+    were written.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} {wrong}: {error}") from error
+
+
+@dataclass(frozen=True)
 class Saved:
     """The content of a task's checkpoint.
 
     Attributes:
         path: the file.
         arrays: arrays by their names in the file.
-        metadata: JSON values.
+        metadata: what else it says.
     """
 
     path: Path
     arrays: dict[str, Array]
-    metadata: dict[str, Any]
+    metadata: _Metadata
 
     @classmethod
     def read(cls, path: PathLike, *, training: bool) -> "Saved":
@@ -86,26 +117,35 @@ class Saved:
             CheckpointError: it cannot be read, or no task wrote it.
         """
         checkpoint = load_checkpoint(path, "" if training else _WEIGHTS)
-        missing = {"task", "options", "sources", "assets"} - set(checkpoint.metadata)
-        if missing:
-            names = ", ".join(sorted(missing))
-            raise CheckpointError(f"{path} is not the checkpoint of a task: it has no {names}")
-        return cls(Path(path), checkpoint.arrays, checkpoint.metadata)
+        with _reading(path, "is not the checkpoint of a task"):
+            metadata = from_json(_Metadata, checkpoint.metadata, "metadata")
+        return cls(Path(path), checkpoint.arrays, metadata)
 
     @property
     def task_name(self) -> str:
         """The task that wrote it."""
-        return str(self.metadata["task"])
+        return self.metadata.task
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """What the task was trained on; nothing = its own data."""
-        return tuple(Path(source) for source in self.metadata["sources"])
+        return tuple(Path(source) for source in self.metadata.sources)
 
     @property
     def weights(self) -> dict[str, Array]:
         """The best parameters, by name."""
         return self._part(_WEIGHTS)
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The values of `Trainer.state`.
+
+        Raises:
+            CheckpointError: the file holds no training.
+        """
+        if self.metadata.trainer is None:
+            raise CheckpointError(f"{self.path} holds a model, but no training to resume")
+        return self.metadata.trainer
 
     def _part(self, prefix: str) -> dict[str, Array]:
         return {
@@ -124,10 +164,8 @@ class Saved:
     def options(self, task_class: type[Task[Any, Any, Any, Any]]) -> TrainOptions:
         """Returns the options of the run."""
         self.check_task(task_class)
-        try:
-            return task_class.options_type(**self.metadata["options"])
-        except TypeError as error:
-            raise CheckpointError(f"{self.path} has options unknown here: {error}") from error
+        with _reading(self.path, "has options unknown here"):
+            return from_json(task_class.options_type, self.metadata.options, "options")
 
     def resumed_options(
         self, task_class: type[Task[Any, Any, Any, Any]], given: Mapping[str, Any]
@@ -153,19 +191,28 @@ class Saved:
         before.update({name: given[name] for name in _REPORTS if name in given})
         return task_class.options_type(**before)
 
+    def restore(self, task_class: type[Task[Any, Any, Any, TrainedT]]) -> TrainedT:
+        """Returns the trained model.
+
+        Raises:
+            CheckpointError: the file does not hold one, or another task wrote it.
+        """
+        options = self.options(task_class)
+        with _reading(self.path):
+            return task_class.restore(options, self.metadata.assets, self.weights)
+
     def load_into(self, trainer: Trainer[Any], task: Task[Any, Any, Any, Any]) -> None:
         """Puts a new trainer where the run stopped.
 
         Raises:
             CheckpointError: the file holds no training, or the data have changed since.
         """
-        if "trainer" not in self.metadata:
-            raise CheckpointError(f"{self.path} holds a model, but no training to resume")
-        model = trainer.model
-        if self.metadata["assets"] != json.loads(json.dumps(task.assets(model))):
+        values, model = self.run, trainer.model
+        if self.metadata.assets != json.loads(json.dumps(task.assets(model))):
             raise CheckpointError(
                 f"{self.path} cannot be resumed: the data are not those it was trained on"
             )
-        model.load_parameters(self.weights)
-        best_values = model.flat.values.copy()
-        trainer.load_state(self._part(_TRAINER), self.metadata["trainer"], best_values)
+        with _reading(self.path):
+            model.load_parameters(self.weights)
+            best_values = model.flat.values.copy()
+            trainer.load_state(self._part(_TRAINER), values, best_values)

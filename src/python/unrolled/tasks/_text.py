@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.training import from_json
+
 Level: TypeAlias = Literal["char", "word"]
 
 #: How texts stand before they are cut into words: as people write them; with spaces between all
@@ -158,7 +160,9 @@ class Vocabulary:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
-        """Returns the vocabulary that `to_json` returned."""
-        symbols, form = (*_SPECIAL, *values["symbols"]), values.get("form", "written")
-        return cls(values["level"], symbols, values["rare"], form)
+    def from_json(cls, values: Any) -> "Vocabulary":
+        """Returns the vocabulary that `to_json` returned; ValueError for anything else."""
+        kept = from_json(cls, values, "vocabulary")
+        if kept.level == "char" and any(len(symbol) != 1 for symbol in kept.symbols):
+            raise ValueError("expected vocabulary.symbols to be single characters")
+        return cls(kept.level, (*_SPECIAL, *kept.symbols), kept.rare, kept.form)

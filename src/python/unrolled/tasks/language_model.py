@@ -241,8 +241,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         cls, options: Options, assets: Mapping[str, Any], weights: Mapping[str, Array]
     ) -> TextModel:
         """The model with its vocabulary."""
-        model = LanguageModel.from_config(assets["model"], init="zeros")
-        model.load_parameters(weights)
+        model = LanguageModel.from_parameters(assets["model"], weights)
         return TextModel(model, Vocabulary.from_json(assets["vocabulary"]), options)
 
     def report(self, trained: TextModel, path: Path | None) -> Iterator[str]:

@@ -29,6 +29,7 @@ from ._guard import DivergedError as DivergedError
 from ._history import History as History
 from ._history import Point as Point
 from ._indexed import IndexedBatches as IndexedBatches
+from ._json import from_json as from_json
 from ._jsonl import JsonLog as JsonLog
 from ._loop import Trainer as Trainer
 from ._losses import cross_entropy_vjp as cross_entropy_vjp

@@ -7,6 +7,7 @@ crash at any moment leaves one whole file, the old or the new.
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from ._atomic import replacing
 from ._extras import import_extra
+from ._json import from_json
 from ._types import Array
 
 #: Version of the layout described here; raised when older readers would misread a newer file.
@@ -96,10 +98,10 @@ def load_checkpoint(path: str | os.PathLike[str], prefix: str = "") -> Checkpoin
             f"{path} is no checkpoint, or a truncated or damaged one ({error})"
         ) from error
     try:
-        checksums = json.loads(header["crc32"])
-        metadata = json.loads(header["metadata"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: its header cannot be read") from error
+        checksums = from_json(dict[str, int], json.loads(header["crc32"]), "crc32")
+        metadata = from_json(dict[str, Any], json.loads(header["metadata"]), "metadata")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: its header cannot be read ({error})") from error
     for name, array in arrays.items():
         if checksums.get(name) != _crc32(array):
             raise CheckpointError(f"{path} is damaged: the checksum of {name} does not match")
@@ -110,7 +112,7 @@ def _check_header(path: Path, header: Mapping[str, str]) -> None:
     if header.get("format") != _FORMAT_NAME:
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of unrolled")
     version = header.get("version", "")
-    if not version.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", version):
         raise CheckpointError(f"{path} is damaged: its format version reads {version!r}")
     if int(version) > FORMAT_VERSION:
         raise CheckpointError(

@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ._json import from_json
+
 
 @dataclass(frozen=True)
 class Point:
@@ -62,11 +64,6 @@ class History:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "History":
-        """Returns the history that `to_json` returned."""
-        return cls(
-            [Point(**point) for point in values["training"]],
-            [Point(**point) for point in values["validation"]],
-            values["pending_loss"],
-            values["pending_targets"],
-        )
+    def from_json(cls, values: Any) -> "History":
+        """Returns the history that `to_json` returned; ValueError for anything else."""
+        return from_json(cls, values, "history")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._json import from_json
 from ._sampling import check_rank, check_seed, counter_rng
 from ._types import Array
 
@@ -143,7 +144,8 @@ class StreamBatches:
         """Goes to a position that `state` returned, with the seed that it was reached with.
 
         Raises:
-            ValueError: the tokens, the streams or the steps are not those of the position.
+            ValueError: the tokens, the streams or the steps are not those of the position, or it
+                is none.
         """
         layout = self._layout()
         if {name: state.get(name) for name in layout} != layout:
@@ -151,6 +153,12 @@ class StreamBatches:
                 f"[{type(self).__name__}] the data are not those that the run was started with, "
                 "so it cannot go on where it stopped"
             )
-        self._epochs_done = int(state["epochs_done"])
-        self._index = int(state["index"])
-        self._seed = int(state["seed"])
+        epochs_done, index, seed = (
+            from_json(int, state[name], name) for name in ("epochs_done", "index", "seed")
+        )
+        if epochs_done < 0 or not 0 <= index < self._per_epoch or seed < 0:
+            raise ValueError(
+                f"[{type(self).__name__}] there is no position {index} of {self._per_epoch} in "
+                f"epoch {epochs_done} with seed {seed}"
+            )
+        self._epochs_done, self._index, self._seed = epochs_done, index, seed

@@ -1,0 +1,51 @@
+# Sourced by the scripts beside it: where things are, and the environments that they make.
+#
+# Everything is made below $UNROLLED_NATIVE, default build/native (git ignores it), and used again
+# by the next run. PYTHON=python3.12 uses another interpreter.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+work=${UNROLLED_NATIVE:-$root/build/native}
+python=${PYTHON:-python3}
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+mkdir -p "$work"
+
+say() { printf '\n=== %s\n' "$*"; }
+
+# What runs the kernel tests, and what builds the module.
+test_packages=(numpy "pytest>=8" "pytest-benchmark>=4" "hypothesis>=6.100")
+build_packages=("scikit-build-core>=1.1" "pybind11>=3.1" "cmake>=3.28" ninja)
+
+# The tests that run compiled code: kernels, threads, what stands around the layers, bad input.
+kernel_tests=(
+  test_array_layouts test_bad_input test_cells test_fused_steps test_gradients test_head
+  test_language_model test_layers test_lookup test_math test_optimizers test_out_of_memory
+  test_precision test_ragged test_random test_recompute test_recurrent test_streams test_threads
+)
+kernel_test_files() { printf "$root/tests/%s.py\n" "${kernel_tests[@]}"; }
+
+# environment NAME PACKAGE...: makes the virtual environment $work/NAME and activates it.
+environment() {
+  local name=$1
+  shift
+  [[ -x $work/$name/bin/python ]] || "$python" -m venv "$work/$name"
+  # shellcheck disable=SC1091
+  source "$work/$name/bin/activate"
+  python -m pip install --quiet "$@"
+}
+
+# The instruction sets of this architecture that this CPU lacks: no use in building them for tests.
+missing_isas() {
+  local missing=()
+  if [[ $(uname -m) == x86_64 ]]; then
+    for isa in avx2 avx512f; do grep -qw "$isa" /proc/cpuinfo || missing+=("${isa%f}"); done
+  fi
+  (IFS=';' && printf '%s' "${missing[*]-}")
+}
+
+# install_unrolled BUILD_NAME PIP_ARGUMENT...: builds this tree into the active environment.
+install_unrolled() {
+  local build=$1
+  shift
+  python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
+    -Cbuild-dir="$work/$build-build" "$@" "$root"
+}

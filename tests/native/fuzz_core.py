@@ -1,0 +1,227 @@
+"""The compiled module with arrays of any kind: it answers, or it raises, and never crashes.
+
+Each call begins as a good one, so that it gets past the first check; then a few of its arguments
+are exchanged for something else, or for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from native.source import FLOATS, INTEGERS, Source
+from unrolled import _core
+
+_SIZES = (0, 1, 2, 3, 5, 8, 15, 16, 17, 33, 70)
+_DTYPES = ("f4", "f8", "i8", "i4", "u8", "?", "f2", ">f4", "c8", "S3", "V0", "M8[s]", "O")
+
+
+def fuzz_core(source: Source) -> None:
+    """One to three calls, the later ones often on what the first ones made."""
+    _core.set_num_threads(source.integer(1, 3))
+    with suppress(ValueError, TypeError, MemoryError):
+        source.choice(_CALLS)(source, source.choice(("f4", "f8")))
+
+
+def _size(source: Source, least: int = 0) -> int:
+    return max(source.choice(_SIZES), least)
+
+
+def _values(source: Source, shape: tuple[int, ...], dtype: str, most: int = 0) -> np.ndarray:
+    """A good array: floats with an odd one among them, integers below `most`, or booleans."""
+    rng = np.random.default_rng(source.integer(0, 255))
+    if dtype == "i8":
+        array = rng.integers(0, max(most, 1), shape)
+        odd: tuple[Any, ...] = tuple(n for n in INTEGERS if -(2**63) <= n < 2**63)
+    elif dtype == "?":
+        return rng.random(shape) < 0.3
+    else:
+        array = rng.standard_normal(shape).astype(dtype)
+        odd = FLOATS
+    if array.size and source.one_in(4):
+        with np.errstate(over="ignore"):
+            array.flat[source.integer(0, array.size - 1)] = source.choice(odd)
+    return array
+
+
+def _odd(source: Source, array: np.ndarray) -> Any:
+    """Something else in the place of `array`."""
+    shape, dtype = array.shape, array.dtype
+    kind = source.integer(0, 13)
+    if kind == 0:
+        return None
+    if kind == 1:
+        return source.json()
+    if kind == 2:
+        return np.zeros(shape, source.choice(_DTYPES))
+    if kind == 3:  # another shape
+        other = list(shape)
+        if other and not source.one_in(3):
+            axis = source.integer(0, len(other) - 1)
+            other[axis] = max(0, other[axis] + source.integer(-2, 2))
+        else:
+            other = [_size(source) for _ in range(source.integer(0, 3))] + other[:1]
+        return np.zeros(other, dtype)
+    if kind == 4:  # memory of one element under the whole shape, which may be huge
+        if source.one_in(2):
+            shape = tuple(source.choice((*shape, 2**20, 2**40)) for _ in shape)
+        return as_strided(np.zeros(1, dtype), shape, (0,) * len(shape))
+    if kind == 5:
+        return array[(slice(None, None, -1),) * array.ndim]
+    if kind == 6:
+        return np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array
+    if kind == 7:
+        return np.asfortranarray(array)
+    if kind == 8:
+        return array.T
+    if kind == 9:
+        return np.broadcast_to(array, shape)  # read-only
+    if kind == 10:  # not aligned
+        raw = np.zeros(array.nbytes + 8, np.uint8)
+        return raw[1 : 1 + array.nbytes].view(dtype).reshape(shape)
+    if kind == 11:  # rows that are no whole number of elements apart
+        record = np.zeros(shape[:-1], [("a", dtype, shape[-1:]), ("b", "i1", (3,))])
+        return record["a"]
+    if kind == 12:
+        return array[None, None, None]
+    return np.zeros((3,) * 6, dtype)
+
+
+def _call(source: Source, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls with some arguments exchanged: a list stands for several arrays."""
+    given = list(arguments)
+    for _ in range(source.choice((0, 1, 1, 1, 2, 3))):
+        i = source.integer(0, len(given) - 1)
+        value = given[i]
+        if isinstance(value, np.ndarray):
+            same = [other for other in arguments if isinstance(other, np.ndarray)]
+            given[i] = source.choice(same) if source.one_in(4) else _odd(source, value)
+        elif isinstance(value, list) and value and not source.one_in(4):
+            at = source.integer(0, len(value) - 1)
+            value = list(value)
+            if isinstance(value[at], np.ndarray):
+                value[at] = _odd(source, value[at])
+            elif isinstance(value[at], list):
+                value[at] = [_odd(source, array) for array in value[at]]
+            given[i] = value
+        elif isinstance(value, bool):
+            given[i] = not value
+        elif isinstance(value, int):
+            given[i] = source.choice(INTEGERS)
+        elif isinstance(value, float):
+            given[i] = source.choice(FLOATS)
+        elif isinstance(value, str):
+            given[i] = source.choice(("full", "bf16", "int8", "gru", "exp", source.text()))
+        else:
+            given[i] = source.json()
+    return function(*given)
+
+
+def _layer(source: Source, dtype: str) -> tuple[Any, int, int, int, int]:
+    """Packed weights, and I, H, G, S."""
+    cell = source.choice(_core.cells())
+    inputs, hidden = _size(source, 1), _size(source, 1)
+    rows = len(cell.gates) * hidden
+    biases = [_values(source, (rows,), dtype) if source.one_in(2) else None for _ in range(2)]
+    precision = source.choice(("full", "full", "bf16", "int8")) if dtype == "f4" else "full"
+    packed = _call(
+        source, _core.pack, cell.name, _values(source, (rows, inputs), dtype),
+        _values(source, (rows, hidden), dtype), *biases, precision, precision != "int8",
+    )  # fmt: skip
+    return packed, packed.input_size, packed.hidden_size, len(cell.gates), packed.state_count
+
+
+def _scan(source: Source, dtype: str) -> None:
+    packed, inputs, hidden, gates, count = _layer(source, dtype)
+    steps, batch = _size(source), _size(source)
+    tokens, table = None, _values(source, (steps, batch, inputs), dtype)
+    if source.one_in(3):
+        rows = _size(source, 1)
+        tokens = _values(source, (steps, batch), "i8", rows)
+        table = _values(source, (rows, inputs), dtype)
+
+    def state() -> list[np.ndarray]:
+        return [_values(source, (batch, hidden), dtype) for _ in range(count)]
+
+    lengths = _values(source, (batch,), "i8", steps + 1) if source.one_in(2) else None
+    resets = _values(source, (steps, batch), "?") if source.one_in(3) else None
+    out = _values(source, (steps, batch, hidden), dtype)
+    saved = _call(
+        source, _core.forward, packed, table, tokens, out,
+        state() if source.one_in(2) else [], state(), lengths, resets, source.one_in(2), True,
+        source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
+    )  # fmt: skip
+    if saved is None:
+        return
+    for _ in range(2):
+        gh = gates * hidden
+        _call(
+            source, _core.backward, saved, _values(source, (steps, batch, hidden), dtype), state(),
+            state(), np.zeros_like(table), source.one_in(2), _values(source, (gh, inputs), dtype),
+            _values(source, (gh, hidden), dtype), _values(source, (gh,), dtype),
+            _values(source, (gh,), dtype),
+        )  # fmt: skip
+
+
+def _stream(source: Source, dtype: str) -> None:
+    packed, inputs, hidden, _, count = _layer(source, dtype)
+    batch = _size(source, 1)
+    layers = [packed]
+    if inputs == hidden and source.one_in(2):
+        layers.append(packed)
+    states = [[np.zeros((batch, hidden), dtype) for _ in range(count)] for _ in layers]
+    stream = _call(source, _core.Stream, layers, states)
+    for _ in range(2):
+        x = _values(source, (batch, inputs), dtype)
+        _call(source, stream.step, x, np.zeros((batch, hidden), dtype))
+        _core.set_num_threads(source.integer(1, 3))
+
+
+def _head(source: Source, dtype: str) -> None:
+    rows, inputs, outputs = _size(source), _size(source), _size(source)
+    x, w = _values(source, (rows, inputs), dtype), _values(source, (outputs, inputs), dtype)
+    b, y = _values(source, (outputs,), dtype), _values(source, (rows, outputs), dtype)
+    _call(source, _core.linear, x, w, b, y)
+    _call(source, _call(source, _core.PackedLinear, w, b).apply, x, y)
+    _call(source, _core.linear_backward, x, w, y, np.zeros_like(x), w.copy(), b.copy())
+    targets = _values(source, (rows,), "i8", outputs)
+    losses = np.zeros(rows, dtype)
+    _call(source, _core.cross_entropy, x, w, b, targets, losses, 1.0, x.copy(), w.copy(), b.copy())
+    _call(source, _core.embedding, targets, w, np.zeros((rows, inputs), dtype))
+    _call(source, _core.embedding_backward, targets, x, w.copy())
+    out = np.zeros(rows, np.int64)
+    _call(source, _core.sample, y, np.full(rows, 0.3), 0.8, source.integer(0, 4), 0.9, out)
+
+
+def _flat(source: Source, dtype: str) -> None:
+    p, g, m, v = (_values(source, (_size(source) * 900 + 3,), dtype) for _ in range(4))
+    if source.one_in(2):
+        g, m, v = (np.zeros_like(p) for _ in range(3))
+    _call(source, _core.adam_step, p, g, m, v, 0.1, 0.9, 0.99, 1e-8, 0.1, True, 3, 0.5)
+    _call(source, _core.sgd_step, p, g, m, 0.1, 0.9, True, 0.1, 0.5)
+    _call(source, _core.global_norm, p)
+    _call(source, _core.dropout, p, np.zeros_like(p), 0.3, 5, 7)
+    _call(source, _core.apply_math, source.choice(("exp", "tanh", "sigmoid")), p, np.zeros_like(p))
+    _call(source, _core.zero, p)
+
+
+def _system(source: Source, dtype: str) -> None:
+    steps, batch = source.choice((3, 70, *INTEGERS)), source.choice((1, 5, *INTEGERS))
+    sizes = [source.choice((1, 9, *INTEGERS)) for _ in range(2)]
+    with suppress(ValueError, TypeError, MemoryError):
+        bytes_of = _core.memory("gru", *sizes, steps, batch, None, True, 0, "full", dtype == "f8")
+        assert min(bytes_of) >= 0, bytes_of
+    with suppress(ValueError, TypeError):
+        _core.set_num_threads(source.choice(INTEGERS[6:]))
+    with suppress(ValueError, TypeError):
+        _core.force_isa(source.text())
+    with suppress(ValueError, TypeError):
+        _core.measure_bandwidth(source.choice([n for n in INTEGERS if not 4096 <= n <= 2**40]))
+    _core.trim_memory()
+
+
+_CALLS = (_scan, _scan, _scan, _stream, _head, _head, _flat, _system)

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Streams and trains for a long time and looks whether memory stays flat.
+
+    python tests/native/soak.py --minutes 60     # half of it steps of a stream, half training
+
+Prints the resident memory once a minute. It may wobble, but not grow: after a warm-up of a tenth of
+the time the level at the end has to be that of the beginning, within `--slack` MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from unrolled import GRU, LanguageModel
+from unrolled.training import AdamW, StreamBatches
+
+_SAMPLES = 40
+
+
+def resident() -> float:
+    """Resident memory of this process, in MiB."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("/proc/self/status has no VmRSS")
+
+
+def stream_steps() -> Iterator[None]:
+    """Steps of two streams, one of them opened anew now and then."""
+    rng = np.random.default_rng(0)
+    layer = GRU(48, 96, 2, rng=rng)
+    lasting = layer.stream(4)
+    while True:
+        opened = layer.stream(1)
+        for _ in range(2000):
+            lasting(rng.standard_normal((4, 48), np.float32))
+            opened(rng.standard_normal((1, 48), np.float32))
+            yield
+
+
+def training_updates() -> Iterator[None]:
+    """Updates of a language model, scores and streams of text between them, lengths that vary."""
+    rng = np.random.default_rng(0)
+    model = LanguageModel(80, embedding_size=24, hidden_size=64, num_layers=2, dropout=0.1, rng=rng)
+    optimizer = AdamW(model, lr=1e-3)
+    tokens = rng.integers(0, 80, 20_000)
+    while True:
+        steps, batch = int(rng.integers(1, 60)), int(rng.integers(1, 12))
+        batches, state = StreamBatches(tokens, batch_size=batch, steps=steps, rng=rng), None
+        for _ in range(10):
+            piece = batches.next()
+            (_, state), pullback = model.loss_vjp(piece.tokens, piece.targets, state, rng=rng)
+            model.zero_grads()
+            pullback()
+            optimizer.step()
+            yield
+        model.losses(piece.tokens, piece.targets)
+        stream = model.stream()
+        for token in range(20):
+            stream.step(np.array([token]))
+
+
+def grows(
+    work: Callable[[], Iterator[None]], minutes: float, say: Callable[[str], object]
+) -> tuple[float, int]:
+    """Runs for so long; returns by how many MiB memory grew after the warm-up, and the rounds."""
+    seconds, start, levels, rounds = 60 * minutes, time.monotonic(), [], 0
+    shown = start
+    for _ in work():
+        rounds += 1
+        now = time.monotonic()
+        if now - start >= seconds * (0.1 + 0.9 * len(levels) / _SAMPLES):
+            gc.collect()
+            levels.append(resident())
+        if now - shown >= 60:
+            shown = now
+            say(f"{work.__name__}: {(now - start) / 60:.0f} min, {rounds:,}, {resident():.1f} MiB")
+        if len(levels) > _SAMPLES:
+            break
+    # Medians of the first and the last quarter: single peaks do not count, a slope does.
+    quarter = len(levels) // 4
+    return float(np.median(levels[-quarter:]) - np.median(levels[:quarter])), rounds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--slack", type=float, default=2.0, help="MiB")
+    given = parser.parse_args()
+    worst = 0.0
+    for work in (stream_steps, training_updates):
+        growth, rounds = grows(work, given.minutes / 2, lambda line: print(line, flush=True))
+        print(f"{work.__name__}: {rounds:,} in {given.minutes / 2:g} min, {growth:+.2f} MiB")
+        worst = max(worst, growth)
+    print("memory is flat" if worst <= given.slack else f"memory grew by {worst:.2f} MiB")
+    return 0 if worst <= given.slack else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
