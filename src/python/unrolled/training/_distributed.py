@@ -32,8 +32,11 @@ _PAUSE = 1e-4
 #: Seconds that a rank with a core to itself looks without a pause, when it has nothing else to do.
 _SPIN = 1e-3
 
-#: Seconds by which rank 0 is ahead of the others in telling an error that all of them have.
-_RANK_0_FIRST = 4.0
+#: Seconds between ranks in telling an error that all of them may have, and the longest wait.
+_TURN, _LAST_TURN = 0.5, 2.0
+
+#: Seconds after which a rank ends the job although another one has said that it would.
+_PATIENCE = 30.0
 
 #: Seconds that the launcher gets to pass on what a rank has said, before it is told to end all.
 _LAST_WORDS = 1.0
@@ -80,7 +83,7 @@ class MPIGroup(Group):
 
     Raises:
         ImportError: mpi4py or an MPI library is missing.
-        RuntimeError: the MPI library allows no second thread, or is not the launcher's.
+        RuntimeError: the MPI library takes calls of one thread only, or is not the launcher's.
     """
 
     def __init__(self) -> None:
@@ -94,8 +97,8 @@ class MPIGroup(Group):
                 "MPI than the one that mpi4py uses "
                 f"({self._mpi.Get_library_version().splitlines()[0].strip()})"
             )
-        if self._mpi.Query_thread() < self._mpi.THREAD_SERIALIZED:
-            raise RuntimeError("MPI was initialised without MPI_THREAD_SERIALIZED, which is needed")
+        if self._mpi.Query_thread() < self._mpi.THREAD_MULTIPLE:
+            raise RuntimeError("this MPI has no MPI_THREAD_MULTIPLE, which is needed")
         self._comm = world.Dup()
         self.traffic = Traffic()
         self._model: Layer | None = None
@@ -174,9 +177,14 @@ class MPIGroup(Group):
             )
 
     def abort(self, error: BaseException) -> NoReturn:
-        """Tells the error and ends all ranks; not collective."""
-        if self.rank:
-            time.sleep(_RANK_0_FIRST)
+        """Tells the error, unless another rank has told one, and ends all ranks; not collective."""
+        world = self._mpi.COMM_WORLD
+        time.sleep(min(_TURN * self.rank, _LAST_TURN))
+        # Whoever tells an error says so to all others first: one of many ranks is enough.
+        if any(world.Iprobe() for _ in range(100)):
+            time.sleep(_PATIENCE)
+            world.Abort(1)
+        said = [world.Isend(bytearray(1), rank) for rank in range(self.size) if rank != self.rank]
         if not isinstance(error, _MENDABLE):
             traceback.print_exception(error)
         print(
@@ -186,7 +194,8 @@ class MPIGroup(Group):
             flush=True,
         )
         time.sleep(_LAST_WORDS)
-        self._mpi.COMM_WORLD.Abort(1)
+        self._mpi.Request.Testall(said)
+        world.Abort(1)
         os._exit(1)  # some MPIs return; the usual end of Python would wait for the other ranks
 
     def _watched(self) -> Layer:
