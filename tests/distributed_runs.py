@@ -37,7 +37,7 @@ def make_trainer(
     group = Group() if group is None else group
 
     def loss(batch: Any, carry: Any, rng: np.random.Generator) -> Any:
-        state = None if batch.fresh else carry
+        state = batch.begin(carry)
         (value, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
         return (value, batch.targets.size, state), pullback
 

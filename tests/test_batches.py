@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from unrolled.training import (
     IndexedBatches,
+    StreamBatch,
     StreamBatches,
     counter_rng,
     cross_entropy_vjp,
     mse_vjp,
     shard,
 )
+
+TOKENS = np.zeros((5, 4), np.int64)
 
 
 def make_batches(count: int, batch_size: int, steps: int, seed: int = 0) -> StreamBatches:
@@ -39,7 +42,7 @@ def test_batches_continue_each_other_and_cover_the_ring() -> None:
         for index in range(per_epoch):
             assert batches.epoch == pytest.approx(epoch + index / per_epoch)
             batch = batches.next()
-            assert batch.fresh == (index == 0)
+            assert batch.fresh.all() == (index == 0)
             assert batch.tokens.shape == batch.targets.shape == (steps, batch_size)
             assert batch.tokens.dtype == batch.targets.dtype == np.int64
             # Every token is followed by its successor, also from batch to batch.
@@ -74,8 +77,44 @@ def test_batches_go_on_where_they_stopped(
         expected, got = one.next(), other.next()
         np.testing.assert_array_equal(got.tokens, expected.tokens)
         np.testing.assert_array_equal(got.targets, expected.targets)
-        assert got.fresh == expected.fresh
+        np.testing.assert_array_equal(got.fresh, expected.fresh)
         assert other.epoch == one.epoch
+
+
+def test_streams_start_afresh_now_and_then() -> None:
+    def batches(restart: float) -> StreamBatches:
+        tokens = np.zeros(40_001, np.uint8)
+        return StreamBatches(tokens, batch_size=8, steps=5, seed=0, restart=restart)
+
+    some = batches(0.05)
+    drawn = np.array([some.next().fresh for _ in range(1000)])
+    assert drawn[0].all()
+    # 7,992 draws: five standard deviations of their mean are 0.012.
+    assert abs(drawn[1:].mean() - 0.05) < 0.012
+    assert len(np.unique(drawn[1:].sum(axis=0))) > 1, "each stream has its own"
+    never, always = batches(0.0), batches(1.0)
+    never.next()
+    assert not never.next().fresh.any()
+    always.next()
+    assert always.next().fresh.all()
+    with pytest.raises(ValueError, match=r"0 <= restart <= 1, got 1\.5"):
+        batches(1.5)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_fresh_stream_begins_at_zero(parts: int) -> None:
+    state = tuple(np.full((3, 4, 2), index + 1.0, np.float32) for index in range(parts))
+    carry = state if parts == 2 else state[0]
+    some = StreamBatch(TOKENS, TOKENS, np.array([False, True, False, True]))
+    begun = some.begin(carry)
+    for part, before in zip(begun if parts == 2 else (begun,), state, strict=True):
+        assert part.dtype == np.float32
+        assert not part[:, [1, 3]].any()
+        np.testing.assert_array_equal(part[:, [0, 2]], before[:, [0, 2]])
+    assert (state[0] == 1.0).all(), "what was carried stays"
+    assert StreamBatch(TOKENS, TOKENS, np.full(4, False)).begin(carry) is carry
+    assert StreamBatch(TOKENS, TOKENS, np.full(4, True)).begin(carry) is None
+    assert some.begin(None) is None
 
 
 def test_the_seed_alone_decides_the_order() -> None:
@@ -100,7 +139,8 @@ def test_ranks_side_by_side_are_one_process(size: int) -> None:
         for name in ("tokens", "targets"):
             got = np.concatenate([getattr(part, name) for part in parts], axis=1)
             np.testing.assert_array_equal(got, getattr(expected, name))
-        assert {part.fresh for part in parts} == {expected.fresh}
+        fresh = np.concatenate([part.fresh for part in parts])
+        np.testing.assert_array_equal(fresh, expected.fresh)
         if index == 40:  # a run goes on with another number of processes
             ranks[1].load_state(whole.state())
             whole.load_state(ranks[0].state())

@@ -61,7 +61,7 @@ def make_trainer(cell: str, name: str, seed: int = 0, **options: Any) -> Trainer
     )
 
     def loss(batch: Any, carry: Any, rng: np.random.Generator) -> Any:
-        state = None if batch.fresh else carry
+        state = batch.begin(carry)
         (value, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
         return (value, batch.targets.size, state), pullback
 

@@ -198,7 +198,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         self, model: LanguageModel, batch: StreamBatch, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
         """Cross-entropy of the next token, the state carried on (truncated BPTT)."""
-        state = None if batch.fresh else carry
+        state = batch.begin(carry)
         (loss, state), pullback = model.loss_vjp(
             batch.tokens,
             batch.targets,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._json import from_json
 from ._sampling import check_rank, check_seed, counter_rng
-from ._types import Array
+from ._types import Array, Carry
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,23 @@ class StreamBatch:
     Attributes:
         tokens: (T, B) int64.
         targets: (T, B) int64, the token after each.
-        fresh: True where the state must start from zero instead of the last batch's.
+        fresh: (B,) bool, True where the state starts from zero instead of the last batch's.
     """
 
     tokens: Array
     targets: Array
-    fresh: bool
+    fresh: Array
+
+    def begin(self, carry: Carry) -> Carry:
+        """Returns the states (L, B, H) to begin with: those carried on, zero where `fresh`."""
+        if carry is None or self.fresh.all():
+            return None
+        if not self.fresh.any():
+            return carry
+        if isinstance(carry, tuple):
+            return tuple(np.where(self.fresh[:, None], part.dtype.type(0), part) for part in carry)
+        zero: Array = np.where(self.fresh[:, None], carry.dtype.type(0), carry)
+        return zero
 
 
 class StreamBatches:
@@ -33,6 +44,11 @@ class StreamBatches:
     Consecutive batches continue each other, so a recurrent state carried from one to the next has
     seen everything before (truncated BPTT). The stream is a ring: each epoch starts at another
     random place, goes once around, and leaves out less than B * T tokens.
+
+    Now and then a stream starts from a state of zero: a model that only ever saw its own states
+    would not know what to make of an empty one, with which every text that is read or written
+    begins. Source: Melis, Dyer and Blunsom, "On the state of the art of evaluation in neural
+    language models", 2018.
 
     Of `size` processes, each takes B neighbouring streams of size * B: the batches of rank 0, 1,
     ... beside each other are, column by column, those of one process with batch_size * size. The
@@ -44,7 +60,9 @@ class StreamBatches:
             pieces asked for are read.
         batch_size: B, the number of streams of this process.
         steps: T, the number of tokens per stream and update.
-        seed: gives each epoch its starting place.
+        seed: gives each epoch its starting place, and says which streams start afresh.
+        restart: probability that a stream starts from zero at a batch; all do at the first of an
+            epoch.
         rank: which of the processes this is.
         size: how many processes share the work.
         fingerprint: a number that identifies the tokens in saved positions, such as
@@ -61,6 +79,7 @@ class StreamBatches:
         batch_size: int,
         steps: int,
         seed: int,
+        restart: float = 0.01,
         rank: int = 0,
         size: int = 1,
         fingerprint: int | None = None,
@@ -75,6 +94,8 @@ class StreamBatches:
             raise ValueError(
                 f"[{where}] expected batch_size and steps >= 1, got {batch_size} and {steps}"
             )
+        if not 0.0 <= restart <= 1.0:
+            raise ValueError(f"[{where}] expected 0 <= restart <= 1, got {restart}")
         check_seed(where, seed)
         check_rank(where, rank, size)
         streams = batch_size * size
@@ -90,11 +111,13 @@ class StreamBatches:
         self._streams = streams
         self._steps = steps
         self._seed = seed
+        self._restart = restart
         self._given_fingerprint = fingerprint
         length = tokens.size // streams
         self._per_epoch = length // steps
         first = rank * batch_size
-        self._starts = np.arange(first, first + batch_size, dtype=np.int64) * length
+        self._rows = slice(first, first + batch_size)
+        self._starts = np.arange(streams, dtype=np.int64)[self._rows] * length
         self._window = np.arange(steps + 1, dtype=np.int64)[:, None]
         self._epochs_done = 0
         self._index = 0
@@ -105,12 +128,16 @@ class StreamBatches:
         return self._epochs_done + self._index / self._per_epoch
 
     def next(self) -> StreamBatch:
-        """Returns the next batch; the first of an epoch is `fresh`."""
+        """Returns the next batch."""
         offset = counter_rng(self._seed, self._epochs_done).integers(self._tokens.size)
+        fresh = np.full(self._streams, True)
+        if self._index:
+            drawn = counter_rng(self._seed, self._epochs_done, self._index).random(self._streams)
+            fresh = drawn < self._restart
         position = offset + self._index * self._steps
         places = (self._starts + position + self._window) % self._tokens.size
         pieces = self._tokens[places].astype(np.int64, copy=False)
-        batch = StreamBatch(pieces[:-1], pieces[1:], fresh=self._index == 0)
+        batch = StreamBatch(pieces[:-1], pieces[1:], fresh[self._rows])
         self._index += 1
         if self._index == self._per_epoch:
             self._index = 0
