@@ -205,7 +205,7 @@ def test_options_name_every_corpus() -> None:
 
 
 def test_a_corpus_has_its_own_tokens(dataset: Path) -> None:
-    for options in ({"level": "word"}, {"min_count": 2}, {"vocabulary": 9}):
+    for options in ({"min_count": 2}, {"vocabulary": 9}):
         with pytest.raises(ValueError, match="chitchat has its own tokens: leave out --"):
             lm.train(dataset, corpus="chitchat", steps=1, quiet=True, **options)
 

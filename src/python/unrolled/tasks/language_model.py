@@ -138,23 +138,24 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         """A reference corpus as it is split officially; other texts split by document."""
         options = self.options
         if options.corpus is not None:
-            own = ("level", "vocabulary", "min_count")
-            given = [name for name in own if getattr(options, name) != getattr(Options, name)]
-            if given:
+            corpus = read_corpus(options.corpus, self.sources)
+            own = options.level not in (Options.level, corpus.vocabulary.level)
+            counts = (options.vocabulary, options.min_count)
+            if own or counts != (Options.vocabulary, Options.min_count):
                 raise ValueError(
-                    f"the corpus {options.corpus} has its own tokens: leave out "
-                    + ", ".join(f"--{name.replace('_', '-')}" for name in given)
+                    f"the corpus {options.corpus} has its own tokens: leave out --level, "
+                    "--vocabulary and --min-count"
                 )
-            return encode_corpus(read_corpus(options.corpus, self.sources))
+            return encode_corpus(corpus)
         if len(self.sources) == 1 and self.sources[0].suffix == TOKENS_SUFFIX:
-            corpus = open_corpus(self.sources[0])
-            level = corpus.vocabulary.level
+            tokens = open_corpus(self.sources[0])
+            level = tokens.vocabulary.level
             if level != options.level:
                 raise ValueError(
                     f"{self.sources[0]} was written with --level {level}: "
                     f"train with --level {level} too"
                 )
-            return corpus
+            return tokens
         return encode_corpus(
             split_corpus(
                 self.sources, options.level, limit=options.vocabulary, min_count=options.min_count
