@@ -74,7 +74,7 @@ def test_checkpoints_hold_resolved_options(
 
     monkeypatch.setattr("unrolled.tasks._presets._PRESETS", {})  # as if they had changed since
     assert lm.load(path).options == model.options
-    assert Saved.read(path, training=False).metadata["options"]["preset"] == "awd"
+    assert Saved.read(path, training=False).metadata.options["preset"] == "awd"
     for given in ({}, {"preset": "awd"}):
         resumed = lm.train(resume=path, steps=8, quiet=True, output=tmp_path / "on", **given)
         assert resumed.model.config == model.model.config
