@@ -24,7 +24,8 @@ def test_every_cell_has_the_same_budget_and_a_result(tmp_path: Path) -> None:
     comparison = tasks.compare(Adding, ["gru", "rnn"], tmp_path / "new" / "folder", **SMALL)
     folder = tmp_path / "new" / "folder"
     assert {path.name for path in folder.iterdir()} == {
-        *("gru.safetensors", "gru.png", "rnn.safetensors", "rnn.png"),
+        *(f"{cell}.{kind}" for cell in ("gru", "rnn") for kind in ("safetensors", "png")),
+        *(f"{cell}.{kind}" for cell in ("gru", "rnn") for kind in ("jsonl", "html")),
         *("comparison.png", "gradient_flow.png"),
     }
     for picture in folder.glob("*.png"):

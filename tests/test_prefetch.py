@@ -166,6 +166,7 @@ def test_ctrl_c_while_waiting_for_a_batch() -> None:
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=press).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     state = ahead.state()
     try:
         ahead.next()
