@@ -92,15 +92,16 @@ def main() -> None:
         print("\n".join(TARGETS))
         return
     os.environ.setdefault("UNROLLED_NUM_THREADS", "2")
-    sanitized = "asan" in os.environ.get("LD_PRELOAD", "")
-    if not sanitized:  # its shadow takes terabytes of addresses; it has a limit of its own
+    from native.source import MODEST
+
+    if not MODEST:  # a sanitizer's shadow takes terabytes of addresses
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     if given.again is not None:
         find_target(given.target)(given.again.read_bytes())
         print(f"{given.target}: {given.again} does no harm")
         return
     found = importlib.util.find_spec("atheris") is not None and given.target != "core"
-    engine = given.engine or ("atheris" if found and not sanitized else "random")
+    engine = given.engine or ("atheris" if found and not MODEST else "random")
     print(f"{given.target}: engine {engine}, {given.minutes:g} minutes", flush=True)
     (run_atheris if engine == "atheris" else run_random)(given.target, given.minutes, given.seed)
 
