@@ -48,13 +48,17 @@ def checkpoint(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "train", "train lm", "evaluate", "evaluate lm", "generate", "suggest", "bench"]
+    "command",
+    [
+        *("", "train", "train lm", "evaluate", "evaluate lm", "compare", "compare lm"),
+        *("tokenize", "generate", "suggest", "bench"),
+    ],
 )
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(*command.split(), "--help")
     text = capsys.readouterr().out
     assert "Usage: unrolled" in text
-    if command not in ("train", "evaluate"):
+    if command not in ("train", "evaluate", "compare"):
         assert "For example:" in text
 
 
@@ -187,6 +191,28 @@ def test_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "100.0%  cat\n"
     run("suggest", path, "the zz")
     assert "no known word" in capsys.readouterr().err
+
+
+def test_tokenize(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "words.tokens"
+    run("tokenize", folder / "text.txt", "--output", path, "--level", "word", "--min-count", 1)
+    captured = capsys.readouterr()
+    assert f"unrolled train lm {path} --level word" in captured.out
+    assert "writing" in captured.err
+    model = folder / "tokens.safetensors"
+    run("train", "lm", path, "--level", "word", "--steps", 12, "--output", model, *SIZES)
+    score = re.search(r"held out +([\d.]+) perplexity", capsys.readouterr().out)
+    assert score is not None
+    run("evaluate", "lm", model)
+    assert f"{score[1]} perplexity per word, held out" in capsys.readouterr().out
+    for arguments, text in (
+        (("train", "lm", path), "train with --level word too"),
+        (("evaluate", "lm", model, path), "holds tokens, not text"),
+        (("tokenize", folder / "missing.txt", "--output", path), "no file or folder"),
+        (("tokenize", folder / "text.txt", "--output", folder / "no" / "x"), "no folder"),
+    ):
+        assert code_of(*arguments) == 1
+        assert text in capsys.readouterr().err
 
 
 def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

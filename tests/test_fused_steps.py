@@ -1,4 +1,4 @@
-"""Adam, AdamW, SGD and the global norm, each one pass over a flat buffer."""
+"""Adam, AdamW, SGD, RMSprop, averages and the global norm, each one pass over a flat buffer."""
 
 from __future__ import annotations
 
@@ -77,6 +77,78 @@ def test_sgd(isa: str, dtype: type, size: int, momentum: float, nesterov: bool) 
     assert_relative(params, expected[0], terms, "params")
     if state is not None:
         assert_relative(state, expected[1], terms, "velocity")
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, 1000])
+@pytest.mark.parametrize("centered", [False, True], ids=["plain", "centered"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_rmsprop(isa: str, dtype: type, size: int, centered: bool, momentum: float) -> None:
+    params, grads, velocity, square = optimizer_arrays(dtype, size, zero=False)
+    square += dtype(1.0)  # well above the square of the mean: the variance is well conditioned
+    mean = grads[::-1].copy() * dtype(0.1) if centered else None
+    state = velocity if momentum else None
+    options = {
+        "lr": 0.1, "alpha": 0.9, "eps": 1e-3, "momentum": momentum, "weight_decay": 0.05,
+        "grad_scale": 0.5, "clip_value": 0.7,
+    }  # fmt: skip
+    expected = reference.rmsprop_step(params, grads, square, mean, state, **options)
+    terms = np.abs(params) + np.abs(grads) + np.abs(velocity) + square
+    functional.rmsprop_step(params, grads, square, mean, state, **options)
+    assert_relative(params, expected[0], terms, "params")
+    assert_relative(square, expected[1], terms, "square")
+    if mean is not None and expected[2] is not None:
+        assert_relative(mean, expected[2], terms, "mean")
+    if state is not None:
+        assert_relative(state, expected[3], terms, "velocity")
+
+
+def test_centered_rmsprop_of_a_constant_gradient_is_finite(isa: str, dtype: type) -> None:
+    """The variance is zero then, and rounding must not take it below."""
+    params, square, mean = np.zeros(40, dtype), np.zeros(40, dtype), np.zeros(40, dtype)
+    grads = np.linspace(-3, 3, 40).astype(dtype)
+    for _ in range(200):
+        functional.rmsprop_step(
+            params, grads, square, mean, None, lr=1e-3, alpha=0.9, eps=1e-2, momentum=0.0,
+            weight_decay=0.0,
+        )  # fmt: skip
+        assert np.isfinite(params).all()
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, 1000])
+@pytest.mark.parametrize("weight", [0.0, 0.001, 1.0])
+def test_average(isa: str, dtype: type, size: int, weight: float) -> None:
+    params, average, *_ = optimizer_arrays(dtype, size, zero=False)
+    expected = average + weight * (params.astype(np.float64) - average)
+    functional.average_step(params, average, weight)
+    assert_relative(average, expected, np.abs(params) + np.abs(average) + 1.0, "average")
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd", "rmsprop"])
+def test_gradients_are_scaled_then_clamped(isa: str, dtype: type, kind: str) -> None:
+    """The same bits as clamping beforehand; NaN is not hidden."""
+    size = 37
+    grads = normal(np.random.default_rng(2), dtype, size)
+    clamped = np.clip(grads * dtype(0.5), dtype(-0.25), dtype(0.25))
+
+    def step(grads: np.ndarray, **gradient: float) -> np.ndarray:
+        params, first, second = (np.full(size, value, dtype) for value in (1.0, 0.1, 0.2))
+        shared = {"lr": 0.1, "weight_decay": 0.0, **gradient}
+        if kind == "adam":
+            functional.adam_step(
+                params, grads, first, second, beta1=0.9, beta2=0.99, eps=1e-8, decoupled=True,
+                step=2, **shared,
+            )  # fmt: skip
+        elif kind == "sgd":
+            functional.sgd_step(params, grads, first, momentum=0.9, nesterov=True, **shared)
+        else:
+            functional.rmsprop_step(
+                params, grads, second, None, first, alpha=0.9, eps=1e-8, momentum=0.9, **shared
+            )
+        return params
+
+    assert_same_bits(step(grads, grad_scale=0.5, clip_value=0.25), step(clamped))
+    grads[5] = np.nan
+    assert np.isnan(step(grads, clip_value=0.25)).nonzero()[0].tolist() == [5]
 
 
 def test_optimizers_work_on_slices(isa: str, dtype: type) -> None:

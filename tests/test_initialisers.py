@@ -18,6 +18,7 @@ from unrolled.layers import (
     ParameterSpec,
     Recurrent,
     _initialisers,
+    chrono,
     glorot_uniform,
     initialisers,
     orthogonal,
@@ -131,3 +132,22 @@ def test_registered_name(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generat
         register_initialiser("ones", lambda spec, rng: np.ones(spec.shape))
     with pytest.raises(ValueError, match=r"expected init to be one of orthogonal, .*, got 'two'"):
         GRU(I, H, rng=rng, init="two")
+
+
+def test_chrono_opens_gates_for_up_to_the_span(cell: str, rng: np.random.Generator) -> None:
+    span, size = 200.0, 500
+    layer = Recurrent(cell, 1, size, dtype=np.float64, rng=rng, init=chrono(span))
+    biases = blocks(layer, "bias_ih_l0")
+    gate = {"lstm": "f", "gru": "z"}.get(cell)
+    for name, block in biases.items():
+        if name == gate:
+            kept = np.exp(block)  # sigmoid(b) = e^b / (1 + e^b): forgets over 1 + e^b steps
+            assert 1.0 <= kept.min() < 10.0
+            assert span - 10.0 < kept.max() <= span - 1.0
+        elif (cell, name) == ("lstm", "i"):
+            np.testing.assert_array_equal(block, -biases["f"])
+        else:
+            assert not block.any()
+    assert not layer.parameters["bias_hh_l0"].any()
+    with pytest.raises(ValueError, match=r"\[chrono\] expected span >= 2, got 1"):
+        chrono(1.0)

@@ -1,14 +1,15 @@
-"""Optimizers, clipping and schedules against their equations."""
+"""Optimizers and clipping against their equations."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from unrolled import Layer
-from unrolled.training import SGD, Adam, AdamW, clip_scale, constant, warmup_cosine
+from unrolled.training import SGD, Adam, AdamW, RMSprop, clip_scale
 
 # Adam's quotient m / sqrt(v) is of order 1 and a dozen operations long.
 TOLERANCE = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-14}
@@ -19,6 +20,15 @@ def model(request: pytest.FixtureRequest) -> Layer:
     rng = np.random.default_rng(3)
     shapes = {"bias": (7,), "weight": (5, 7), "gain": (3,), "other": (2, 3, 2)}
     return Layer({name: rng.normal(size=s).astype(request.param) for name, s in shapes.items()})
+
+
+KINDS = [SGD, RMSprop, Adam, AdamW]
+
+
+def options_of(kind: Any) -> dict[str, Any]:
+    if kind is SGD:
+        return {"momentum": 0.9, "nesterov": True}
+    return {"momentum": 0.9, "centered": True} if kind is RMSprop else {}
 
 
 def give_gradients(model: Layer, seed: int) -> None:
@@ -81,8 +91,55 @@ def test_sgd_follows_its_equations(model: Layer, momentum: float, nesterov: bool
     close(model, p)
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
-def test_agrees_with_torch(model: Layer, kind: type[SGD] | type[Adam]) -> None:
+@pytest.mark.parametrize(
+    ("momentum", "centered"), [(0.0, False), (0.9, False), (0.9, True)], ids=str
+)
+def test_rmsprop_follows_its_equations(model: Layer, momentum: float, centered: bool) -> None:
+    lr, decay, alpha, eps = 0.01, 0.1, 0.9, 1e-4
+    optimizer = RMSprop(
+        model,
+        lr=lr,
+        alpha=alpha,
+        eps=eps,
+        momentum=momentum,
+        centered=centered,
+        weight_decay=decay,
+    )
+    p = in_float64(model)
+    square = {name: np.zeros_like(array) for name, array in p.items()}
+    mean = {name: np.zeros_like(array) for name, array in p.items()}
+    velocity = {name: np.zeros_like(array) for name, array in p.items()}
+    for step in range(5):
+        give_gradients(model, step)
+        optimizer.step(grad_scale=0.5)
+        for name, gradient in model.grads.items():
+            own_decay = decay if p[name].ndim >= 2 else 0.0
+            g = gradient.astype(np.float64) * 0.5 + own_decay * p[name]
+            square[name] = alpha * square[name] + (1.0 - alpha) * g * g
+            mean[name] = alpha * mean[name] + (1.0 - alpha) * g
+            variance = square[name] - mean[name] ** 2 if centered else square[name]
+            velocity[name] = momentum * velocity[name] + g / (np.sqrt(variance) + eps)
+            p[name] -= lr * velocity[name]
+    close(model, p)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_clipped(model: Layer, kind: Any) -> None:
+    """Clamping in the fused pass is clamping before it."""
+    values = model.flat.values.copy()
+    give_gradients(model, 1)
+    kind(model, lr=0.1).step(grad_scale=0.5, clip_value=0.25)
+    clamped = model.flat.values.copy()
+    model.flat.values[:] = values
+    model.flat.grads[:] = np.clip(model.flat.grads * model.dtype.type(0.5), -0.25, 0.25)
+    kind(model, lr=0.1).step()
+    np.testing.assert_array_equal(clamped, model.flat.values)
+    with pytest.raises(ValueError, match="clip_value > 0, got 0"):
+        kind(model, lr=0.1).step(clip_value=0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_agrees_with_torch(model: Layer, kind: Any) -> None:
     torch = pytest.importorskip("torch", reason="torch comes with the extra [peers]")
     theirs = {
         name: torch.tensor(array, requires_grad=True) for name, array in model.parameters.items()
@@ -90,7 +147,7 @@ def test_agrees_with_torch(model: Layer, kind: type[SGD] | type[Adam]) -> None:
     matrices = [p for p in theirs.values() if p.ndim >= 2]
     vectors = [p for p in theirs.values() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    options = {"momentum": 0.9, "nesterov": True} if kind is SGD else {}
+    options = options_of(kind)
     mine = kind(model, lr=0.02, weight_decay=0.1, **options)
     other = getattr(torch.optim, kind.__name__)(groups, lr=0.02, **options)
     for step in range(5):
@@ -102,9 +159,9 @@ def test_agrees_with_torch(model: Layer, kind: type[SGD] | type[Adam]) -> None:
     close(model, {name: p.detach().numpy() for name, p in theirs.items()})
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
-def test_state_goes_to_another_optimizer(model: Layer, kind: type[SGD] | type[Adam]) -> None:
-    options = {"momentum": 0.5} if kind is SGD else {}
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_goes_to_another_optimizer(model: Layer, kind: Any) -> None:
+    options = options_of(kind)
     first = kind(model, lr=0.1, **options)
     give_gradients(model, 0)
     first.step()
@@ -138,6 +195,9 @@ def test_foreign_state_is_refused(model: Layer) -> None:
         (SGD, {"lr": math.nan}),
         (SGD, {"lr": 0.1, "momentum": 1.0}),
         (SGD, {"lr": 0.1, "nesterov": True}),
+        (RMSprop, {"alpha": 1.0}),
+        (RMSprop, {"eps": 0.0}),
+        (RMSprop, {"momentum": -0.1}),
         (Adam, {"betas": (0.9, 1.0)}),
         (Adam, {"eps": 0.0}),
         (AdamW, {"weight_decay": -0.1}),
@@ -155,22 +215,8 @@ def test_clipping_scales_only_what_is_too_long() -> None:
     norm, scale = clip_scale(grads, 1.0)
     assert norm == 5.0
     assert scale == pytest.approx(0.2)
+    assert clip_scale(grads, 1.0, 5) == (1.0, 0.2), "of the mean over five targets"
+    norm, scale = clip_scale(grads, 0.5, 5)
+    assert (norm, scale) == (1.0, pytest.approx(0.1))
     norm, _ = clip_scale(np.array([1.0, np.nan], np.float32), 1.0)
     assert math.isnan(norm)
-
-
-def test_schedules() -> None:
-    assert {constant()(f) for f in (0.0, 0.3, 1.0)} == {1.0}
-    schedule = warmup_cosine(0.1, 0.2)
-    assert 0.0 < schedule(0.0) <= 0.01
-    assert schedule(0.05) == pytest.approx(0.5)
-    assert schedule(0.1) == pytest.approx(1.0)
-    assert schedule(0.55) == pytest.approx(0.6)
-    assert schedule(1.0) == schedule(2.0) == pytest.approx(0.2)
-    falling = [schedule(f) for f in np.linspace(0.1, 1.0, 50)]
-    assert falling == sorted(falling, reverse=True)
-    assert warmup_cosine(0.0)(0.0) == 1.0
-    assert warmup_cosine(1.0)(0.5) == pytest.approx(0.5)
-    for bad in ({"warmup": 1.5}, {"final": -0.1}):
-        with pytest.raises(ValueError, match="expected 0 <="):
-            warmup_cosine(**bad)

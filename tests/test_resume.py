@@ -13,13 +13,17 @@ import pytest
 from unrolled import LanguageModel
 from unrolled.tasks import language_model as lm
 from unrolled.training import (
+    ASGD,
+    EMA,
     SGD,
     AdamW,
     Budget,
     CheckpointError,
+    RMSprop,
     StreamBatches,
     Trainer,
     load_checkpoint,
+    plateau,
     warmup_cosine,
 )
 
@@ -27,25 +31,44 @@ TOKENS = np.random.default_rng(5).integers(0, 11, 700).astype(np.uint8)
 STEPS = 60  # several epochs: 700 // 3 // 9 = 25 updates each
 
 
-def make_trainer(cell: str, optimizer: str, seed: int = 0, **options: Any) -> Trainer[Any]:
+def recipe(name: str, model: LanguageModel) -> dict[str, Any]:
+    """Everything that has a state of its own, in a few combinations."""
+    if name == "adamw":
+        return {"optimizer": AdamW(model, lr=0.01), "schedule": warmup_cosine(0.1)}
+    if name == "sgd":
+        return {"optimizer": SGD(model, lr=0.1, momentum=0.9), "patience": 5}
+    if name == "rmsprop-ema":
+        return {
+            "optimizer": RMSprop(model, lr=0.01, momentum=0.5, centered=True),
+            "averaging": EMA(model, 0.9),
+            "accumulate": 2,
+        }
+    return {  # plateau and averaging begin early: the learning rate is far too high
+        "optimizer": SGD(model, lr=20.0),
+        "averaging": ASGD(model, trigger=0),
+        "schedule": plateau(patience=0),
+        "precision": "bf16",
+    }
+
+
+RECIPES = ["adamw", "sgd", "rmsprop-ema", "nt-asgd-plateau"]
+
+
+def make_trainer(cell: str, name: str, seed: int = 0, **options: Any) -> Trainer[Any]:
     rng = np.random.default_rng(seed)
     model = LanguageModel(
         11, embedding_size=6, hidden_size=10, num_layers=2, cell=cell, dropout=0.3, rng=rng
     )
 
     def loss(batch: Any, carry: Any, rng: np.random.Generator) -> Any:
-        state = None if batch.fresh else carry
+        state = batch.begin(carry)
         (value, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
         return (value, batch.targets.size, state), pullback
 
     return Trainer(
         model,
-        StreamBatches(TOKENS, batch_size=3, steps=9, rng=rng),
+        StreamBatches(TOKENS, batch_size=3, steps=9, seed=seed),
         loss,
-        optimizer=AdamW(model, lr=0.01)
-        if optimizer == "adamw"
-        else SGD(model, lr=0.1, momentum=0.9),
-        schedule=warmup_cosine(0.1),
         budget=Budget(steps=STEPS),
         rng=rng,
         validate=lambda: float(
@@ -54,13 +77,14 @@ def make_trainer(cell: str, optimizer: str, seed: int = 0, **options: Any) -> Tr
             ].mean()
         ),
         validations=6,
+        **recipe(name, model),
         **options,
     )
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_resumed_equals_unbroken(cell: str, optimizer: str) -> None:
+def test_resumed_equals_unbroken(cell: str, name: str) -> None:
     states: dict[int, Any] = {}
 
     def keep(trainer: Trainer[Any]) -> None:
@@ -68,15 +92,16 @@ def test_resumed_equals_unbroken(cell: str, optimizer: str) -> None:
         best = None if trainer.best_values is None else trainer.best_values.copy()
         states[trainer.steps] = ({name: a.copy() for name, a in arrays.items()}, values, best)
 
-    unbroken = make_trainer(cell, optimizer, save=keep)
+    unbroken = make_trainer(cell, name, save=keep)
     unbroken.run()
     assert sorted(states) == [0, 10, 20, 30, 40, 50, 60]
     for step in (0, 20, 50):
-        resumed = make_trainer(cell, optimizer, seed=99)  # what it starts with must not matter
+        resumed = make_trainer(cell, name, seed=99)  # what it starts with must not matter
         resumed.load_state(*states[step])
         assert resumed.steps == step
         resumed.run()
         np.testing.assert_array_equal(resumed.model.flat.values, unbroken.model.flat.values)
+        np.testing.assert_array_equal(resumed.values, unbroken.values)
         assert resumed.best_loss == unbroken.best_loss
         assert resumed.best_values is not None
         np.testing.assert_array_equal(resumed.best_values, unbroken.best_values)
@@ -90,6 +115,19 @@ def test_a_state_of_another_model_is_refused() -> None:
         make_trainer("gru", "adamw").load_state(arrays, values, None)
     with pytest.raises(ValueError, match=r"\[SGD\] expected a state with steps, velocity"):
         make_trainer("lstm", "sgd").load_state(arrays, values, None)
+
+
+def test_averaging_must_be_on_both_sides() -> None:
+    with_average = make_trainer("lstm", "rmsprop-ema")
+    model = make_trainer("lstm", "sgd").model
+    with pytest.raises(ValueError, match=r"\[EMA\] the run to go on with does not average"):
+        EMA(model).load_state({})
+    with pytest.raises(ValueError, match=r"\[EMA\] expected an average of shape \(P,\)"):
+        EMA(make_trainer("gru", "sgd").model).load_state(EMA(model).state())
+    state = with_average.state()
+    with_average.averaging = None
+    with pytest.raises(ValueError, match="averages its parameters"):
+        with_average.load_state(*state, None)
 
 
 # The same over a file, for the task.

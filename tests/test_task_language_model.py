@@ -11,9 +11,9 @@ import pytest
 
 from text_models import TEXT, make_model
 from tolerances import assert_close
+from unrolled.tasks import _score, make_options, option_types, tasks
 from unrolled.tasks import language_model as lm
-from unrolled.tasks import make_options, option_types, tasks
-from unrolled.tasks._score import score_texts, token_losses
+from unrolled.tasks._score import score_tokens, token_losses
 from unrolled.tasks._text import END, UNKNOWN
 from unrolled.tasks._write import read_text
 
@@ -74,6 +74,22 @@ def test_long_texts_are_scored_side_by_side() -> None:
     np.testing.assert_allclose(losses, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_long_texts_are_scored_a_slab_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(TEXT + "éà", level="char", min_count=2)
+    text = (TEXT + "é") * 3
+    whole = lm.evaluate(model, text)
+    monkeypatch.setattr(_score, "_SLAB", 700)
+    parts = lm.evaluate(model, text)
+    assert whole.tokens > 3 * 700
+    assert (parts.tokens, parts.characters, parts.unknown) == (
+        whole.tokens,
+        whole.characters,
+        whole.unknown,
+    )
+    # Each slab starts 256 tokens early, with a state that differs slightly.
+    assert parts.nats == pytest.approx(whole.nats, rel=1e-3)
+
+
 def test_scores_add_up() -> None:
     model = make_model(level="word")
     vocabulary = model.vocabulary
@@ -85,7 +101,7 @@ def test_scores_add_up() -> None:
     with pytest.raises(ValueError, match="no bits per character"):
         _ = both.bits_per_character
     ends = vocabulary.join(["the cat"])
-    part = score_texts(model.model, vocabulary, ["the cat", "a bird"], limit=len(ends) - 1)
+    part = score_tokens(model.model, vocabulary, ends[:-1])
     expected = token_losses(model.model, vocabulary, ends)[:-1].sum()
     assert part.nats == pytest.approx(expected)
 

@@ -27,6 +27,12 @@ UNROLLED_INLINE void store_count(T* p, Vec<T> a, int64_t count) {
     store_some(p, a, count);
 }
 
+template <class T>
+UNROLLED_INLINE Vec<T> load_gradient(const GradientArgs<T>& a, int64_t at, int64_t count) {
+  const Vec<T> g = load_count(a.grads + at, count) * Vec<T>(a.scale);
+  return max(min(g, Vec<T>(a.limit)), Vec<T>(-a.limit));
+}
+
 // Kingma & Ba 2015; decoupled weight decay as Loshchilov & Hutter 2019 (torch's Adam and AdamW).
 template <class T>
 void adam(const AdamArgs<T>& a, const Team& team) {
@@ -35,7 +41,7 @@ void adam(const AdamArgs<T>& a, const Team& team) {
   const V root(T(1) / static_cast<T>(__builtin_sqrt(static_cast<double>(a.second_correction))));
   for_vectors<T>(a.size, team, [&](int64_t at, int64_t count) {
     V value = load_count(a.values + at, count);
-    V g = load_count(a.grads + at, count) * V(a.grad_scale);
+    V g = load_gradient(a.gradient, at, count);
     if (a.decoupled)
       value = value - V(a.learning_rate * a.weight_decay) * value;
     else
@@ -56,13 +62,46 @@ void sgd(const SgdArgs<T>& a, const Team& team) {
   using V = Vec<T>;
   for_vectors<T>(a.size, team, [&](int64_t at, int64_t count) {
     const V value = load_count(a.values + at, count);
-    V g = multiply_add(V(a.weight_decay), value, load_count(a.grads + at, count) * V(a.grad_scale));
+    V g = multiply_add(V(a.weight_decay), value, load_gradient(a.gradient, at, count));
     if (a.velocity != nullptr) {
       const V v = multiply_add(V(a.momentum), load_count(a.velocity + at, count), g);
       store_count(a.velocity + at, v, count);
       g = a.nesterov ? multiply_add(V(a.momentum), v, g) : v;
     }
     store_count(a.values + at, value - V(a.learning_rate) * g, count);
+  });
+}
+
+// Tieleman & Hinton 2012; centered as Graves 2013; torch's RMSprop.
+template <class T>
+void rmsprop(const RmspropArgs<T>& a, const Team& team) {
+  using V = Vec<T>;
+  for_vectors<T>(a.size, team, [&](int64_t at, int64_t count) {
+    const V value = load_count(a.values + at, count);
+    const V g = multiply_add(V(a.weight_decay), value, load_gradient(a.gradient, at, count));
+    const V square = multiply_add(V(a.alpha), load_count(a.square + at, count), V(a.fresh) * g * g);
+    store_count(a.square + at, square, count);
+    V variance = square;
+    if (a.mean != nullptr) {
+      const V mean = multiply_add(V(a.alpha), load_count(a.mean + at, count), V(a.fresh) * g);
+      store_count(a.mean + at, mean, count);
+      variance = max(square - mean * mean, V(T(0)));  // rounding can leave it below zero
+    }
+    V step = g / (sqrt(variance) + V(a.epsilon));
+    if (a.velocity != nullptr) {
+      step = multiply_add(V(a.momentum), load_count(a.velocity + at, count), step);
+      store_count(a.velocity + at, step, count);
+    }
+    store_count(a.values + at, value - V(a.learning_rate) * step, count);
+  });
+}
+
+template <class T>
+void average(const T* values, T* average, int64_t size, T weight, const Team& team) {
+  for_vectors<T>(size, team, [&](int64_t at, int64_t count) {
+    const Vec<T> mean = load_count(average + at, count);
+    const Vec<T> away = load_count(values + at, count) - mean;
+    store_count(average + at, multiply_add(Vec<T>(weight), away, mean), count);
   });
 }
 

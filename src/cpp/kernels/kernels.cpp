@@ -59,6 +59,8 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .cross_entropy = cross_entropy<T>,
           .adam = adam<T>,
           .sgd = sgd<T>,
+          .rmsprop = rmsprop<T>,
+          .average = average<T>,
           .square_sums = square_sums<T>,
           .apply_math = apply_math<T>,
           .run_fma = run_fma<T>,

@@ -200,13 +200,20 @@ struct CrossEntropyArgs {
   T* outer;
 };
 
+// What every optimizer reads: the gradient is grads * scale, clamped to -limit..limit.
+template <class T>
+struct GradientArgs {
+  const T* grads;
+  T scale, limit;
+};
+
 template <class T>
 struct AdamArgs {
   int64_t size;
   T* values;
-  const T* grads;
+  GradientArgs<T> gradient;
   T *first, *second;
-  T learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale;
+  T learning_rate, beta1, beta2, epsilon, weight_decay;
   T fresh1, fresh2;                       // 1 - beta, which float would round badly
   T first_correction, second_correction;  // 1 - beta^step
   bool decoupled;
@@ -216,10 +223,21 @@ template <class T>
 struct SgdArgs {
   int64_t size;
   T* values;
-  const T* grads;
+  GradientArgs<T> gradient;
   T* velocity;  // null without momentum
-  T learning_rate, momentum, weight_decay, grad_scale;
+  T learning_rate, momentum, weight_decay;
   bool nesterov;
+};
+
+template <class T>
+struct RmspropArgs {
+  int64_t size;
+  T* values;
+  GradientArgs<T> gradient;
+  T* square;
+  T* mean;                                                         // null unless centered
+  T* velocity;                                                     // null without momentum
+  T learning_rate, alpha, fresh, epsilon, momentum, weight_decay;  // fresh: 1 - alpha
 };
 
 enum class MathFunction : int { kExp, kSigmoid, kTanh };
@@ -238,6 +256,9 @@ struct Kernels {
   void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);
   void (*adam)(const AdamArgs<T>& args, const Team& team);
   void (*sgd)(const SgdArgs<T>& args, const Team& team);
+  void (*rmsprop)(const RmspropArgs<T>& args, const Team& team);
+  // average += weight * (values - average)
+  void (*average)(const T* values, T* average, int64_t size, T weight, const Team& team);
   // Sums of squares of blocks of kNormBlock elements, in double.
   void (*square_sums)(const T* values, int64_t size, double* sums, const Team& team);
   void (*apply_math)(MathFunction function, const T* x, T* y, int64_t size);

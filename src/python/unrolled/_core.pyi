@@ -167,6 +167,7 @@ def adam_step(
     decoupled: bool,
     step: int,
     grad_scale: float,
+    clip_value: float,
 ) -> None: ...
 def sgd_step(
     params: _Array,
@@ -177,6 +178,22 @@ def sgd_step(
     nesterov: bool,
     weight_decay: float,
     grad_scale: float,
+    clip_value: float,
 ) -> None: ...
+def rmsprop_step(
+    params: _Array,
+    grads: _Array,
+    square: _Array,
+    mean: _Array | None,
+    velocity: _Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+    grad_scale: float,
+    clip_value: float,
+) -> None: ...
+def average_step(params: _Array, average: _Array, weight: float) -> None: ...
 def zero(flat: _Array) -> None: ...
 def global_norm(flat: _Array) -> float: ...

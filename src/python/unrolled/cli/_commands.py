@@ -3,16 +3,20 @@
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from .. import tasks
 from ..functional import Precision
-from ..tasks import Task, TrainOptions
+from ..tasks import Task
 from ..tasks import language_model as lm
+from ._compare import compare_app
+from ._options import examples as _examples
+from ._options import files_argument, flag, parameter, set_parameters, task_parameters
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -24,11 +28,6 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(help="Numbers that the recurrent layers multiply; int8 is the fastest."),
 ]
-
-
-def _examples(*lines: str) -> str:
-    # An empty line between them: the help joins neighbouring lines.
-    return "\n\n".join(["For example:", *lines])
 
 
 app = typer.Typer(
@@ -46,53 +45,47 @@ train_app = typer.Typer(no_args_is_help=True)
 evaluate_app = typer.Typer(no_args_is_help=True)
 app.add_typer(train_app, name="train", help="Train a model: unrolled train TASK --help tells how.")
 app.add_typer(evaluate_app, name="evaluate", help="Score a trained model on files.")
+app.add_typer(compare_app, name="compare", help="Train a task with several cells, in one picture.")
 
 
 def _train_command(task: type[AnyTask]) -> Callable[..., None]:
     """Returns the function behind `unrolled train NAME`, with a parameter for each option."""
 
     def command(
-        sources: list[Path] | None, output: Path | None, resume: Path | None, **given: Any
+        sources: list[Path] | None,
+        output: Path | None,
+        resume: Path | None,
+        distributed: bool | None,
+        **given: Any,
     ) -> None:
         if output is None and resume is None:
             output = tasks.free_path(task.name)
         try:
-            tasks.train(task, sources or (), output=output, resume=resume, **given)
+            tasks.train(
+                task,
+                sources or (),
+                output=output,
+                resume=resume,
+                distributed=bool(distributed),
+                **given,
+            )
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
-    files = typer.Argument(
-        help="Files or folders to train on; none: the task's own data.",
-        metavar="FILES OR FOLDERS",
-    )
-    output = typer.Option(help="Checkpoint to write; the picture of the loss goes beside it.")
+    output = typer.Option(help="Checkpoint to write; report, picture and log go beside it.")
     resume = typer.Option(help="Checkpoint of a stopped run to go on with.")
-    parameters = [
-        _parameter("sources", list[Path], files),
-        _parameter("output", Path, output),
-        _parameter("resume", Path, resume),
-    ]
-    shared = {item.name for item in fields(TrainOptions)}
-    types = tasks.option_types(task)
-    for item in fields(task.options_type):
-        text = item.metadata["help"]
-        default = "" if item.default is None else f" (default {item.default})"
-        info = typer.Option(
-            help=f"{text[0].upper()}{text[1:]}{default}.",
-            rich_help_panel="Training" if item.name in shared else "This task",
-        )
-        parameters.append(_parameter(item.name, types[item.name], info))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
-
-
-def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
-    # None stands for "not given", which a resumed run has to tell from the default.
-    annotation = Annotated[kind | None, info]
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    distributed = typer.Option(
+        "--distributed", help="Train together with the processes that mpirun started."
     )
+    parameters = [
+        parameter("sources", list[Path], files_argument()),
+        parameter("output", Path, output),
+        parameter("resume", Path, resume),
+        parameter("distributed", bool, distributed),
+        *task_parameters(task),
+    ]
+    set_parameters(command, parameters)
+    return command
 
 
 def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
@@ -111,12 +104,15 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
             bool, typer.Option("--tokens", help="List the probability of every single token too.")
         ] = False,
         precision: PrecisionOption = "full",
+        **flags: Any,
     ) -> None:
         """Score a checkpoint on files, or on what was held out when it was trained."""
         original, trained = tasks.load(checkpoint, task)
-        for line in original.evaluate(trained, sources or (), tokens, precision):
+        for line in original.evaluate(trained, sources or (), tokens, precision, **flags):
             print(line)
 
+    *common, _ = inspect.signature(command).parameters.values()
+    set_parameters(command, [*common, *(flag(*item) for item in task.evaluate_flags.items())])
     return command
 
 
@@ -197,6 +193,46 @@ def suggest(
         print("no known word begins like this", file=sys.stderr)
     for suggestion in suggestions:
         print(f"{suggestion.probability:6.1%}  {suggestion.word}")
+
+
+@app.command(
+    epilog=_examples(
+        "unrolled tokenize huge_texts/ --output huge.tokens",
+        "unrolled train lm huge.tokens --minutes 600",
+    )
+)
+def tokenize(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FILES OR FOLDERS...", help="Texts of any size.")
+    ],
+    output: Annotated[Path, typer.Option(help="The .tokens file to write.")],
+    level: Annotated[lm.Level, typer.Option(help="What the model will read and write.")] = "char",
+    vocabulary: Annotated[
+        int, typer.Option(help="Largest number of different characters or words.", min=1)
+    ] = 20_000,
+    min_count: Annotated[
+        int, typer.Option(help="Rarer characters or words become <unk>.", min=1)
+    ] = 3,
+) -> None:
+    """Turn texts larger than memory into a file that `unrolled train lm` reads piece by piece."""
+    with Progress(console=Console(stderr=True)) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def show(stage: str, part: float) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(stage, total=1.0)
+            bar.update(stages[stage], completed=part)
+
+        path = lm.tokenize(
+            sources,
+            output,
+            level=level,
+            vocabulary=vocabulary,
+            min_count=min_count,
+            progress=show,
+        )
+    print(f"tokens     {path}")
+    print(f"next       unrolled train lm {path}{' --level word' if level == 'word' else ''}")
 
 
 def _show(text: str) -> None:

@@ -28,7 +28,9 @@ from ._memory import ScanMemory as ScanMemory
 from ._memory import recompute_code as recompute_code
 from ._memory import scan_memory as scan_memory
 from ._optimizer import adam_step as adam_step
+from ._optimizer import average_step as average_step
 from ._optimizer import global_norm as global_norm
+from ._optimizer import rmsprop_step as rmsprop_step
 from ._optimizer import sgd_step as sgd_step
 from ._optimizer import zero as zero
 from ._precision import Precision as Precision

@@ -114,12 +114,19 @@ def linear_cross_entropy_vjp(
     return losses, dx, dweight, dbias
 
 
-def dropout(x: Array, p: float, *, seed: int, offset: int = 0) -> Array:
+def dropout(x: Array, p: float, *, seed: int, offset: int = 0, variational: bool = False) -> Array:
     """x with each element zeroed with probability p and the others divided by 1 - p.
 
     Element i is decided by (seed, offset + i) alone, whatever the thread count; the same call on
     dy is the pullback. Source: Srivastava et al. 2014; random bits from Philox4x32-10.
+
+    With `variational` x is (T, ...) and i counts within one step, so that every step drops the
+    same elements. Source: Gal and Ghahramani 2016.
     """
+    if variational:
+        step = np.ones(x.shape[1:], x.dtype)
+        mask = dropout(step, p, seed=seed, offset=offset)
+        return np.multiply(x, mask, out=empty(x.shape, x.dtype))
     out = empty(x.shape, x.dtype)
     if not x.flags.c_contiguous:
         raise ValueError("[dropout] expected x to be C-contiguous")

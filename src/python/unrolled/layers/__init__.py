@@ -10,12 +10,14 @@ from ._embedding import Embedding as Embedding
 from ._flat import FlatBuffer as FlatBuffer
 from ._gru import GRU as GRU
 from ._initialisers import Initialiser as Initialiser
+from ._initialisers import chrono as chrono
 from ._initialisers import glorot_uniform as glorot_uniform
 from ._initialisers import he_uniform as he_uniform
 from ._initialisers import initialisers as initialisers
 from ._initialisers import orthogonal as orthogonal
 from ._initialisers import register_initialiser as register_initialiser
 from ._linear import Linear as Linear
+from ._listener import GradientListener as GradientListener
 from ._lstm import LSTM as LSTM
 from ._memory import LayerMemory as LayerMemory
 from ._recurrent import Recurrent as Recurrent

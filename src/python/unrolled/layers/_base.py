@@ -1,6 +1,7 @@
 """What every layer and model is: named parameters, their gradients, and sub-layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from .. import functional
 from ._flat import FlatBuffer
+from ._listener import GradientListener
+from ._options import ScanOptions
 from ._types import Array, DType
 
 
@@ -39,6 +42,9 @@ class Layer:
         own: the layer's own parameters by name, all of one dtype. They are copied.
         children: sub-layers by name. A layer has one parent at most.
     """
+
+    _listener: GradientListener | None = None
+    _prefix = ""  # of this layer's names, as the listener knows them
 
     def __init__(
         self,
@@ -111,6 +117,52 @@ class Layer:
         for grad in self._grads.values():
             grad.fill(0)
 
+    @contextmanager
+    def in_precision(self, precision: functional.Precision) -> Iterator[None]:
+        """Makes every recurrent layer multiply in another precision for a while.
+
+        What is begun meanwhile keeps it: a pullback, or a stream for as long as it lives::
+
+            with model.in_precision("int8"):
+                stream = model.stream()
+        """
+        layers = [layer for layer in self._walk() if isinstance(layer, ScanOptions)]
+        before = [layer.precision for layer in layers]
+        try:
+            for layer in layers:
+                layer.precision = precision
+            yield
+        finally:
+            for layer, own in zip(layers, before, strict=True):
+                layer.precision = own
+
+    def _walk(self) -> "Iterator[Layer]":
+        yield self
+        for child in self._children.values():
+            yield from child._walk()
+
+    def listen(self, listener: GradientListener | None) -> None:
+        """Tells `listener` of the gradients of this layer and its sub-layers; None ends that.
+
+        A layer's `vjp` calls `_expect` with the names of its own parameters that the pullback will
+        add to, and the pullback calls `_added` after its last addition. A layer that does neither
+        is correct too: its gradients count as complete when the outermost pullback has returned.
+        """
+        self._listen(listener, "")
+
+    def _listen(self, listener: GradientListener | None, prefix: str) -> None:
+        self._listener, self._prefix = listener, prefix
+        for name, child in self._children.items():
+            child._listen(listener, f"{prefix}{name}.")
+
+    def _expect(self, names: Sequence[str]) -> None:
+        if self._listener is not None:
+            self._listener.expected([self._prefix + name for name in names])
+
+    def _added(self, names: Sequence[str]) -> None:
+        if self._listener is not None:
+            self._listener.added([self._prefix + name for name in names])
+
     def load_parameters(self, values: Mapping[str, Any]) -> None:
         """Copies values into the parameters: every one of them, or none.
 
@@ -148,7 +200,7 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         # NumPy copies and pickles a view as an array of its own, which would cut parameters off
         # from the flat buffer; so only this layer's own arrays go out and `_build` runs again.
-        hidden = ("_parameters", "_grads", "_flat", "_owner", "_own_names")
+        hidden = ("_parameters", "_grads", "_flat", "_owner", "_own_names", "_listener", "_prefix")
         state = {key: value for key, value in self.__dict__.items() if key not in hidden}
         state["_own"] = {name: self._parameters[name] for name in self._own_names}
         return state

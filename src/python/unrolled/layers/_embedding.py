@@ -7,8 +7,9 @@ from numpy.typing import DTypeLike
 
 from .. import functional
 from ._base import Layer
-from ._checks import checked_dtype, checked_size
+from ._checks import checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
+from ._mask import draw_mask
 from ._specs import ParameterSpec
 from ._types import Array
 
@@ -24,9 +25,14 @@ class Embedding(Layer):
     `SoftmaxHead`: it is stored once, there, and gradients of both uses add up there. Source: Press
     and Wolf, "Using the output embedding to improve language models", 2017.
 
+    Embedding dropout drops whole rows in `vjp`: an index of a dropped row gives zeros wherever it
+    occurs in the call, and the others are divided by 1 - dropout. Source: Gal and Ghahramani, "A
+    theoretically grounded application of dropout in recurrent neural networks", 2016.
+
     Args:
         num_embeddings: V.
         embedding_size: E.
+        dropout: probability of dropping a row, 0 <= dropout < 1.
         tied_to: a layer with a parameter "weight" of shape (V, E), or None for a table of its own.
         dtype: float32 or float64.
         rng: where initial values come from; None draws fresh entropy.
@@ -40,6 +46,7 @@ class Embedding(Layer):
         num_embeddings: int,
         embedding_size: int,
         *,
+        dropout: float = 0.0,
         tied_to: Layer | None = None,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
@@ -47,6 +54,7 @@ class Embedding(Layer):
     ) -> None:
         self.num_embeddings = checked_size("Embedding", "num_embeddings", num_embeddings)
         self.embedding_size = checked_size("Embedding", "embedding_size", embedding_size)
+        self.dropout = checked_probability("Embedding", "dropout", dropout)
         self._tied_to = tied_to
         shape = (self.num_embeddings, self.embedding_size)
         if tied_to is not None:
@@ -61,8 +69,9 @@ class Embedding(Layer):
         super().__init__({"weight": initialise(init, spec, rng, kind)})
 
     def __repr__(self) -> str:
-        tied = "" if self._tied_to is None else ", tied"
-        return f"Embedding({self.num_embeddings}, {self.embedding_size}{tied})"
+        options = f", dropout={self.dropout:g}" if self.dropout else ""
+        options += "" if self._tied_to is None else ", tied"
+        return f"Embedding({self.num_embeddings}, {self.embedding_size}{options})"
 
     @property
     def _table(self) -> Layer:
@@ -77,13 +86,31 @@ class Embedding(Layer):
         """Returns y (..., E); ValueError if an index is outside 0 .. V-1."""
         return functional.embedding(indices, self.weight)
 
-    def vjp(self, indices: Array) -> tuple[Array, Callable[[Array], None]]:
-        """Returns y and its pullback; `pullback(dy)` adds to the gradient of the table."""
+    def vjp(
+        self, indices: Array, *, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Callable[[Array], None]]:
+        """Returns y and its pullback; `pullback(dy)` adds to the gradient of the table.
+
+        Args:
+            indices: (...) int64.
+            rng: where dropout comes from; needed only with dropout.
+        """
+        self._table._expect(("weight",))
+        rows = self._draw_rows(rng)
+        y = self(indices)
+        scale = None if rows is None else rows[indices]
 
         def pullback(dy: Array) -> None:
+            dy = dy if scale is None else dy * scale
             functional.embedding_backward(indices, dy, dweight=self._table.grads["weight"])
+            self._table._added(("weight",))
 
-        return self(indices), pullback
+        return y if scale is None else y * scale, pullback
+
+    def _draw_rows(self, rng: np.random.Generator | None) -> Array | None:
+        """Draws the factor of each row, (V, 1): 0 or 1 / (1 - dropout); None without dropout."""
+        mask = draw_mask("Embedding", "dropout", self.dropout, rng)
+        return mask(np.ones((self.num_embeddings, 1), self.weight.dtype)) if mask.p else None
 
     def lookup(self, indices: Array) -> Array | functional.Lookup:
         """Returns y as input of a recurrent layer, not written out where that saves work.
@@ -95,7 +122,7 @@ class Embedding(Layer):
         return lookup if lookup.pays else self(indices)
 
     def lookup_vjp(
-        self, indices: Array
+        self, indices: Array, *, rng: np.random.Generator | None = None
     ) -> tuple[Array | functional.Lookup, Callable[[Array], None]]:
         """Returns `lookup(indices)` and its pullback, which takes what the recurrent layer gives.
 
@@ -103,9 +130,14 @@ class Embedding(Layer):
         """
         lookup = functional.Lookup(indices, self.weight)
         if not lookup.pays:
-            return self.vjp(indices)
+            return self.vjp(indices, rng=rng)
+        self._table._expect(("weight",))
+        rows = self._draw_rows(rng)
 
         def pullback(dtable: Array) -> None:
-            self._table.grads["weight"][...] += dtable
+            self._table.grads["weight"][...] += dtable if rows is None else dtable * rows
+            self._table._added(("weight",))
 
-        return lookup, pullback
+        if rows is None:
+            return lookup, pullback
+        return functional.Lookup(indices, self.weight * rows), pullback

@@ -75,6 +75,38 @@ def _scheme(input_block: Block, recurrent_block: Block) -> Initialiser:
     return initialise
 
 
+def chrono(span: float) -> Initialiser:
+    """The scheme "orthogonal", with gates that begin by remembering for up to `span` steps.
+
+    LSTM: b_f = log u, b_i = -log u; GRU: b_z = log u; u uniform in 1..span-1 for each unit. A unit
+    whose gate is sigmoid(log u) = u / (1 + u) forgets over about 1 + u steps. Cells without such
+    gates get "orthogonal"::
+
+        unrolled.LSTM(2, 64, init=unrolled.layers.chrono(200))
+
+    Args:
+        span: steps over which dependencies are expected, >= 2.
+
+    Raises:
+        ValueError: span is below 2.
+
+    Source: Tallec and Ollivier, "Can recurrent neural networks warp time?", 2018.
+    """
+    if not span >= 2.0:
+        raise ValueError(f"[chrono] expected span >= 2, got {span}")
+
+    def initialise(spec: ParameterSpec, rng: np.random.Generator) -> Array:
+        value = _registry["orthogonal"](spec, rng)
+        if spec.role == "input_bias" and spec.gates in (("i", "f", "g", "o"), ("r", "z", "n")):
+            gates = value.reshape(len(spec.gates), -1)
+            gates[1] = np.log(rng.uniform(1.0, span - 1.0, gates.shape[1]))
+            if spec.gates[0] == "i":
+                gates[0] = -gates[1]
+        return value
+
+    return initialise
+
+
 def _torch(spec: ParameterSpec, rng: np.random.Generator) -> Array:
     """torch's defaults: U(-1/sqrt(fan), 1/sqrt(fan)), and N(0, 1) for embeddings."""
     if spec.role == "embedding":

@@ -71,9 +71,10 @@ class Linear(Layer):
         `pullback(dy, needs_dx=True)` adds to `grads` and returns dx (None if not needed). It refers
         to x and to the weight: leave both as they are until it has run.
         """
+        self._expect(self._own_names)
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
-            return functional.linear_backward(
+            dx = functional.linear_backward(
                 x,
                 self._parameters["weight"],
                 dy,
@@ -81,5 +82,7 @@ class Linear(Layer):
                 dbias=self._grads.get("bias"),
                 needs_dx=needs_dx,
             )
+            self._added(self._own_names)
+            return dx
 
         return self(x), pullback

@@ -48,6 +48,7 @@ def stack_memory(
     recompute: functional.Recompute,
     precision: functional.Precision,
     dropout: bool,
+    weight_dropout: bool,
     dtype: DType,
 ) -> LayerMemory:
     """The memory of a stack as `Recurrent` runs it; see `Recurrent.memory`."""
@@ -71,12 +72,15 @@ def stack_memory(
     ]
     # A gradient between two layers is read while the next one is written; dropout makes a copy.
     gradients = min(inner, 2) + (1 if inner and dropout else 0)
+    # The gradient of a layer's masked recurrent weights, and its masked copy.
+    gates = len(functional.cell_info(cell).gates)
+    matrices = 2 * gates * hidden_size**2 * dtype.itemsize if weight_dropout else 0
     return LayerMemory(
         weights=sum(scan.weights for scan in scans),
         saved=sum(scan.saved for scan in scans),
         between=inner * sequence,
         scratch=max(
             max(scan.forward for scan in scans),
-            max(scan.backward for scan in scans) + gradients * sequence,
+            max(scan.backward for scan in scans) + gradients * sequence + matrices,
         ),
     )

@@ -1,7 +1,6 @@
 """Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
 
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, cast
+from typing import Any, Generic, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,31 +10,15 @@ from ._base import Layer
 from ._checks import check_array, checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
 from ._inputs import time_major_input
+from ._mask import Mask, draw_mask
 from ._memory import LayerMemory, stack_memory
 from ._options import ScanOptions
 from ._resets import reverse_resets
 from ._specs import recurrent_specs
 from ._state import StateT, as_state, join_state, split_state
 from ._stream import Stream
+from ._tape import RecurrentPullback, Tape
 from ._types import Array
-
-
-class RecurrentPullback(Protocol[StateT]):
-    """Carries gradients back through one `Recurrent.vjp`; see there."""
-
-    def __call__(
-        self, dy: Array | None, dstate: StateT | None = None, *, needs_dx: bool = True
-    ) -> tuple[Any, StateT]: ...
-
-
-@dataclass(frozen=True)
-class _Tape:
-    """What one layer of a stack keeps for its pullback."""
-
-    input_size: int
-    looked_up: bool  # the gradient of its input is that of a table
-    saved: tuple[functional.Saved, ...]  # one a direction
-    dropout_seed: int | None  # of the dropout before this layer
 
 
 class Recurrent(ScanOptions, Layer, Generic[StateT]):
@@ -63,12 +46,17 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         dropout: probability of dropping each output of a layer before the next one reads it, in
             `vjp` (training) only.
         bidirectional: D = 2 rather than 1.
+        variational: drop the same outputs in every step (Gal and Ghahramani 2016).
+        weight_dropout: probability of dropping each recurrent weight (weight_hh), in `vjp` only:
+            drawn once for all steps of a call; the others are divided by 1 - weight_dropout
+            (DropConnect, Wan et al. 2013; weight drop, Merity et al. 2018).
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
 
     Raises:
-        ValueError: a size below 1, dropout outside 0 <= p < 1, an unknown cell or initialiser.
+        ValueError: a size below 1, a probability outside 0 <= p < 1, an unknown cell or
+            initialiser.
         TypeError: another dtype.
     """
 
@@ -83,6 +71,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        variational: bool = False,
+        weight_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -96,6 +86,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         self.bias = bool(bias)
         self.batch_first = bool(batch_first)
         self.dropout = checked_probability(where, "dropout", dropout)
+        self.variational = bool(variational)
+        self.weight_dropout = checked_probability(where, "weight_dropout", weight_dropout)
 
         kind = checked_dtype(where, dtype)
         info = functional.cell_info(cell)
@@ -144,6 +136,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             recompute=self.recompute,
             precision=self.precision,
             dropout=self.dropout > 0,
+            weight_dropout=self.weight_dropout > 0,
             dtype=self.dtype,
         )
 
@@ -153,6 +146,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         options += ["bias=False"] if not self.bias else []
         options += ["batch_first=True"] if self.batch_first else []
         options += [f"dropout={self.dropout:g}"] if self.dropout else []
+        options += ["variational=True"] if self.variational else []
+        options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
         sizes += [str(self.input_size), str(self.hidden_size)]
         return f"{type(self).__name__}({', '.join(sizes + options)}, dtype={self.dtype})"
@@ -207,7 +202,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
 
         Args:
             x, state, lengths, resets: see `__call__`.
-            rng: where dropout comes from; needed only by a stack with dropout.
+            rng: where dropout comes from; needed only by a stack with dropout of either kind.
 
         Returns:
             (y, final state), pullback. `pullback(dy, dstate=None, needs_dx=True)` takes gradients
@@ -244,17 +239,17 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         """
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
-        weights = [self._pack(scan, training=False) for scan in range(self.num_layers)]
-        return Stream(weights, batch)
+        return Stream([self._pack(scan) for scan in range(self.num_layers)], batch)
 
-    def _pack(self, scan: int, *, training: bool) -> functional.Weights:
-        """Returns the packed weights of one direction of one layer.
+    def _pack(self, scan: int, mask: Mask | None = None) -> functional.Weights:
+        """Returns the packed weights of one direction of one layer; with a mask, for training.
 
         Parameters may be edited in place at any time, so nothing packed is kept between calls.
         """
         w_ih, w_hh, *biases = (self._parameters[name] for name in self._scan_names[scan])
+        w_hh = w_hh if mask is None else mask(w_hh)
         return functional.pack(
-            self.cell, w_ih, w_hh, *biases, precision=self.precision, backward=training
+            self.cell, w_ih, w_hh, *biases, precision=self.precision, backward=mask is not None
         )
 
     def _run(
@@ -266,7 +261,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         rng: np.random.Generator | None,
         *,
         training: bool,
-    ) -> tuple[Array, StateT, list[_Tape]]:
+    ) -> tuple[Array, StateT, list[Tape]]:
         """Runs all scans; the tapes are for `_pull`, empty unless training."""
         x = time_major_input(
             self._where, x, self.input_size, self.dtype, batch_first=self.batch_first
@@ -274,29 +269,29 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         steps, batch, _ = x.shape
         initial = split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
         final: list[tuple[Array, ...]] = []
-        tapes: list[_Tape] = []
+        tapes: list[Tape] = []
         if resets is not None and self.batch_first:
             resets = np.asarray(resets).swapaxes(0, 1)
 
         for layer in range(self.num_layers):
-            seed = None
-            if training and layer > 0 and self.dropout > 0.0:
-                if rng is None:
-                    raise ValueError(f"[{self._where}] dropout={self.dropout:g} needs rng in vjp")
-                seed = int(rng.integers(2**63))
-                assert isinstance(x, np.ndarray)  # layer > 0 reads the output of another
-                x = functional.dropout(x, self.dropout, seed=seed)
+            p = self.dropout if training and layer > 0 else 0.0
+            input_mask = draw_mask(self._where, "dropout", p, rng, variational=self.variational)
+            if isinstance(x, np.ndarray):  # as the input of every layer but the first is
+                x = input_mask(x)
             y = self._empty(steps, batch, self.output_size, outer=layer == self.num_layers - 1)
-            saved = []
+            saved: list[functional.Saved] = []
+            weight_masks: list[Mask] = []
             for direction in range(self.num_directions):
                 scan = layer * self.num_directions + direction
-                weights = self._pack(scan, training=training)
                 reverse = direction == 1
                 cuts = reverse_resets(resets, lengths) if reverse else resets
                 out = self._half(y, direction)
                 if training:
+                    mask = draw_mask(self._where, "weight_dropout", self.weight_dropout, rng)
+                    weight_masks.append(mask)
+                    self._expect(self._scan_names[scan])
                     _, last, one = functional.scan_vjp(
-                        weights,
+                        self._pack(scan, mask),
                         x,
                         initial[scan],
                         lengths=lengths,
@@ -308,7 +303,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     saved.append(one)
                 else:
                     _, last = functional.scan(
-                        weights,
+                        self._pack(scan),
                         x,
                         initial[scan],
                         lengths=lengths,
@@ -318,13 +313,13 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     )
                 final.append(last)
             looked_up = isinstance(x, functional.Lookup)
-            tapes.append(_Tape(x.shape[2], looked_up, tuple(saved), seed))
+            tapes.append(Tape(x.shape[2], looked_up, input_mask, tuple(saved), tuple(weight_masks)))
             x = y
         return self._swapped(y), cast(StateT, as_state(join_state(final))), tapes
 
     def _pull(
         self,
-        tapes: list[_Tape],
+        tapes: list[Tape],
         dy: Array | None,
         dstate: StateT | None,
         steps: int,
@@ -345,18 +340,21 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                 scan = layer * self.num_directions + direction
                 dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
                 db_ih, db_hh = dbiases if self.bias else (None, None)
+                mask = tape.weight_masks[direction]
+                dmasked = np.zeros_like(dw_hh) if mask.p else dw_hh
                 dx, dinitial[scan] = functional.scan_backward(
                     saved,
                     None if dy is None else self._half(dy, direction),
                     dfinal[scan],
-                    grads=(dw_ih, dw_hh, db_ih, db_hh),
+                    grads=(dw_ih, dmasked, db_ih, db_hh),
                     dx=dx,
                     accumulate_dx=direction > 0,
                     needs_dx=wanted,
                 )
-            if dx is not None and tape.dropout_seed is not None:
-                dx = functional.dropout(dx, self.dropout, seed=tape.dropout_seed)
-            dy = dx
+                if mask.p:
+                    dw_hh += mask(dmasked)
+                self._added(self._scan_names[scan])
+            dy = None if dx is None else tape.input_mask(dx)
         if dy is not None and not tapes[0].looked_up:
             dy = self._swapped(dy)
         return dy, cast(StateT, as_state(join_state(dinitial)))

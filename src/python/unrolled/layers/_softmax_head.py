@@ -50,6 +50,7 @@ class SoftmaxHead(Linear):
             loss and gradients are 0.
         """
         self._check_targets(x, targets)
+        self._expect(self._own_names)
         counted = int(np.count_nonzero(targets >= 0))
         losses, dx, dweight, dbias = functional.linear_cross_entropy_vjp(
             x.reshape(-1, self.input_size),
@@ -64,6 +65,7 @@ class SoftmaxHead(Linear):
             self._grads["weight"] += _scaled(dweight, dloss)
             if dbias is not None:
                 self._grads["bias"] += _scaled(dbias, dloss)
+            self._added(self._own_names)
             return _scaled(dx, dloss).reshape(x.shape)
 
         return loss, pullback

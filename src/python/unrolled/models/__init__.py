@@ -2,3 +2,4 @@
 
 from .language_model import LanguageModel as LanguageModel
 from .language_model import LanguageModelStream as LanguageModelStream
+from .sequence_model import SequenceModel as SequenceModel

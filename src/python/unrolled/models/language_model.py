@@ -1,7 +1,6 @@
 """A language model: predicts each token of a text from those before it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,9 @@ from numpy.typing import DTypeLike
 
 from .. import functional
 from ..layers import Dropout, Embedding, Initialiser, Layer, Recurrent, SoftmaxHead, Stream
-from ..layers._checks import checked_size
+from ..layers._checks import checked_probability, checked_size
 from ..layers._types import Array
+from ._penalties import activation_gradient, temporal_activation_gradient
 
 
 class LanguageModel(Layer):
@@ -33,6 +33,9 @@ class LanguageModel(Layer):
 
     Gradients end at the start of a chunk (truncated back-propagation through time).
 
+    With its rates of dropout, tied weights and the penalties of `loss_vjp` this is the AWD-LSTM of
+    Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018.
+
     Shapes: T steps, B batch, V vocabulary, E embedding, H hidden, L layers.
         tokens, targets (T, B) int64; state as of the recurrent layer, (L, B, H) each.
 
@@ -42,7 +45,13 @@ class LanguageModel(Layer):
         hidden_size: H.
         num_layers: L.
         cell: a name from `unrolled.functional.cells()`, as "lstm", "gru", "rnn_tanh".
-        dropout: probability of dropping each output of each recurrent layer in training.
+        dropout: probability of dropping each output of the last recurrent layer in training.
+        dropout_hidden: the same for the layers below it; None = as `dropout`.
+        dropout_input: the same for each number of the embedded tokens.
+        dropout_embedding: probability of dropping a token of the vocabulary, wherever it occurs in
+            a chunk.
+        weight_dropout: probability of dropping each recurrent weight, for a chunk.
+        variational: drop the same outputs in every step of a chunk.
         tied: use one (V, E) matrix for the embedding and the softmax; E must equal H.
         dtype: float32 or float64.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
@@ -61,6 +70,11 @@ class LanguageModel(Layer):
         num_layers: int = 1,
         cell: str = "lstm",
         dropout: float = 0.0,
+        dropout_hidden: float | None = None,
+        dropout_input: float = 0.0,
+        dropout_embedding: float = 0.0,
+        weight_dropout: float = 0.0,
+        variational: bool = False,
         tied: bool = False,
         dtype: DTypeLike = np.float32,
         init: str | Initialiser = "orthogonal",
@@ -73,6 +87,9 @@ class LanguageModel(Layer):
             )
         vocab_size = checked_size("LanguageModel", "vocab_size", vocab_size)
         rng = np.random.default_rng() if rng is None else rng
+        between = dropout
+        if dropout_hidden is not None:
+            between = checked_probability("LanguageModel", "dropout_hidden", dropout_hidden)
         self._config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "embedding_size": embedding_size,
@@ -83,21 +100,35 @@ class LanguageModel(Layer):
             "tied": tied,
             "dtype": str(np.dtype(dtype)),
         }
+        # Left out where unused, so that a model without them has the config that it always had.
+        regularisers = {
+            "dropout_input": dropout_input,
+            "dropout_embedding": dropout_embedding,
+            "weight_dropout": weight_dropout,
+            "variational": variational,
+        }
+        self._config |= {name: value for name, value in regularisers.items() if value}
+        if between != dropout:
+            self._config["dropout_hidden"] = between
         self.rnn: Recurrent[Any] = Recurrent(
             cell,
             embedding_size,
             hidden_size,
             num_layers,
-            dropout=dropout if num_layers > 1 else 0.0,
+            dropout=between if num_layers > 1 else 0.0,
+            variational=variational,
+            weight_dropout=weight_dropout,
             dtype=dtype,
             rng=rng,
             init=init,
         )
-        self.dropout = Dropout(dropout)
+        self.dropout_input = Dropout(dropout_input, variational=variational)
+        self.dropout = Dropout(dropout, variational=variational)
         self.head = SoftmaxHead(hidden_size, vocab_size, dtype=dtype, rng=rng, init=init)
         self.embedding = Embedding(
             vocab_size,
             embedding_size,
+            dropout=dropout_embedding,
             tied_to=self.head if tied else None,
             dtype=dtype,
             rng=rng,
@@ -106,6 +137,7 @@ class LanguageModel(Layer):
         super().__init__(
             children={
                 "embedding": self.embedding,
+                "dropout_input": self.dropout_input,
                 "rnn": self.rnn,
                 "dropout": self.dropout,
                 "head": self.head,
@@ -131,21 +163,39 @@ class LanguageModel(Layer):
         """
         return cls(**config, init=init, rng=rng)
 
-    @contextmanager
-    def in_precision(self, precision: functional.Precision) -> Iterator[None]:
-        """Multiplies in another precision for a while, in what is begun meanwhile.
+    @classmethod
+    def from_parameters(
+        cls, config: Mapping[str, Any], parameters: Mapping[str, Array]
+    ) -> "LanguageModel":
+        """Builds the architecture that `model.config` describes, with these parameters.
 
-        ::
+        Neither is trusted: no more is allocated than the parameters take.
 
-            with model.in_precision("int8"):
-                stream = model.stream()  # int8 for as long as it lives
+        Raises:
+            ValueError: the architecture is not that of the parameters.
+            KeyError, TypeError: something is missing or of another kind.
         """
-        before = self.rnn.precision
-        self.rnn.precision = precision
-        try:
-            yield
-        finally:
-            self.rnn.precision = before
+        names = ("vocab_size", "embedding_size", "hidden_size")
+        vocabulary, embedding, hidden = (config[name] for name in names)
+        rows = len(functional.cell_info(config["cell"]).gates) * hidden
+
+        def check(name: str, *shape: int) -> None:
+            weight = parameters[name]
+            if weight.shape != shape or not weight.size or str(weight.dtype) != config["dtype"]:
+                raise ValueError(
+                    f"[LanguageModel] expected {name} of shape {shape} and dtype "
+                    f"{config['dtype']}, got {weight.shape} and {weight.dtype}"
+                )
+
+        check("head.weight", vocabulary, hidden)
+        if not config["tied"]:
+            check("embedding.weight", vocabulary, embedding)
+        check("rnn.weight_ih_l0", rows, embedding)
+        for layer in range(config["num_layers"]):
+            check(f"rnn.weight_hh_l{layer}", rows, hidden)
+        model = cls.from_config(config, init="zeros")
+        model.load_parameters(parameters)
+        return model
 
     def loss_vjp(
         self,
@@ -154,33 +204,61 @@ class LanguageModel(Layer):
         state: Any = None,
         *,
         rng: np.random.Generator | None = None,
+        alpha: float = 0.0,
+        beta: float = 0.0,
     ) -> tuple[tuple[float, Any], Callable[..., None]]:
         """The training loss of one chunk, the state after it, and the pullback.
+
+        The loss is the cross-entropy alone, whereas the gradients are those of
+
+            cross-entropy + alpha * mean(dropped(h)^2) + beta * mean((h_t - h_{t-1})^2)
+
+        over the outputs h of the last recurrent layer: activation regularisation (AR) of what
+        dropout leaves of them, and its temporal form (TAR) before dropout.
 
         Args:
             tokens: (T, B) int64, what the model reads.
             targets: (T, B) int64, what it should predict at each place; -1 does not count.
             state: the state after the chunk before, None = zeros. No gradient goes into it.
             rng: where dropout comes from; needed only by a model with dropout.
+            alpha: weight of AR, >= 0.
+            beta: weight of TAR, >= 0.
 
         Returns:
             (loss, state), pullback: the mean loss of the targets that count, in nats; the state to
-            pass on; `pullback(dloss=1.0)`, which adds to `grads`. Parameters must not change
-            between `loss_vjp` and its pullback.
+            pass on; `pullback(dloss=1.0)`, which adds dloss times the gradients to `grads`.
+            Parameters must not change between `loss_vjp` and its pullback.
         """
         self._check_tokens(tokens, targets)
-        embedded, embedding_pullback = self.embedding.lookup_vjp(tokens)
+        if not (alpha >= 0.0 and beta >= 0.0):
+            raise ValueError(
+                f"[LanguageModel] expected alpha >= 0 and beta >= 0, got {alpha} and {beta}"
+            )
+        embedded, embedding_pullback = self._embed_vjp(tokens, rng)
         (hidden, state), rnn_pullback = self.rnn.vjp(embedded, state, rng=rng)
         dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
         loss, head_pullback = self.head.loss_vjp(dropped, targets)
 
         def pullback(dloss: float = 1.0) -> None:
             ddropped = head_pullback(dloss)
+            if alpha:
+                ddropped = ddropped + activation_gradient(dropped, alpha * dloss)
             dhidden = dropout_pullback(ddropped)
+            if beta:
+                dhidden = dhidden + temporal_activation_gradient(hidden, beta * dloss)
             dembedded, _ = rnn_pullback(dhidden)
             embedding_pullback(dembedded)
 
         return (loss, state), pullback
+
+    def _embed_vjp(
+        self, tokens: Array, rng: np.random.Generator | None
+    ) -> tuple[Array | functional.Lookup, Callable[[Array], None]]:
+        if not self.dropout_input.p:
+            return self.embedding.lookup_vjp(tokens, rng=rng)
+        embedded, embedding_pullback = self.embedding.vjp(tokens, rng=rng)
+        dropped, dropout_pullback = self.dropout_input.vjp(embedded, rng=rng)
+        return dropped, lambda ddropped: embedding_pullback(dropout_pullback(ddropped))
 
     def losses(self, tokens: Array, targets: Array, state: Any = None) -> tuple[Array, Any]:
         """The loss of every target, for evaluation: without dropout.
@@ -212,11 +290,15 @@ class LanguageModel(Layer):
 
     def describe(self) -> str:
         """A few lines for people: the layers and how many parameters they have."""
-        layers = [layer for layer in self._children.values() if layer is not self.dropout]
         lines = [f"language model, {self.num_parameters:,} parameters, {self.dtype}"]
-        lines += [f"  {layer!r}: {layer.num_parameters:,}" for layer in layers]
+        lines += [
+            f"  {layer!r}: {layer.num_parameters:,}"
+            for layer in (self.embedding, self.rnn, self.head)
+        ]
+        if self.dropout_input.p:
+            lines.append(f"  {self.dropout_input!r} of the embedded tokens, in training")
         if self.dropout.p:
-            lines.append(f"  {self.dropout!r} after each recurrent layer, in training")
+            lines.append(f"  {self.dropout!r} of the last outputs, in training")
         return "\n".join(lines)
 
     def _check_tokens(self, tokens: Array, targets: Array) -> None:

@@ -16,6 +16,7 @@ from ._operands import OPERANDS as OPERANDS
 from ._operands import round_bf16 as round_bf16
 from ._operands import round_int8 as round_int8
 from ._optimizers import adam_step as adam_step
+from ._optimizers import rmsprop_step as rmsprop_step
 from ._optimizers import sgd_step as sgd_step
 from ._scan import scan as scan
 from ._scan import scan_vjp as scan_vjp

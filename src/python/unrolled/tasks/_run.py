@@ -1,7 +1,8 @@
 """What all tasks share: train, resume, load and evaluate."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -9,16 +10,23 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from unrolled.training import (
-    SilentProgress,
+    Callback,
+    DivergedError,
+    Group,
+    Metric,
+    ShowProgress,
     Trainer,
     clock,
     import_extra,
     make_progress,
-    plot_loss_curve,
+    mpi_group,
 )
 
+from ._options import TrainOptions
+from ._presets import preset_options
+from ._reports import NoReports, Reports
 from ._saved import PathLike, Saved, write_run
-from ._task import BatchT, ModelT, OptionsT, Task, TrainedT, TrainOptions
+from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
 
 
 def as_paths(sources: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
@@ -35,6 +43,7 @@ def train(
     output: PathLike | None = None,
     resume: PathLike | None = None,
     quiet: bool = False,
+    distributed: bool = False,
     **given: Any,
 ) -> TrainedT:
     """Runs a task from its data to its report.
@@ -42,11 +51,15 @@ def train(
     Args:
         task_class: the task.
         sources: files and folders; none = the task's own data or, resuming, those of before.
-        output: the checkpoint to write (`.safetensors`; the picture goes beside it as `.png`);
-            default: none or, resuming, the checkpoint resumed from.
-        resume: a checkpoint whose run goes on. Its options stay, but for the budget, which may be
-            given anew and counts from the very beginning.
+        output: the checkpoint to write (`.safetensors`; beside it go the picture as `.png`, the
+            log as `.jsonl` and the report as `.html`); default: none or, resuming, the checkpoint
+            resumed from.
+        resume: a checkpoint whose run goes on. Its options stay, but for those of reports, and for
+            the budget, which may be given anew and counts from the very beginning.
         quiet: print nothing; else a bar on a terminal, lines elsewhere, and a report.
+        distributed: train together with the other processes that mpirun started. The options are
+            those of all ranks together; every rank reads the sources and `resume`, rank 0 alone
+            validates, writes and prints. The number of ranks may change when a run is resumed.
         given: options by name; None stands for "not given".
 
     Returns:
@@ -57,10 +70,31 @@ def train(
         CheckpointError: `resume` cannot be read, or belongs to something else.
         KeyboardInterrupt: Ctrl-C; where there is an output, everything was saved before.
     """
+    with mpi_group() if distributed else nullcontext(Group()) as group:
+        quiet = quiet or group.rank > 0
+        trained = _train(task_class, sources, output, resume, quiet=quiet, group=group, given=given)
+    if trained is None:
+        raise KeyboardInterrupt
+    return trained
+
+
+def _train(
+    task_class: type[Task[OptionsT, ModelT, BatchT, TrainedT]],
+    sources: PathLike | Sequence[PathLike],
+    output: PathLike | None,
+    resume: PathLike | None,
+    *,
+    quiet: bool,
+    group: Group,
+    given: dict[str, Any],
+) -> TrainedT | None:
+    """Does what `train` says; None if Ctrl-C stopped it."""
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     paths = tuple(path.resolve() for path in as_paths(sources))
     target = None if output is None else _with_suffix(Path(output))
     given = {name: value for name, value in given.items() if value is not None}
+    if "tensorboard" in given:  # a resumed run may start in another folder
+        given["tensorboard"] = str(Path(given["tensorboard"]).resolve())
     saved = None if resume is None else Saved.read(resume, training=True)
     options: Any  # OptionsT, which mypy cannot know of a class attribute
     if saved is None:
@@ -74,10 +108,17 @@ def train(
         import_extra("safetensors", "train")  # missing: say so now, not after the training
 
     task = task_class(options, paths)
-    say(f"data       {task.load()}")
+    task.group = group
+    data = task.load()
+    say(f"data       {data}")
     rng = np.random.default_rng(options.seed)
     model = task.build(rng)
     say(f"model      {model.num_parameters:,} parameters, {model.dtype}")
+    reports = NoReports()
+    if group.rank == 0:
+        earlier = None if saved is None else saved.path
+        reports = Reports(task, model, data, target=target, earlier=earlier)
+    progress: list[Callback] = [] if quiet else [ShowProgress(make_progress(task.metric))]
 
     def save(trainer: Trainer[Any]) -> None:
         if target is not None:
@@ -91,46 +132,65 @@ def train(
         schedule=task.schedule(),
         budget=budget,
         rng=rng,
+        accumulate=options.accumulate,
         clip_norm=options.clip,
+        clip_value=options.clip_value,
+        precision=options.precision,
+        averaging=task.averaging(model),
         validate=lambda: task.validate(model),
         validations=options.validations,
+        patience=options.patience,
         save=save,
-        progress=SilentProgress() if quiet else make_progress(task.metric),
+        callbacks=[*progress, *reports.callbacks],
+        group=group,
     )
     if saved is not None:
         saved.load_into(trainer, task)
         _check_unfinished(trainer, saved.path)
         say(f"resumed    at update {trainer.steps:,}, after {clock(trainer.seconds)}")
 
-    trainer.run()
+    try:
+        trainer.run()
+    except DivergedError as error:
+        for line in reports.write(trainer, str(error)):
+            say(line)
+        raise
     if trainer.stopped:
+        for line in reports.write(trainer, "stopped by Ctrl-C"):
+            say(line)
         if target is not None:
             say(f"stopped at update {trainer.steps:,}; everything is saved. To go on:")
             say(f"  unrolled train {task.name} --resume {target}")
-        raise KeyboardInterrupt
+        return None
 
-    if trainer.best_values is not None:
-        model.flat.values[...] = trainer.best_values
-    metric = task.metric
+    ending = "finished"
+    if trainer.stopped_early:
+        ending = f"stopped early, after {options.patience} validations without a better one"
+        say(ending)
+    model.flat.values[...] = trainer.values if trainer.best_values is None else trainer.best_values
+    trained = task.restore(options, task.assets(model), model.parameters)
+    if group.rank:
+        return trained
+    loss = task.score(model)
+    samples = () if quiet and target is None else tuple(task.report(trained, target))
+    files = reports.write(trainer, ending, loss=loss, samples=samples)
+    for line in (*_summary(trainer, task.metric, loss, target), *files, *samples):
+        say(line)
+    return trained
+
+
+def _summary(
+    trainer: Trainer[Any], metric: Metric, loss: float, target: Path | None
+) -> Iterator[str]:
+    """Yields what came of a run, as lines."""
     speed = trainer.targets / max(trainer.seconds, 1e-9)
-    say(
+    yield (
         f"trained    {trainer.steps:,} updates in {clock(trainer.seconds)}, "
         f"{trainer.batches.epoch:.1f} epochs, {speed:,.0f} {metric.unit}/s with validation"
     )
-    say(f"held out   {metric.text(task.score(model))} {metric.name}")
+    yield f"held out   {metric.text(loss)} {metric.name}"
     if target is not None:
-        say(f"checkpoint {target}")
-        picture = target.with_suffix(".png")
-        try:
-            plot_loss_curve(picture, trainer.history, metric, title=f"unrolled train {task.name}")
-            say(f"loss curve {picture}")
-        except ImportError as error:
-            say(f"loss curve not drawn: {error}")
-    trained = task.restore(options, task.assets(model), model.parameters)
-    if not quiet:
-        for line in task.report(trained, target):
-            say(line)
-    return trained
+        yield f"checkpoint {target}"
 
 
 def option_types(task_class: type[Task[Any, Any, Any, Any]]) -> dict[str, Any]:
@@ -142,10 +202,10 @@ def option_types(task_class: type[Task[Any, Any, Any, Any]]) -> dict[str, Any]:
 def make_options(
     task_class: type[Task[Any, Any, Any, Any]], given: Mapping[str, Any]
 ) -> TrainOptions:
-    """Returns a task's options from keywords.
+    """Returns a task's options from keywords, and from a preset where one is named.
 
     Raises:
-        ValueError: there is no such option, or a value is not among its choices.
+        ValueError: there is no such option or preset, or a value is not among its choices.
     """
     known = option_types(task_class)
     for name, value in given.items():
@@ -153,12 +213,16 @@ def make_options(
             raise ValueError(
                 f"[train {task_class.name}] there is no option {name!r}, only {', '.join(known)}"
             )
-        if get_origin(known[name]) is Literal and value not in get_args(known[name]):
-            choices = ", ".join(map(repr, get_args(known[name])))
+        kinds = (known[name], *get_args(known[name]))  # Literal, or Literal | None
+        choices = [c for kind in kinds if get_origin(kind) is Literal for c in get_args(kind)]
+        if choices and value is not None and value not in choices:
             raise ValueError(
-                f"[train {task_class.name}] expected {name} to be one of {choices}, got {value!r}"
+                f"[train {task_class.name}] expected {name} to be one of "
+                f"{', '.join(map(repr, choices))}, got {value!r}"
             )
-    return task_class.options_type(**given)
+    preset = given.get("preset")
+    chosen = {} if preset is None else preset_options(task_class.name, preset)
+    return task_class.options_type(**{**chosen, **given})
 
 
 def load(
@@ -174,12 +238,12 @@ def load(
     return task_class(saved.options(task_class), saved.sources), saved.restore(task_class)
 
 
-def free_path(name: str) -> Path:
+def free_path(name: str, suffix: str = ".safetensors") -> Path:
     """Returns NAME.safetensors here, or NAME-2.safetensors and so on if that exists already."""
-    path, number = Path(f"{name}.safetensors"), 1
+    path, number = Path(f"{name}{suffix}"), 1
     while path.exists():
         number += 1
-        path = Path(f"{name}-{number}.safetensors")
+        path = Path(f"{name}-{number}{suffix}")
     return path
 
 

@@ -26,14 +26,16 @@ from unrolled.training import (
     save_checkpoint,
 )
 
-from ._task import Task, TrainedT, TrainOptions
+from ._options import TrainOptions
+from ._task import Task, TrainedT
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 _WEIGHTS, _TRAINER = "model.", "trainer."
 
-#: Options that a resumed run may change: it is given more time, or less.
+#: Options that a resumed run may change: it is given more time, or less, and reports otherwise.
 _BUDGET = ("minutes", "epochs", "steps")
+_REPORTS = ("statistics", "tensorboard")
 
 
 def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) -> None:
@@ -45,9 +47,14 @@ def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) ->
 def write_run(
     path: PathLike, task: Task[Any, Any, Any, Any], model: Layer, trainer: Trainer[Any]
 ) -> None:
-    """Writes the best model so far, and all that the run needs to go on."""
+    """Writes the best model so far, and all that the run needs to go on.
+
+    All ranks of a group call it; rank 0 writes.
+    """
     state, values = trainer.state()
-    best = model.flat.values if trainer.best_values is None else trainer.best_values
+    if task.group.rank > 0:
+        return
+    best = trainer.values if trainer.best_values is None else trainer.best_values
     arrays = {
         **{_WEIGHTS + name: array for name, array in model.flat.views(best).items()},
         **{_TRAINER + name: array for name, array in state.items()},
@@ -130,6 +137,17 @@ class Saved:
         """The best parameters, by name."""
         return self._part(_WEIGHTS)
 
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The values of `Trainer.state`.
+
+        Raises:
+            CheckpointError: the file holds no training.
+        """
+        if self.metadata.trainer is None:
+            raise CheckpointError(f"{self.path} holds a model, but no training to resume")
+        return self.metadata.trainer
+
     def _part(self, prefix: str) -> dict[str, Array]:
         return {
             name.removeprefix(prefix): array
@@ -153,7 +171,7 @@ class Saved:
     def resumed_options(
         self, task_class: type[Task[Any, Any, Any, Any]], given: Mapping[str, Any]
     ) -> TrainOptions:
-        """Returns the options to go on with: those of the run, with a new budget if one is given.
+        """Returns the options to go on with: those of the run, but budget and reports if given.
 
         Raises:
             ValueError: `given` changes something else.
@@ -162,15 +180,16 @@ class Saved:
         changed = [
             f"--{name.replace('_', '-')} {value} (the run has {before.get(name)})"
             for name, value in given.items()
-            if name not in _BUDGET and value != before.get(name)
+            if name not in _BUDGET + _REPORTS and value != before.get(name)
         ]
         if changed:
             raise ValueError(
                 f"{self.path} cannot be resumed with {', '.join(changed)}; "
-                f"only {', '.join(_BUDGET)} may change"
+                f"only {', '.join(_BUDGET + _REPORTS)} may change"
             )
         if any(name in given for name in _BUDGET):
             before.update({name: given.get(name) for name in _BUDGET})
+        before.update({name: given[name] for name in _REPORTS if name in given})
         return task_class.options_type(**before)
 
     def restore(self, task_class: type[Task[Any, Any, Any, TrainedT]]) -> TrainedT:
@@ -189,10 +208,7 @@ class Saved:
         Raises:
             CheckpointError: the file holds no training, or the data have changed since.
         """
-        values = self.metadata.trainer
-        if values is None:
-            raise CheckpointError(f"{self.path} holds a model, but no training to resume")
-        model = trainer.model
+        values, model = self.run, trainer.model
         if self.metadata.assets != json.loads(json.dumps(task.assets(model))):
             raise CheckpointError(
                 f"{self.path} cannot be resumed: the data are not those it was trained on"

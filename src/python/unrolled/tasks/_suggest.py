@@ -64,10 +64,11 @@ def _from_vocabulary(
     """Words that begin with what is typed, their probabilities scaled to add up to one."""
     _, logits = read_text(model, vocabulary.encode(before))
     probabilities = np.exp(log_softmax(logits[0].astype(np.float64)))
+    begin = vocabulary.fold(typed)
     found = {
         symbol: float(probabilities[token])
         for token, symbol in enumerate(vocabulary.symbols)
-        if token > UNKNOWN and symbol.startswith(typed) and _is_word_sign(symbol[0])
+        if token > UNKNOWN and symbol.startswith(begin) and is_word_sign(symbol[0])
     }
     total = sum(found.values()) if typed else 1.0
     return {word: probability / total for word, probability in found.items()}
@@ -100,7 +101,7 @@ class _Search:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         known = list(enumerate(vocabulary.symbols))[UNKNOWN + 1 :]
-        letters = [token for token, sign in known if _is_word_sign(sign)]
+        letters = [token for token, sign in known if is_word_sign(sign)]
         quotes = [token for token, sign in known if sign in APOSTROPHES]
         others = [token for token, _ in known if token not in {*letters, *quotes}]
         self._symbols = vocabulary.symbols
@@ -178,5 +179,6 @@ def _parts(state: Any) -> tuple[NDArray[Any], ...]:
     return state if isinstance(state, tuple) else (state,)
 
 
-def _is_word_sign(sign: str) -> bool:
+def is_word_sign(sign: str) -> bool:
+    """Whether a word may begin with it."""
     return sign.isalnum() or sign == "_"

@@ -4,15 +4,14 @@ A task is one file with one subclass of `Task`. It says where its data come from
 become arrays (`load`, `batches`), which model (`build`), which loss (`loss`), which score
 (`metric`, `validate`, `score`), what a checkpoint must hold to use the model again (`assets`,
 `restore`) and what it reports (`report`, `evaluate`). The loop, checkpoints, resuming, progress,
-the picture and the command line are shared: `register` is all it takes to get
+reports and the command line are shared: `register` is all it takes to get
 `unrolled train NAME` and `unrolled evaluate NAME` with an option for each field of its options.
 
 `language_model.py` is the one to copy from.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -21,55 +20,23 @@ import numpy as np
 from unrolled import functional
 from unrolled.layers import Layer
 from unrolled.training import (
-    AdamW,
     Array,
+    Averaging,
     Batches,
-    Budget,
     Carry,
+    Group,
+    LossAndPullback,
     Metric,
     Optimizer,
     Schedule,
-    warmup_cosine,
 )
 
+from ._options import TrainOptions
+
 ModelT = TypeVar("ModelT", bound=Layer)
-OptionsT = TypeVar("OptionsT", bound="TrainOptions")
+OptionsT = TypeVar("OptionsT", bound=TrainOptions)
 BatchT = TypeVar("BatchT")
 TrainedT = TypeVar("TrainedT")
-
-
-def option(default: Any, text: str) -> Any:
-    """Declares a field of its options: its default value and its line of `--help`."""
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What can be set for every task; a task's own options add to it and may change its defaults.
-
-    Each field becomes an option of the command line and a keyword of the Python function, and is
-    kept in the checkpoint. Types: bool, int, float, str, Literal of strings, or one of them | None.
-    """
-
-    minutes: float | None = option(None, "train for this long, validation included")
-    epochs: float | None = option(None, "train for so many times through the data")
-    steps: int | None = option(None, "train for so many updates")
-    batch: int = option(16, "sequences per update")
-    lr: float = option(1e-3, "highest learning rate")
-    warmup: float = option(0.02, "part of the run over which the learning rate rises, 0..1")
-    clip: float = option(1.0, "largest norm of the gradients")
-    weight_decay: float = option(0.01, "how strongly matrices are pulled to zero")
-    validations: int = option(10, "how often the held-out data are scored on the way")
-    seed: int = option(0, "of initial weights, batches and dropout")
-
-    #: Used when none of the three is given.
-    default_minutes: ClassVar[float] = 3.0
-
-    def budget(self) -> Budget:
-        """Returns the budget that was asked for."""
-        if self.minutes is None and self.epochs is None and self.steps is None:
-            return Budget(minutes=self.default_minutes)
-        return Budget(epochs=self.epochs, steps=self.steps, minutes=self.minutes)
 
 
 class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
@@ -80,6 +47,8 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         summary: one line of `--help`.
         examples: command lines to begin with.
         options_type: `OptionsT`, a frozen dataclass derived from `TrainOptions`.
+        evaluate_flags: flags of `unrolled evaluate` that this task has beyond the common ones, with
+            their lines of `--help`; `evaluate` gets them as keywords.
 
     Args:
         options: what was asked for.
@@ -90,6 +59,10 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     summary: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     options_type: ClassVar[type[TrainOptions]]
+    evaluate_flags: ClassVar[Mapping[str, str]] = {}
+
+    #: The processes that train together; `batches` gives each of them its share.
+    group: Group = Group()
 
     def __init__(self, options: OptionsT, sources: Sequence[Path] = ()) -> None:
         self.options = options
@@ -118,16 +91,20 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     @abstractmethod
     def loss(
         self, model: ModelT, batch: BatchT, carry: Carry, rng: np.random.Generator
-    ) -> tuple[tuple[float, int, Carry], Callable[[], None]]:
+    ) -> LossAndPullback:
         """The loss of one batch; see `unrolled.training.LossFunction`."""
 
     def optimizer(self, model: ModelT) -> Optimizer:
-        """Returns the optimizer, by default AdamW."""
-        return AdamW(model, lr=self.options.lr, weight_decay=self.options.weight_decay)
+        """Returns the optimizer, by default the one that the options name."""
+        return self.options.make_optimizer(model)
 
     def schedule(self) -> Schedule:
-        """Returns the learning-rate schedule, by default warm-up and cosine."""
-        return warmup_cosine(self.options.warmup)
+        """Returns the learning-rate schedule, by default the one that the options name."""
+        return self.options.make_schedule()
+
+    def averaging(self, model: ModelT) -> Averaging | None:
+        """Returns the averaging of parameters, by default the one that the options name."""
+        return self.options.make_averaging(model)
 
     # Which score.
 
@@ -143,6 +120,21 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     def score(self, model: ModelT) -> float:
         """Returns the mean loss on all held-out data, once at the end."""
         return self.validate(model)
+
+    @property
+    def baseline(self) -> float | None:
+        """The mean loss of the best answer that needs no memory, a line in pictures; None: no line.
+
+        Asked for after `load`.
+        """
+        return None
+
+    def gradient_flow(self, model: ModelT) -> Mapping[str, Array] | None:
+        """Returns how much of the loss's gradient is left t steps after the start; None: not told.
+
+        See `unrolled.training.gradient_flow`; called after `load`.
+        """
+        return None
 
     # What is kept, and what is reported.
 

@@ -15,6 +15,11 @@ from unrolled.training import from_json
 
 Level: TypeAlias = Literal["char", "word"]
 
+#: How texts stand before they are cut into words: as people write them; with spaces between all
+#: tokens, where someone did the cutting; or written ones of which lower case and straight
+#: apostrophes are read, as a phone's keyboard compares words.
+Form: TypeAlias = Literal["written", "tokenised", "folded"]
+
 #: Tokens that every vocabulary begins with: the end of a document, and what is not in it.
 END, UNKNOWN = 0, 1
 _SPECIAL = ("<end>", "<unk>")
@@ -25,9 +30,15 @@ APOSTROPHES = "'\u2019"
 #: A word (with its apostrophes), a line break, or one sign.
 _WORD = re.compile(rf"\w+(?:[{APOSTROPHES}]\w+)*|\n|[^\w\s]")
 
+#: A token of a text that is tokenised already.
+_TOKEN = re.compile(r"\S+")
+
 #: Signs that stand close to the word before or after them.
 _NO_SPACE_BEFORE = frozenset('.,;:!?)]}%"' + APOSTROPHES)
 _NO_SPACE_AFTER = frozenset("([{\n")
+
+#: Different words that are counted at a time, about half a gigabyte of them.
+_MOST_KINDS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -39,37 +50,65 @@ class Vocabulary:
         symbols: the text of each token; the first two stand for the end of a document and for
             everything rare or never seen.
         rare: how many kinds of characters or words of the training text are not in `symbols`.
+        form: how the texts of a model of words stand.
     """
 
     level: Level
     symbols: tuple[str, ...]
     rare: int
+    form: Form = "written"
 
     @classmethod
     def build(
-        cls, texts: Iterable[str], level: Level, *, min_count: int = 1, limit: int | None = None
+        cls,
+        texts: Iterable[str],
+        level: Level,
+        *,
+        min_count: int = 1,
+        limit: int | None = None,
+        form: Form = "written",
     ) -> "Vocabulary":
         """Counts the tokens of `texts` and keeps those that occur `min_count` times.
 
+        Memory does not grow with the texts: where there are too many different words, the rarest
+        half of those counted so far is forgotten, as word2vec does.
+
         Args:
-            texts: the training texts.
+            texts: the training texts, or pieces of them that end between words.
             level: what a token is.
             min_count: rarer tokens become the unknown token.
             limit: keep at most this many, the most frequent ones.
+            form: how the texts of a model of words stand.
         """
-        parts = texts if level == "char" else map(_WORD.findall, texts)
-        counts = Counter(chain.from_iterable(parts))
+        counts: Counter[str] = Counter()
+        split = cls(level, _SPECIAL, 0, form).split
+        for text in texts:
+            counts.update(split(text))
+            if len(counts) > _MOST_KINDS:
+                counts = Counter(dict(counts.most_common(_MOST_KINDS // 2)))
         # Sorted by count, then by text: the same texts give the same vocabulary.
         kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
         kept = [kind for kind in kinds if counts[kind] >= min_count][:limit]
-        return cls(level, (*_SPECIAL, *kept), len(kinds) - len(kept))
+        return cls(level, (*_SPECIAL, *kept), len(kinds) - len(kept), form)
 
     def __len__(self) -> int:
         return len(self.symbols)
 
     def split(self, text: str) -> Sequence[str]:
         """Returns the tokens of a text as strings."""
-        return text if self.level == "char" else _WORD.findall(text)
+        return text if self.level == "char" else self._pattern.findall(self.fold(text))
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Returns where each word begins and ends in `fold(text)`."""
+        return [match.span() for match in self._pattern.finditer(self.fold(text))]
+
+    def fold(self, text: str) -> str:
+        """Returns a text as it is read: the same unless the form is "folded"."""
+        return text.lower().replace("\u2019", "'") if self.form == "folded" else text
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        return _TOKEN if self.form == "tokenised" else _WORD
 
     def encode(self, text: str) -> NDArray[Any]:
         """Returns the tokens of a text, (N,) of the smallest integer type that holds them all."""
@@ -79,8 +118,7 @@ class Vocabulary:
             tokens: NDArray[Any] = table[np.minimum(codes, len(table) - 1)]
             return tokens
         index = self._index
-        words = _WORD.findall(text)
-        return np.array([index.get(word, UNKNOWN) for word in words], self._dtype)
+        return np.array([index.get(word, UNKNOWN) for word in self.split(text)], self._dtype)
 
     def join(self, texts: Iterable[str]) -> NDArray[Any]:
         """Returns several documents as one stream, (N,) integers; each is closed by END."""
@@ -118,6 +156,7 @@ class Vocabulary:
             "level": self.level,
             "symbols": self.symbols[len(_SPECIAL) :],
             "rare": self.rare,
+            "form": self.form,
         }
 
     @classmethod
@@ -126,4 +165,4 @@ class Vocabulary:
         kept = from_json(cls, values, "vocabulary")
         if kept.level == "char" and any(len(symbol) != 1 for symbol in kept.symbols):
             raise ValueError("expected vocabulary.symbols to be single characters")
-        return cls(kept.level, (*_SPECIAL, *kept.symbols), kept.rare)
+        return cls(kept.level, (*_SPECIAL, *kept.symbols), kept.rare, kept.form)

@@ -12,10 +12,10 @@ The same on the command line: `unrolled train lm`, `unrolled generate`, `unrolle
 `unrolled evaluate lm`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,22 +24,32 @@ from unrolled.models import LanguageModel
 from unrolled.training import (
     Array,
     Carry,
+    LossAndPullback,
     Metric,
     StreamBatch,
     StreamBatches,
     bits,
     perplexity,
+    shard,
 )
 
-from ._corpus import Document, builtin_documents, read_documents, split_documents
+from ._corpus import TOKENS_SUFFIX, Document, read_documents
+from ._evaluate import Evaluation
+from ._ngram import KneserNey
+from ._options import TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
-from ._score import TextScore, score_texts, token_losses
+from ._score import TextScore, score_texts, score_tokens
+from ._score import token_probabilities as _token_probabilities
 from ._suggest import Suggestion, suggest_words
-from ._task import Task, TrainOptions, option, register
-from ._text import Vocabulary
+from ._task import Task, register
+from ._text import END, Vocabulary
+from ._text import Level as Level
+from ._token_corpus import TokenCorpus, encode_corpus, open_corpus, split_corpus
+from ._token_corpus import tokenize as tokenize
 from ._write import write_text
+from .corpora import read_corpus
 
 _CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
 
@@ -52,6 +62,9 @@ class Options(TrainOptions):
     """What can be set for a language model."""
 
     lr: float = option(6e-3, "highest learning rate")
+    corpus: Literal["brown", "chitchat", "tinyshakespeare"] | None = option(
+        None, "a reference corpus, with its official split and its own tokens"
+    )
     level: Literal["char", "word"] = option("char", "what the model reads and writes")
     cell: Literal["lstm", "gru", "rnn"] = option("lstm", "kind of recurrent layer")
     hidden: int = option(256, "units per recurrent layer")
@@ -59,9 +72,16 @@ class Options(TrainOptions):
     embedding: int = option(64, "numbers per character or word")
     tied: bool = option(False, "share the embedding with the output (embedding = hidden)")
     dropout: float = option(0.0, "part of the recurrent outputs dropped in training, 0..1")
+    dropout_hidden: float | None = option(None, "the same between layers; not given: as dropout")
+    dropout_input: float = option(0.0, "the same of the embedded characters or words")
+    dropout_embedding: float = option(0.0, "part of the vocabulary dropped in each update")
+    weight_dropout: float = option(0.0, "part of the recurrent weights dropped in each update")
+    variational: bool = option(False, "drop the same outputs in every step of an update")
+    alpha: float = option(0.0, "weight of the penalty on large outputs (AR)")
+    beta: float = option(0.0, "weight of the penalty on outputs that change quickly (TAR)")
     steps_per_update: int = option(64, "characters or words per sequence and update")
-    vocabulary: int = option(20_000, "largest number of different characters or words")
-    min_count: int = option(3, "rarer characters or words become <unk>")
+    vocabulary: int = option(20_000, "largest number of different characters or words, of texts")
+    min_count: int = option(3, "rarer characters or words become <unk>, of texts")
 
 
 @dataclass(frozen=True)
@@ -89,39 +109,71 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         "unrolled train lm --minutes 3",
         "unrolled train lm my_texts/ --minutes 30 --hidden 512 --output my.safetensors",
         "unrolled train lm novel.txt --level word --epochs 5 --dropout 0.3",
+        "unrolled train lm my_texts/ --preset awd --minutes 60",
+        "unrolled train lm brown.zip --corpus brown --preset awd --minutes 60",
         "unrolled train lm --resume my.safetensors --minutes 60",
+        "unrolled train lm huge.tokens --minutes 600",
     )
     options_type = Options
+    evaluate_flags: ClassVar[Mapping[str, str]] = {
+        "keyboard": "Recall of the next word and keystrokes saved; of models of words.",
+        "baseline": "The same of a Kneser-Ney 5-gram model of the same training text.",
+    }
 
     def load(self) -> str:
-        """Reads the texts, splits them by document, and turns them into two token streams."""
-        documents = read_documents(self.sources) if self.sources else builtin_documents()
-        training, self.held_out = split_documents(documents)
-        self.vocabulary = Vocabulary.build(
-            (document.text for document in training),
-            self.options.level,
-            min_count=self.options.min_count,
-            limit=self.options.vocabulary,
-        )
-        self.tokens = self.vocabulary.join(document.text for document in training)
-        needed = self.options.batch * self.options.steps_per_update
-        held_out = _characters(self.held_out)
-        if self.tokens.size < needed or held_out == 0:
+        """Reads texts, splits them into token streams; or opens a token file."""
+        options = self.options
+        self.corpus = self._read()
+        self.vocabulary = self.corpus.vocabulary
+        tokens, held_out = self.corpus.training.size, np.count_nonzero(self.corpus.held_out != END)
+        needed = options.batch * options.steps_per_update
+        if tokens < needed or not held_out:
             raise ValueError(
-                f"the text has {self.tokens.size:,} tokens to train on and {held_out:,} characters "
-                f"held out, too little: one update takes {needed:,} tokens (--batch x "
-                "--steps-per-update)"
+                f"the text has {tokens:,} tokens to train on and {held_out:,} held out, "
+                f"too little: one update takes {needed:,} tokens (--batch x --steps-per-update)"
             )
-        return (
-            f"{_characters(training):,} characters in {len(training):,} documents to train on, "
-            f"{held_out:,} held out; {len(self.vocabulary):,} different tokens"
+        return self.corpus.description
+
+    def _read(self) -> TokenCorpus:
+        """A reference corpus as it is split officially; other texts split by document."""
+        options = self.options
+        if options.corpus is not None:
+            corpus = read_corpus(options.corpus, self.sources)
+            own = options.level not in (Options.level, corpus.vocabulary.level)
+            counts = (options.vocabulary, options.min_count)
+            if own or counts != (Options.vocabulary, Options.min_count):
+                raise ValueError(
+                    f"the corpus {options.corpus} has its own tokens: leave out --level, "
+                    "--vocabulary and --min-count"
+                )
+            return encode_corpus(corpus)
+        if len(self.sources) == 1 and self.sources[0].suffix == TOKENS_SUFFIX:
+            tokens = open_corpus(self.sources[0])
+            level = tokens.vocabulary.level
+            if level != options.level:
+                raise ValueError(
+                    f"{self.sources[0]} was written with --level {level}: "
+                    f"train with --level {level} too"
+                )
+            return tokens
+        return encode_corpus(
+            split_corpus(
+                self.sources, options.level, limit=options.vocabulary, min_count=options.min_count
+            )
         )
 
     def batches(self, rng: np.random.Generator) -> StreamBatches:
         """Contiguous streams, so that the state carries on from update to update."""
-        options = self.options
+        options, group = self.options, self.group
+        rows = shard(options.batch, group.rank, group.size)
         return StreamBatches(
-            self.tokens, batch_size=options.batch, steps=options.steps_per_update, rng=rng
+            self.corpus.training,
+            batch_size=rows.stop - rows.start,
+            steps=options.steps_per_update,
+            seed=options.seed,
+            rank=group.rank,
+            size=group.size,
+            fingerprint=self.corpus.fingerprint,
         )
 
     def build(self, rng: np.random.Generator) -> LanguageModel:
@@ -134,36 +186,52 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             num_layers=options.layers,
             cell=_CELLS[options.cell],
             dropout=options.dropout,
+            dropout_hidden=options.dropout_hidden,
+            dropout_input=options.dropout_input,
+            dropout_embedding=options.dropout_embedding,
+            weight_dropout=options.weight_dropout,
+            variational=options.variational,
             tied=options.tied,
             rng=rng,
         )
 
     def loss(
         self, model: LanguageModel, batch: StreamBatch, carry: Carry, rng: np.random.Generator
-    ) -> tuple[tuple[float, int, Carry], Callable[[], None]]:
+    ) -> LossAndPullback:
         """Cross-entropy of the next token, the state carried on (truncated BPTT)."""
-        state = None if batch.fresh else carry
-        (loss, state), pullback = model.loss_vjp(batch.tokens, batch.targets, state, rng=rng)
+        state = batch.begin(carry)
+        (loss, state), pullback = model.loss_vjp(
+            batch.tokens,
+            batch.targets,
+            state,
+            rng=rng,
+            alpha=self.options.alpha,
+            beta=self.options.beta,
+        )
         return (loss, batch.targets.size, state), pullback
 
     @property
     def metric(self) -> Metric:
         """Bits per character, or perplexity per word."""
-        if self.options.level == "char":
+        if self.vocabulary.level == "char":
             return Metric("bits per character", "bits/char", "chars", bits)
         return Metric("perplexity per word", "perplexity", "words", perplexity)
 
     def validate(self, model: LanguageModel) -> float:
         """Scores the first part of the held-out text."""
-        return self._score(model, _VALIDATION_TOKENS).loss
+        return self._score(model, self.corpus.held_out[:_VALIDATION_TOKENS]).loss
 
     def score(self, model: LanguageModel) -> float:
         """Scores all of the held-out text."""
-        return self._score(model).loss
+        return self._score(model, self.corpus.held_out).loss
 
-    def _score(self, model: LanguageModel, limit: int | None = None) -> TextScore:
-        texts = [document.text for document in self.held_out]
-        return score_texts(model, self.vocabulary, texts, limit=limit)
+    def _score(self, model: LanguageModel, tokens: Array) -> TextScore:
+        return score_tokens(model, self.vocabulary, tokens, ends=self._counts_ends)
+
+    @property
+    def _counts_ends(self) -> bool:
+        # Published figures of reference corpora are over their own tokens.
+        return self.options.corpus is None
 
     def assets(self, model: LanguageModel) -> dict[str, Any]:
         """The architecture and the vocabulary."""
@@ -174,15 +242,16 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         cls, options: Options, assets: Mapping[str, Any], weights: Mapping[str, Array]
     ) -> TextModel:
         """The model with its vocabulary."""
-        _check_sizes(assets["model"], weights)
-        model = LanguageModel.from_config(assets["model"], init="zeros")
-        model.load_parameters(weights)
+        model = LanguageModel.from_parameters(assets["model"], weights)
         return TextModel(model, Vocabulary.from_json(assets["vocabulary"]), options)
 
     def report(self, trained: TextModel, path: Path | None) -> Iterator[str]:
-        """A sample, and what to type next."""
+        """The score of the test part, if there is one; a sample, and what to type next."""
+        if self.corpus.test.size:
+            loss = self._score(trained.model, self.corpus.test).loss
+            yield f"test       {self.metric.text(loss)} {self.metric.name}"
         prompt = "The "
-        length = 400 if self.options.level == "char" else 80
+        length = 400 if self.vocabulary.level == "char" else 80
         yield "sample"
         text = prompt + generate(trained, prompt, length=length, seed=self.options.seed)
         yield "\n".join(f"    {line}" for line in text.splitlines())
@@ -198,76 +267,38 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
         sources: Sequence[Path],
         details: bool,
         precision: functional.Precision,
+        *,
+        keyboard: bool = False,
+        baseline: bool = False,
     ) -> Iterator[str]:
         """The score of each file and of all; with details the probability of each token."""
-        if not sources:
-            yield self.load()
-            loss = exact_loss = self.score(trained.model)
-            if precision != "full":
-                with trained.model.in_precision(precision):
-                    loss = self.score(trained.model)
-            line = f"{self.metric.text(loss)} {self.metric.name}, held out"
-            yield line + _cost(loss, exact_loss, precision)
-            return
-        total = exact_total = None
-        documents = read_documents(sources)
-        for document in documents:
-            exact = evaluate(trained, document.text)
-            with trained.model.in_precision(precision):
-                if details:
-                    for token, probability in token_probabilities(trained, document.text):
-                        yield f"{probability:.6f}  {token!r}"
-                score = evaluate(trained, document.text) if precision != "full" else exact
-            total = score if total is None else total + score
-            exact_total = exact if exact_total is None else exact_total + exact
-            line = f"{document.name}: {self._describe(score)}"
-            yield line + _cost(score.loss, exact.loss, precision)
-        if total is not None and exact_total is not None and len(documents) > 1:
-            line = f"together: {self._describe(total)}"
-            yield line + _cost(total.loss, exact_total.loss, precision)
-
-    def _describe(self, score: TextScore) -> str:
-        counted = f"{score.tokens:,} words"
-        if self.options.level == "char":
-            counted = f"{score.characters:,} characters"
-        return (
-            f"{self.metric.text(score.loss)} {self.metric.name} "
-            f"({counted}, {score.unknown:,} unknown)"
+        self.vocabulary = trained.vocabulary
+        evaluation = Evaluation(
+            trained.model, trained.vocabulary, self.metric, precision, self._counts_ends
         )
-
-
-def _cost(loss: float, exact: float, precision: functional.Precision) -> str:
-    """What a precision costs, as the end of a line; empty for full precision."""
-    return "" if precision == "full" else f", in {precision} {loss / exact - 1:+.2%} of the loss"
-
-
-def _check_sizes(config: Mapping[str, Any], weights: Mapping[str, Array]) -> None:
-    """Raises unless the architecture is that of the weights.
-
-    A file may claim any sizes; this way no more is allocated than it holds.
-    """
-    names = ("vocab_size", "embedding_size", "hidden_size")
-    vocabulary, embedding, hidden = (config[name] for name in names)
-    rows = len(functional.cell_info(config["cell"]).gates) * hidden
-
-    def check(name: str, *shape: int) -> None:
-        weight = weights[name]
-        if weight.shape != shape or not weight.size or str(weight.dtype) != config["dtype"]:
-            raise ValueError(
-                f"expected {name} of shape {shape} and dtype {config['dtype']}, "
-                f"got {weight.shape} and {weight.dtype}"
-            )
-
-    check("head.weight", vocabulary, hidden)
-    if not config["tied"]:
-        check("embedding.weight", vocabulary, embedding)
-    check("rnn.weight_ih_l0", rows, embedding)
-    for layer in range(config["num_layers"]):
-        check(f"rnn.weight_hh_l{layer}", rows, hidden)
-
-
-def _characters(documents: Sequence[Document]) -> int:
-    return sum(len(document.text) for document in documents)
+        if baseline or not sources:
+            summary = self.load()
+            if self.vocabulary != trained.vocabulary:
+                raise ValueError("the training text is not the one that the model was trained on")
+        if sources:
+            documents = read_documents(sources)
+            name = documents[0].name if len(documents) == 1 else "together"
+            texts: Mapping[str, Sequence[Document]] = {name: documents}
+            parts: Mapping[str, Array] = {name: self.vocabulary.join(d.text for d in documents)}
+            yield from evaluation.documents(documents, details)
+        else:
+            yield summary
+            texts, parts = self.corpus.texts, self.corpus.parts
+            for name, tokens in parts.items():
+                yield evaluation.part(name, tokens)
+        if keyboard and not texts:
+            raise ValueError("a file of tokens keeps no texts to type: name text files to score")
+        ngrams = KneserNey(self.corpus.training, len(self.vocabulary)) if baseline else None
+        for name, tokens in parts.items():
+            if ngrams is not None:
+                yield evaluation.baseline(ngrams, name, tokens)
+            if keyboard:
+                yield from evaluation.keyboard(ngrams, name, texts[name])
 
 
 def train(
@@ -281,7 +312,8 @@ def train(
     """Trains a language model; see `Options` for the keywords, `--help` for their meaning.
 
     Args:
-        sources: text files and folders; none = English text that comes with Python.
+        sources: text files and folders, or one file that `tokenize` wrote; none = English text
+            that comes with Python.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.
@@ -363,7 +395,4 @@ def evaluate(model: TextModel, text: str) -> TextScore:
 
 def token_probabilities(model: TextModel, text: str) -> Iterator[tuple[str, float]]:
     """Yields each character or word of `text` with its probability after those before it."""
-    tokens = model.vocabulary.encode(text)
-    losses = token_losses(model.model, model.vocabulary, tokens)
-    pieces = model.vocabulary.split(text)
-    yield from zip(pieces, np.exp(-losses).tolist(), strict=True)
+    return _token_probabilities(model.model, model.vocabulary, text)

@@ -22,15 +22,7 @@ class Budget:
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        given = {
-            name: value
-            for name, value in (
-                ("epochs", self.epochs),
-                ("steps", self.steps),
-                ("minutes", self.minutes),
-            )
-            if value is not None
-        }
+        given = self._given()
         if len(given) != 1:
             raise ValueError(
                 "expected one limit, epochs or steps or minutes, got "
@@ -39,6 +31,16 @@ class Budget:
         for name, value in given.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"expected {name} > 0 and finite, got {value}")
+
+    @property
+    def limit(self) -> tuple[str, float]:
+        """The name of the limit that was given, and its value."""
+        ((name, value),) = self._given().items()
+        return name, value
+
+    def _given(self) -> dict[str, float]:
+        limits = {"epochs": self.epochs, "steps": self.steps, "minutes": self.minutes}
+        return {name: value for name, value in limits.items() if value is not None}
 
     def fraction(
         self, *, epochs: float, steps: int, seconds: float, reserved_seconds: float = 0.0

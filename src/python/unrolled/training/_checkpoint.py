@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ._atomic import replacing
 from ._extras import import_extra
 from ._json import from_json
 from ._types import Array
@@ -68,17 +69,8 @@ def save_checkpoint(
         "crc32": json.dumps({name: _crc32(array) for name, array in contiguous.items()}),
         "metadata": json.dumps(metadata),
     }
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"[save_checkpoint] there is no folder {path.parent}")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as partial:
         safetensors.save_file(contiguous, partial, metadata=header)
-        _flush(partial)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
 
 
 def load_checkpoint(path: str | os.PathLike[str], prefix: str = "") -> Checkpoint:
@@ -132,15 +124,3 @@ def _check_header(path: Path, header: Mapping[str, str]) -> None:
 def _crc32(array: Array) -> int:
     # Empty arrays cannot be viewed as bytes.
     return zlib.crc32(array.reshape(-1).view(np.uint8).data) if array.size else 0
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows has no such call for folders
-        return
-    # Windows flushes only what is open for writing; Linux opens folders only for reading.
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

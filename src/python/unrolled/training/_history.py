@@ -1,5 +1,6 @@
 """What a training run notes down along the way."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,10 +24,40 @@ class Point:
 
 @dataclass
 class History:
-    """The loss curve: `training` averaged between points, `validation` at each validation."""
+    """The loss curve.
+
+    Attributes:
+        training: mean losses between one point and the next.
+        validation: the loss of each validation.
+        pending_loss: sum over the targets since the last point of `training`.
+        pending_targets: how many these are.
+    """
 
     training: list[Point] = field(default_factory=list)
     validation: list[Point] = field(default_factory=list)
+    pending_loss: float = 0.0
+    pending_targets: int = 0
+
+    def add(self, loss: float, count: int) -> None:
+        """Takes the mean loss over `count` targets into the next point of `training`."""
+        self.pending_loss += loss * count
+        self.pending_targets += count
+
+    def close_point(self, step: int, seconds: float) -> None:
+        """Ends a point of `training`, if there were targets since the last one."""
+        if self.pending_targets:
+            self.training.append(Point(step, seconds, self.pending_loss / self.pending_targets))
+            self.pending_loss, self.pending_targets = 0.0, 0
+
+    def validation_losses(self) -> list[float]:
+        """Returns the loss of each validation so far, the oldest first."""
+        return [point.loss for point in self.validation]
+
+    def validations_since_best(self) -> int:
+        """Returns how many validations came after the best one, the first of equals."""
+        losses = self.validation_losses()
+        known = [loss for loss in losses if not math.isnan(loss)]
+        return len(losses) - 1 - losses.index(min(known)) if known else len(losses)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the history as JSON-able values."""

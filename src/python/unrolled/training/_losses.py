@@ -63,3 +63,32 @@ def cross_entropy_vjp(
         return dlogits
 
     return (loss, count), pullback
+
+
+def mse_vjp(outputs: Array, targets: Array) -> tuple[tuple[float, int], Callable[[float], Array]]:
+    """Returns the mean squared error and its pullback.
+
+    loss = mean_n (outputs_n - targets_n)^2
+
+    Shapes: outputs and targets (...), alike.
+
+    Returns:
+        (loss, count): the mean and how many numbers it was taken over (0 gives loss 0).
+        pullback: dloss -> doutputs (...).
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"[mse] expected targets of the outputs' shape {outputs.shape}, got {targets.shape}"
+        )
+    error = outputs - targets
+    count = error.size
+    loss = float(np.square(error).mean(dtype=np.float64)) if count else 0.0
+
+    def pullback(dloss: float) -> Array:
+        doutputs: Array = error * error.dtype.type(2.0 * dloss / max(count, 1))
+        return doutputs
+
+    return (loss, count), pullback

@@ -24,6 +24,8 @@ class Metric:
     def text(self, loss: float) -> str:
         """Returns the score of a mean loss with three to four digits that matter."""
         score = self.from_loss(loss)
+        if abs(score) < 0.1:
+            return f"{score:.3g}"
         return f"{score:.3f}" if abs(score) < 10.0 else f"{score:,.1f}"
 
 

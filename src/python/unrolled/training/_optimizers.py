@@ -1,5 +1,6 @@
 """Optimizers: each is one fused pass over a model's flat buffer."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -36,21 +37,30 @@ class Optimizer(ABC):
         self.steps = 0
         self._flat = model.flat
 
-    def step(self, *, lr_scale: float = 1.0, grad_scale: float = 1.0) -> None:
+    def step(
+        self, *, lr_scale: float = 1.0, grad_scale: float = 1.0, clip_value: float = math.inf
+    ) -> None:
         """Makes one update.
 
         Args:
-            lr_scale: factor of the learning rate, usually `schedule(fraction)`.
+            lr_scale: factor of the learning rate, usually from a schedule.
             grad_scale: factor of the gradients, usually from `clip_scale`.
+            clip_value: each gradient, after that factor, is clamped to -clip_value..clip_value.
         """
         self.steps += 1
         lr = self.lr * lr_scale
-        self._update(self._flat.matrices, lr, self.weight_decay, grad_scale)
-        self._update(self._flat.vectors, lr, 0.0, grad_scale)
+        gradient = {"grad_scale": grad_scale, "clip_value": clip_value}
+        self._update(self._flat.matrices, lr, self.weight_decay, gradient)
+        self._update(self._flat.vectors, lr, 0.0, gradient)
 
     @abstractmethod
-    def _update(self, part: slice, lr: float, weight_decay: float, grad_scale: float) -> None:
-        """Updates one part of the flat buffer; `steps` counts this update already."""
+    def _update(
+        self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
+    ) -> None:
+        """Updates one part of the flat buffer; `steps` counts this update already.
+
+        `gradient` is for the fused step: what becomes of the gradients before they are used.
+        """
 
     @abstractmethod
     def _arrays(self) -> dict[str, Array]:
@@ -118,7 +128,9 @@ class SGD(Optimizer):
         self.nesterov = nesterov
         self._velocity = np.zeros_like(self._flat.values) if momentum else None
 
-    def _update(self, part: slice, lr: float, weight_decay: float, grad_scale: float) -> None:
+    def _update(
+        self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
+    ) -> None:
         functional.sgd_step(
             self._flat.values[part],
             self._flat.grads[part],
@@ -127,11 +139,76 @@ class SGD(Optimizer):
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=weight_decay,
-            grad_scale=grad_scale,
+            **gradient,
         )
 
     def _arrays(self) -> dict[str, Array]:
         return {} if self._velocity is None else {"velocity": self._velocity}
+
+
+class RMSprop(Optimizer):
+    """RMSprop with optional momentum and optional centering.
+
+    g = gradient + weight_decay * p;  s <- alpha * s + (1 - alpha) * g^2
+    centered: m <- alpha * m + (1 - alpha) * g, and s - m^2 in the place of s
+    v <- momentum * v + g / (sqrt(s) + eps);  p <- p - lr * v
+
+    Args:
+        model: the outermost layer.
+        lr: learning rate.
+        alpha: decay rate of the mean square.
+        eps: keeps the quotient finite.
+        momentum: 0 keeps no velocity.
+        centered: divide by an estimate of the standard deviation.
+        weight_decay: L2 penalty on matrices.
+
+    Source: Tieleman and Hinton 2012, centered as Graves 2013; as torch.optim.RMSprop.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        *,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        for name, value in (("alpha", alpha), ("momentum", momentum)):
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"[RMSprop] expected 0 <= {name} < 1, got {value}")
+        if not eps > 0.0:
+            raise ValueError(f"[RMSprop] expected eps > 0, got {eps}")
+        self.alpha = alpha
+        self.eps = eps
+        self.momentum = momentum
+        self._square = np.zeros_like(self._flat.values)
+        self._mean = np.zeros_like(self._flat.values) if centered else None
+        self._velocity = np.zeros_like(self._flat.values) if momentum else None
+
+    def _update(
+        self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
+    ) -> None:
+        functional.rmsprop_step(
+            self._flat.values[part],
+            self._flat.grads[part],
+            self._square[part],
+            None if self._mean is None else self._mean[part],
+            None if self._velocity is None else self._velocity[part],
+            lr=lr,
+            alpha=self.alpha,
+            eps=self.eps,
+            momentum=self.momentum,
+            weight_decay=weight_decay,
+            **gradient,
+        )
+
+    def _arrays(self) -> dict[str, Array]:
+        arrays = {"square": self._square, "mean": self._mean, "velocity": self._velocity}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 class Adam(Optimizer):
@@ -173,7 +250,9 @@ class Adam(Optimizer):
         self._m = np.zeros_like(self._flat.values)
         self._v = np.zeros_like(self._flat.values)
 
-    def _update(self, part: slice, lr: float, weight_decay: float, grad_scale: float) -> None:
+    def _update(
+        self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
+    ) -> None:
         functional.adam_step(
             self._flat.values[part],
             self._flat.grads[part],
@@ -186,7 +265,7 @@ class Adam(Optimizer):
             weight_decay=weight_decay,
             decoupled=self._decoupled,
             step=self.steps,
-            grad_scale=grad_scale,
+            **gradient,
         )
 
     def _arrays(self) -> dict[str, Array]:

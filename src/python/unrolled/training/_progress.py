@@ -18,16 +18,16 @@ class Status:
         epoch: times gone through the data.
         fraction: part of the budget used, 0..1.
         seconds_left: estimate, None before there is one.
-        loss: training loss, smoothed.
-        rate: targets per second.
+        loss: training loss, smoothed; None before there is one.
+        rate: targets per second; None before it is known.
     """
 
     step: int
     epoch: float
     fraction: float
     seconds_left: float | None
-    loss: float
-    rate: float
+    loss: float | None
+    rate: float | None
 
 
 class Progress(Protocol):
@@ -38,6 +38,9 @@ class Progress(Protocol):
 
     def validated(self, status: Status, loss: float, best: bool) -> None:
         """Called after each validation; `best`: no earlier one was better."""
+
+    def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
+        """Called after an update that changed nothing, its loss or gradients not being finite."""
 
     def close(self) -> None:
         """Called once, when the run ends for whatever reason."""
@@ -50,6 +53,9 @@ class SilentProgress:
         """Does nothing."""
 
     def validated(self, status: Status, loss: float, best: bool) -> None:
+        """Does nothing."""
+
+    def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
         """Does nothing."""
 
     def close(self) -> None:
@@ -81,6 +87,10 @@ class PlainProgress:
     def validated(self, status: Status, loss: float, best: bool) -> None:
         """Writes the score."""
         self._write(_validation(status, self._metric, loss, best))
+
+    def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
+        """Writes what was skipped."""
+        self._write(_skipped(status, loss, grad_norm))
 
     def close(self) -> None:
         """Does nothing."""
@@ -123,6 +133,10 @@ class RichProgress:
         """Writes the score above the bar."""
         self._bar.console.print(_validation(status, self._metric, loss, best), highlight=False)
 
+    def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
+        """Writes what was skipped above the bar."""
+        self._bar.console.print(_skipped(status, loss, grad_norm), highlight=False)
+
     def close(self) -> None:
         """Leaves the last state of the bar on the screen."""
         self._bar.stop()
@@ -140,11 +154,11 @@ def make_progress(metric: Metric) -> Progress:
 
 def describe(status: Status, metric: Metric) -> str:
     """Returns loss, speed and time left as one line."""
-    parts = [
-        f"loss {status.loss:.3f}",
-        f"{metric.text(status.loss)} {metric.short}",
-        f"{status.rate:,.0f} {metric.unit}/s",
-    ]
+    parts = []
+    if status.loss is not None:
+        parts += [f"loss {status.loss:.3f}", f"{metric.text(status.loss)} {metric.short}"]
+    if status.rate is not None:
+        parts.append(f"{status.rate:,.0f} {metric.unit}/s")
     if status.seconds_left is not None:
         parts.append(f"{clock(status.seconds_left)} left")
     return "  ".join(parts)
@@ -160,6 +174,10 @@ def clock(seconds: float) -> str:
 def _validation(status: Status, metric: Metric, loss: float, best: bool) -> str:
     text = f"held out {metric.text(loss)} {metric.name}"
     return f"{_head(status)}  {text}{' (best)' if best else ''}"
+
+
+def _skipped(status: Status, loss: float, grad_norm: float) -> str:
+    return f"{_head(status)}  skipped: loss {loss}, gradient norm {grad_norm}"
 
 
 def _head(status: Status) -> str:

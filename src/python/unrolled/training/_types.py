@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 
 #: What one update hands to the next: the recurrent state of truncated BPTT, `h` or `(h, c)`, or
-#: None where every batch starts afresh.
+#: None where every batch starts afresh. The rows of the batch are along axis 1.
 Carry: TypeAlias = Array | tuple[Array, ...] | None
 
 BatchT = TypeVar("BatchT")
 BatchT_co = TypeVar("BatchT_co", covariant=True)
 
-#: `(loss, count, carry), pullback = loss_function(batch, carry, rng)`: the mean loss over `count`
-#: targets, the state for the next batch, and a function that adds the loss's gradients to
-#: `model.grads`. `rng` is for dropout and the like.
-LossFunction: TypeAlias = Callable[
-    [BatchT, Carry, np.random.Generator],
-    tuple[tuple[float, int, Carry], Callable[[], None]],
-]
+#: What a loss gives: the mean loss over `count` targets, the state for the next batch, and
+#: `pullback(dloss)`, which adds dloss * d(mean loss) to the gradients of the model.
+LossAndPullback: TypeAlias = tuple[tuple[float, int, Carry], Callable[[float], None]]
+
+#: `(loss, count, carry), pullback = loss_function(batch, carry, rng)`; `rng` is for dropout and the
+#: like. The trainer calls `pullback(count)`: sums over targets add up over parts of a batch.
+LossFunction: TypeAlias = Callable[[BatchT, Carry, np.random.Generator], LossAndPullback]
 
 
 class Batches(Protocol[BatchT_co]):
