@@ -18,9 +18,9 @@ CASES = {
     "scan": ("w = f.pack('rnn_tanh', one, one, backward=False)", "f.scan(w, column)"),
     "scan_vjp": ("w = f.pack('lstm', four, four)", "f.scan_vjp(w, half, out=half)"),
     "scan_backward": (
-        "w = f.pack('lstm', wide, four); x = np.zeros((2000, 1, 4096), np.float32);"
-        "saved = f.scan_vjp(w, x)[2]; grads = [np.zeros_like(a) for a in (wide, four)]",
-        "fill(); f.scan_backward(saved, None, grads=[*grads, None, None], dx=x)",
+        "w = f.pack('lstm', wide, four); long = np.zeros((2000, 1, 4096), np.float32);"
+        "saved = f.scan_vjp(w, long)[2]; grads = [np.zeros_like(a) for a in (wide, four)]",
+        "fill(); f.scan_backward(saved, None, grads=[*grads, None, None], dx=long)",
     ),
     "stream": (
         "w = f.pack('gru', three, three, backward=False)",
@@ -32,7 +32,7 @@ CASES = {
         "f.linear_cross_entropy(y, column.reshape(-1, 1), None, [0])",
     ),
     "optimizer": (
-        "from unrolled import Linear; from unrolled.training import Adam; "
+        "from unrolled import Linear; from unrolled.training import Adam;"
         "m = Linear(8192, 8192, init='zeros')",
         "fill(); Adam(m)",
     ),

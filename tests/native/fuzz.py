@@ -23,7 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+_ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(_ROOT / "tests"))
 
 _LENGTH = 400
 _MEMORY = 6 << 30  # what an input asks for beyond it is MemoryError, not the machine's end
@@ -47,10 +48,17 @@ def find_target(name: str) -> Callable[[bytes], None]:
     return lambda data: target(Source(data))
 
 
+def _kept(name: str) -> Path:
+    """Where the input is kept that a target fails on."""
+    folder = Path(os.environ.get("UNROLLED_NATIVE", _ROOT / "build" / "native"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"fuzz-{name}.input"
+
+
 def run_random(name: str, minutes: float, seed: int) -> None:
     """Runs the target on random bytes for so long; the input under way is always on the disk."""
     target, rng = find_target(name), random.Random(seed)
-    current = Path(f"fuzz-{name}.input")
+    current = _kept(name)
     target(b"")  # what is made once is made before the time counts
     end, shown, count = time.monotonic() + 60 * minutes, 0.0, 0
     while time.monotonic() < end:
@@ -75,7 +83,7 @@ def run_atheris(name: str, minutes: float, seed: int) -> None:
         target = find_target(name)
     target(b"")
     flags = [f"-max_total_time={60 * minutes:.0f}", f"-seed={seed + 1}", f"-max_len={_LENGTH}"]
-    flags += ["-rss_limit_mb=0", "-len_control=0", f"-artifact_prefix=fuzz-{name}-", "-timeout=120"]
+    flags += ["-rss_limit_mb=0", "-len_control=0", f"-artifact_prefix={_kept(name)}-", "-timeout=120"]
     atheris.Setup([sys.argv[0], *flags], target)
     atheris.Fuzz()
 
@@ -92,15 +100,16 @@ def main() -> None:
         print("\n".join(TARGETS))
         return
     os.environ.setdefault("UNROLLED_NUM_THREADS", "2")
-    sanitized = "asan" in os.environ.get("LD_PRELOAD", "")
-    if not sanitized:  # its shadow takes terabytes of addresses; it has a limit of its own
+    from native.source import MODEST
+
+    if not MODEST:  # a sanitizer's shadow takes terabytes of addresses
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     if given.again is not None:
         find_target(given.target)(given.again.read_bytes())
         print(f"{given.target}: {given.again} does no harm")
         return
     found = importlib.util.find_spec("atheris") is not None and given.target != "core"
-    engine = given.engine or ("atheris" if found and not sanitized else "random")
+    engine = given.engine or ("atheris" if found and not MODEST else "random")
     print(f"{given.target}: engine {engine}, {given.minutes:g} minutes", flush=True)
     (run_atheris if engine == "atheris" else run_random)(given.target, given.minutes, given.seed)
 

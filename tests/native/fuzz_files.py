@@ -65,7 +65,8 @@ def changed_checkpoint(source: Source) -> bytes:
         texts = header.get("__metadata__")
         inner = source.choice(("metadata", "metadata", "metadata", "crc32", "", ""))
         if isinstance(texts, dict) and isinstance(texts.get(inner), str):
-            texts[inner] = json.dumps(source.changed(json.loads(texts[inner])))
+            with suppress(ValueError):  # it may be no JSON any more
+                texts[inner] = json.dumps(source.changed(json.loads(texts[inner])))
             continue
         header = source.changed(header)
         if not isinstance(header, dict):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+#: AddressSanitizer ends the process where `new` would throw: nothing huge may be asked for.
+MODEST = "asan" in os.environ.get("LD_PRELOAD", "")
 
 INTEGERS = (0, 1, -1, 2, 3, 7, 64, 255, 2**15, -(2**31), 2**31, 2**32 + 1, 2**53, 2**62, 2**63 - 1,
             -(2**63), 2**63, 2**64, 10**30)  # fmt: skip

@@ -44,5 +44,4 @@ def rows_of(where: str, name: str, array: Array) -> Array:
         raise ValueError(
             f"[{where}] expected {name} to be C-contiguous; pass numpy.ascontiguousarray({name})"
         )
-    width = array.shape[-1]
-    return array.reshape(array.size // width if width else 0, width)
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])

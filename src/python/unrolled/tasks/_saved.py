@@ -7,6 +7,7 @@ can be used, but not trained on.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -216,3 +217,5 @@ class Saved:
             model.load_parameters(self.weights)
             best_values = model.flat.values.copy()
             trainer.load_state(self._part(_TRAINER), values, best_values)
+            if not (trainer.steps >= 0 and 0.0 <= trainer.seconds < math.inf):
+                raise ValueError(f"{trainer.steps} updates in {trainer.seconds} seconds")
