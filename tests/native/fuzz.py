@@ -83,7 +83,12 @@ def run_atheris(name: str, minutes: float, seed: int) -> None:
         target = find_target(name)
     target(b"")
     flags = [f"-max_total_time={60 * minutes:.0f}", f"-seed={seed + 1}", f"-max_len={_LENGTH}"]
-    flags += ["-rss_limit_mb=0", "-len_control=0", f"-artifact_prefix={_kept(name)}-", "-timeout=120"]
+    flags += [
+        "-rss_limit_mb=0",
+        "-len_control=0",
+        f"-artifact_prefix={_kept(name)}-",
+        "-timeout=120",
+    ]
     atheris.Setup([sys.argv[0], *flags], target)
     atheris.Fuzz()
 

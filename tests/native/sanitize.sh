@@ -46,7 +46,16 @@ else
   mapfile -t files < <(kernel_test_files | grep -v out_of_memory)
   command=(python -m pytest -q -p no:cacheprovider -p no:benchmark "$@" "${files[@]}")
 fi
-say "${command[*]}"
-cd "$root"
 # ThreadSanitizer needs its shadow where address randomisation might put the program.
-LD_PRELOAD=$preload setarch "$(uname -m)" --addr-no-randomize "${command[@]}"
+sanitized() { LD_PRELOAD=$preload setarch "$(uname -m)" --addr-no-randomize "$@"; }
+cd "$root"
+
+say "control: a fault that was planted has to be found"
+if sanitized python tests/native/control.py "$sanitizer" >"$work/control.log" 2>&1; then
+  echo "the sanitizer found nothing" >&2
+  exit 1
+fi
+grep -E "^(==[0-9]+==ERROR|WARNING|SUMMARY): ?(Address|Thread)Sanitizer|SUMMARY" "$work/control.log"
+
+say "${command[*]}"
+sanitized "${command[@]}"

@@ -7,7 +7,6 @@ can be used, but not trained on.
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from unrolled.training import (
     Array,
     CheckpointError,
     Trainer,
+    TrainerValues,
     from_json,
     load_checkpoint,
     save_checkpoint,
@@ -216,6 +216,5 @@ class Saved:
         with _reading(self.path):
             model.load_parameters(self.weights)
             best_values = model.flat.values.copy()
+            from_json(TrainerValues, values, "trainer")
             trainer.load_state(self._part(_TRAINER), values, best_values)
-            if not (trainer.steps >= 0 and 0.0 <= trainer.seconds < math.inf):
-                raise ValueError(f"{trainer.steps} updates in {trainer.seconds} seconds")
