@@ -53,7 +53,7 @@ def training_updates() -> Iterator[None]:
     tokens = rng.integers(0, 80, 20_000)
     while True:
         steps, batch = int(rng.integers(1, 60)), int(rng.integers(1, 12))
-        batches, state = StreamBatches(tokens, batch_size=batch, steps=steps, rng=rng), None
+        batches, state = StreamBatches(tokens, batch_size=batch, steps=steps, seed=0), None
         for _ in range(10):
             piece = batches.next()
             (_, state), pullback = model.loss_vjp(piece.tokens, piece.targets, state, rng=rng)
