@@ -125,7 +125,7 @@ def test_a_position_in_other_data_is_refused() -> None:
         make([3, 4, 5, 6], bucket_width=0.2),
         make([3, 4, 5, 6], size=2),
     ):
-        with pytest.raises(ValueError, match="the data, or how they are cut"):
+        with pytest.raises(ValueError, match="cut into other batches"):
             other.load_state(state)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ._position import Position
 from ._sampling import check_rank, check_seed, counter_rng
 from ._types import Array, BatchT
 
@@ -147,17 +148,15 @@ class BucketBatches(Generic[BatchT]):
         self._max_tokens = max_tokens
         self._max_sequences = max_sequences
         self._bucket_width = bucket_width
-        self._seed = seed
+        self._position = Position(seed)
         self._rank = rank
         self._size = size
         self._fingerprint = zlib.crc32(lengths.data)
-        self._epochs_done = 0
-        self._index = 0
-        self._plan = self._planned(0)
+        self._plan = self._planned(self._position)
 
-    def _planned(self, epoch: int) -> list[Indices]:
+    def _planned(self, position: Position) -> list[Indices]:
         """The batches of an epoch, of all ranks."""
-        rng = counter_rng(self._seed, epoch)
+        rng = counter_rng(position.seed, position.epochs_done)
         batches = bucket_by_length(
             self._lengths,
             max_tokens=self._max_tokens,
@@ -171,7 +170,12 @@ class BucketBatches(Generic[BatchT]):
     @property
     def epoch(self) -> float:
         """How many times the data have been gone through, with the fraction under way."""
-        return self._epochs_done + self._index * self._size / len(self._plan)
+        return self._position.epochs_done + self._position.index / self._per_epoch
+
+    @property
+    def _per_epoch(self) -> int:
+        """Batches of each process in this epoch."""
+        return len(self._plan) // self._size
 
     @property
     def padding_efficiency(self) -> float:
@@ -183,12 +187,10 @@ class BucketBatches(Generic[BatchT]):
     def next(self) -> BatchT:
         """Returns the next batch of this process."""
         # The position moves only when the batch is there: after an error it can be asked for again.
-        batch = self._collate(self._kept[self._plan[self._index * self._size + self._rank]])
-        self._index += 1
-        if self._index * self._size == len(self._plan):
-            self._index = 0
-            self._epochs_done += 1
-            self._plan = self._planned(self._epochs_done)
+        place = self._position.index * self._size + self._rank
+        batch = self._collate(self._kept[self._plan[place]])
+        if self._position.advance(self._per_epoch):
+            self._plan = self._planned(self._position)
         return batch
 
     def _layout(self) -> dict[str, Any]:
@@ -203,12 +205,7 @@ class BucketBatches(Generic[BatchT]):
 
     def state(self) -> dict[str, Any]:
         """Returns the position, and what identifies the data it is a position in."""
-        return {
-            "epochs_done": self._epochs_done,
-            "index": self._index,
-            "seed": self._seed,
-            **self._layout(),
-        }
+        return self._position.state(self._layout())
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes to a position that `state` returned, with the seed that it was reached with.
@@ -217,16 +214,11 @@ class BucketBatches(Generic[BatchT]):
             ValueError: the lengths, the limits of a batch or the number of processes are not those
                 of the position.
         """
-        layout = self._layout()
-        if {name: state.get(name) for name in layout} != layout:
-            raise ValueError(
-                f"[{type(self).__name__}] the data, or how they are cut into batches, are not "
-                "those that the run was started with, so it cannot go on where it stopped"
-            )
-        self._epochs_done = int(state["epochs_done"])
-        self._index = int(state["index"])
-        self._seed = int(state["seed"])
-        self._plan = self._planned(self._epochs_done)
+        where = type(self).__name__
+        position = Position.load(where, state, self._layout())
+        plan = self._planned(position)
+        position.check(where, len(plan) // self._size)
+        self._position, self._plan = position, plan
 
 
 def pad_sequences(sequences: Sequence[Array], value: float = 0) -> tuple[Array, Indices]:

@@ -1,13 +1,13 @@
 """Training batches from one long token stream."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ._json import from_json
+from ._position import Position
 from ._sampling import check_rank, check_seed, counter_rng
 from ._types import Array, Carry
 
@@ -110,7 +110,7 @@ class StreamBatches:
         self._tokens = tokens
         self._streams = streams
         self._steps = steps
-        self._seed = seed
+        self._position = Position(seed)
         self._restart = restart
         self._given_fingerprint = fingerprint
         length = tokens.size // streams
@@ -119,29 +119,24 @@ class StreamBatches:
         self._rows = slice(first, first + batch_size)
         self._starts = np.arange(streams, dtype=np.int64)[self._rows] * length
         self._window = np.arange(steps + 1, dtype=np.int64)[:, None]
-        self._epochs_done = 0
-        self._index = 0
 
     @property
     def epoch(self) -> float:
         """How many times the data have been gone through, with the fraction under way."""
-        return self._epochs_done + self._index / self._per_epoch
+        return self._position.epochs_done + self._position.index / self._per_epoch
 
     def next(self) -> StreamBatch:
         """Returns the next batch."""
-        offset = counter_rng(self._seed, self._epochs_done).integers(self._tokens.size)
+        seed, epoch, index = astuple(self._position)
+        offset = counter_rng(seed, epoch).integers(self._tokens.size)
         fresh = np.full(self._streams, True)
-        if self._index:
-            drawn = counter_rng(self._seed, self._epochs_done, self._index).random(self._streams)
-            fresh = drawn < self._restart
-        position = offset + self._index * self._steps
-        places = (self._starts + position + self._window) % self._tokens.size
+        if index:
+            fresh = counter_rng(seed, epoch, index).random(self._streams) < self._restart
+        first = offset + index * self._steps
+        places = (self._starts + first + self._window) % self._tokens.size
         pieces = self._tokens[places].astype(np.int64, copy=False)
         batch = StreamBatch(pieces[:-1], pieces[1:], fresh[self._rows])
-        self._index += 1
-        if self._index == self._per_epoch:
-            self._index = 0
-            self._epochs_done += 1
+        self._position.advance(self._per_epoch)
         return batch
 
     @cached_property
@@ -160,12 +155,7 @@ class StreamBatches:
 
     def state(self) -> dict[str, Any]:
         """Returns the position, and what identifies the data it is a position in."""
-        return {
-            "epochs_done": self._epochs_done,
-            "index": self._index,
-            "seed": self._seed,
-            **self._layout(),
-        }
+        return self._position.state(self._layout())
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes to a position that `state` returned, with the seed that it was reached with.
@@ -174,18 +164,7 @@ class StreamBatches:
             ValueError: the tokens, the streams or the steps are not those of the position, or it
                 is none.
         """
-        layout = self._layout()
-        if {name: state.get(name) for name in layout} != layout:
-            raise ValueError(
-                f"[{type(self).__name__}] the data are not those that the run was started with, "
-                "so it cannot go on where it stopped"
-            )
-        epochs_done, index, seed = (
-            from_json(int, state[name], name) for name in ("epochs_done", "index", "seed")
-        )
-        if epochs_done < 0 or not 0 <= index < self._per_epoch or seed < 0:
-            raise ValueError(
-                f"[{type(self).__name__}] there is no position {index} of {self._per_epoch} in "
-                f"epoch {epochs_done} with seed {seed}"
-            )
-        self._epochs_done, self._index, self._seed = epochs_done, index, seed
+        where = type(self).__name__
+        position = Position.load(where, state, self._layout())
+        position.check(where, self._per_epoch)
+        self._position = position
