@@ -22,6 +22,7 @@ from unrolled import GRU, LanguageModel
 from unrolled.training import AdamW, StreamBatches
 
 _SAMPLES = 40
+_ROUNDS = 20  # between two samples at least, however slow the machine is
 
 
 def resident() -> float:
@@ -76,7 +77,8 @@ def grows(
     for _ in work():
         rounds += 1
         now = time.monotonic()
-        if now - start >= seconds * (0.1 + 0.9 * len(levels) / _SAMPLES):
+        due = now - start >= seconds * (0.1 + 0.9 * len(levels) / _SAMPLES)
+        if due and rounds >= _ROUNDS * (len(levels) + 1):
             gc.collect()
             levels.append(resident())
         if now - shown >= 60:
