@@ -10,6 +10,7 @@ the time the level at the end has to be that of the beginning, within `--slack` 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unrolled import GRU, LanguageModel
+from unrolled import GRU, LanguageModel, functional
 from unrolled.training import AdamW, StreamBatches
 
 _SAMPLES = 40
@@ -68,6 +69,14 @@ def training_updates() -> Iterator[None]:
             stream.step(np.array([token]))
 
 
+def settled() -> float:
+    """Returns the memory in use in MiB, without what is kept free for later by us and by malloc."""
+    gc.collect()
+    functional.trim_memory()
+    ctypes.CDLL(None).malloc_trim(0)
+    return resident()
+
+
 def grows(
     work: Callable[[], Iterator[None]], minutes: float, say: Callable[[str], object]
 ) -> tuple[float, int]:
@@ -79,8 +88,7 @@ def grows(
         now = time.monotonic()
         due = now - start >= seconds * (0.1 + 0.9 * len(levels) / _SAMPLES)
         if due and rounds >= _ROUNDS * (len(levels) + 1):
-            gc.collect()
-            levels.append(resident())
+            levels.append(settled())
         if now - shown >= 60:
             shown = now
             say(f"{work.__name__}: {(now - start) / 60:.0f} min, {rounds:,}, {resident():.1f} MiB")
