@@ -9,7 +9,7 @@ import pytest
 
 from problems import ragged_lengths
 from stacks import as_tuple
-from test_recurrent import STACKS, check_slopes, make_state, normal
+from test_recurrent import STACKS, check_stack_slopes, make_state, normal
 from test_threads import same_for_every_team
 from tolerances import assert_close, assert_same_bits
 from unrolled import functional
@@ -198,22 +198,7 @@ def test_weight_dropout_is_a_layer_with_masked_weights(
 def test_gradients_are_slopes(cell: str, options: dict, rng: np.random.Generator) -> None:
     drop = {"dropout": 0.3, "weight_dropout": 0.4, "variational": True}
     layer = Recurrent(cell, I, H, **options, **drop, dtype=np.float64, rng=rng)
-    x, state = normal(rng, np.float64, T, B, I), make_state(layer, B, rng)
-    dy, dstate = normal(rng, np.float64, T, B, layer.output_size), make_state(layer, B, rng)
-    lengths, resets = ragged_lengths(rng, T, B), rng.random((T, B)) < 0.2
-
-    def run() -> Any:
-        # The same seed each time, so that the same is dropped.
-        return layer.vjp(x, state, lengths=lengths, resets=resets, rng=np.random.default_rng(8))
-
-    def value() -> float:
-        (y, final), _ = run()
-        products = [f * d for f, d in zip(as_tuple(final), as_tuple(dstate), strict=True)]
-        return float((y * dy).sum() + sum(p.sum() for p in products))
-
-    dx, dinitial = run()[1](dy, dstate)
-    inputs = [(x, dx), *zip(as_tuple(state), as_tuple(dinitial), strict=True)]
-    check_slopes(layer, value, inputs)
+    check_stack_slopes(layer, rng)
 
 
 def test_each_matrix_has_a_mask_of_its_own(

@@ -60,6 +60,26 @@ def check_slopes(
         assert_slope(float(terms.sum()), (above - below) / (2 * STEP), scale)
 
 
+def check_stack_slopes(layer: Recurrent[Any], rng: np.random.Generator) -> None:
+    """Gradients of parameters, inputs and states, over ragged rows with resets, are slopes."""
+    x, state = normal(rng, np.float64, T, B, I), make_state(layer, B, rng)
+    dy, dstate = normal(rng, np.float64, T, B, layer.output_size), make_state(layer, B, rng)
+    lengths, resets = ragged_lengths(rng, T, B), rng.random((T, B)) < 0.2
+
+    def run() -> Any:
+        # The same seed each time, so that the same is dropped.
+        return layer.vjp(x, state, lengths=lengths, resets=resets, rng=np.random.default_rng(8))
+
+    def value() -> float:
+        (y, final), _ = run()
+        products = [f * d for f, d in zip(as_tuple(final), as_tuple(dstate), strict=True)]
+        return float((y * dy).sum() + sum(p.sum() for p in products))
+
+    dx, dinitial = run()[1](dy, dstate)
+    inputs = [(x, dx), *zip(as_tuple(state), as_tuple(dinitial), strict=True)]
+    check_slopes(layer, value, inputs)
+
+
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
 @pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
 def test_stack_equals_specification(
@@ -151,22 +171,7 @@ def test_batch_first_is_a_transposition(cell: str, options: dict, rng: np.random
 @pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
 def test_gradients_are_slopes(cell: str, options: dict, rng: np.random.Generator) -> None:
     layer = Recurrent(cell, I, H, **options, dropout=0.3, dtype=np.float64, rng=rng)
-    x, state = normal(rng, np.float64, T, B, I), make_state(layer, B, rng)
-    dy, dstate = normal(rng, np.float64, T, B, layer.output_size), make_state(layer, B, rng)
-    lengths, resets = ragged_lengths(rng, T, B), rng.random((T, B)) < 0.2
-
-    def run() -> Any:
-        # The same seed each time, so that the same outputs are dropped.
-        return layer.vjp(x, state, lengths=lengths, resets=resets, rng=np.random.default_rng(8))
-
-    def value() -> float:
-        (y, final), _ = run()
-        products = [f * d for f, d in zip(as_tuple(final), as_tuple(dstate), strict=True)]
-        return float((y * dy).sum() + sum(p.sum() for p in products))
-
-    dx, dinitial = run()[1](dy, dstate)
-    inputs = [(x, dx), *zip(as_tuple(state), as_tuple(dinitial), strict=True)]
-    check_slopes(layer, value, inputs)
+    check_stack_slopes(layer, rng)
 
 
 @pytest.mark.parametrize("rows", [3, 50], ids=["few-rows", "many-rows"])

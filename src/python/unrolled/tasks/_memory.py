@@ -27,12 +27,10 @@ from unrolled.training import (
     mse_vjp,
 )
 
-from ._options import TrainOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._task import Task
 
 OptionsT = TypeVar("OptionsT", bound="MemoryOptions")
-
-_CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
 
 #: Streams of random numbers: of training batches, and of the held-out set.
 _TRAINING, _HELD_OUT = 0, 1
@@ -133,7 +131,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
             self.output_size,
             hidden_size=options.hidden,
             num_layers=options.layers,
-            cell=_CELLS[options.cell],
+            cell=CELLS[options.cell],
             every_step=self.every_step,
             init=chrono(len(self.held_out[0].inputs)) if options.init == "chrono" else options.init,
             rng=rng,

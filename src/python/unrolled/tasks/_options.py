@@ -21,6 +21,9 @@ from unrolled.training import (
     warmup_cosine,
 )
 
+#: The choices of an option `cell`, and the names of the cells that they stand for.
+CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
+
 
 def option(default: Any, text: str) -> Any:
     """Declares a field of its options: its default value and its line of `--help`."""

@@ -20,7 +20,6 @@ from unrolled.training import (
     Array,
     CheckpointError,
     Trainer,
-    TrainerValues,
     from_json,
     load_checkpoint,
     save_checkpoint,
@@ -216,5 +215,4 @@ class Saved:
         with _reading(self.path):
             model.load_parameters(self.weights)
             best_values = model.flat.values.copy()
-            from_json(TrainerValues, values, "trainer")
             trainer.load_state(self._part(_TRAINER), values, best_values)

@@ -36,7 +36,7 @@ from unrolled.training import (
 from ._corpus import TOKENS_SUFFIX, Document, read_documents
 from ._evaluate import Evaluation
 from ._ngram import KneserNey
-from ._options import TrainOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
@@ -50,8 +50,6 @@ from ._token_corpus import TokenCorpus, encode_corpus, open_corpus, split_corpus
 from ._token_corpus import tokenize as tokenize
 from ._write import write_text
 from .corpora import read_corpus
-
-_CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
 
 #: Held-out tokens that are scored while training; the final score takes all.
 _VALIDATION_TOKENS = 1 << 18
@@ -184,7 +182,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             embedding_size=options.hidden if options.tied else options.embedding,
             hidden_size=options.hidden,
             num_layers=options.layers,
-            cell=_CELLS[options.cell],
+            cell=CELLS[options.cell],
             dropout=options.dropout,
             dropout_hidden=options.dropout_hidden,
             dropout_input=options.dropout_input,

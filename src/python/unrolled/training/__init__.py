@@ -72,7 +72,6 @@ from ._tokens import TokenStore as TokenStore
 from ._tokens import TokenStoreError as TokenStoreError
 from ._tokens import TokenWriter as TokenWriter
 from ._tokens import write_tokens as write_tokens
-from ._trainer_values import TrainerValues as TrainerValues
 from ._types import Array as Array
 from ._types import Batches as Batches
 from ._types import Carry as Carry

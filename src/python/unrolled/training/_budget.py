@@ -61,3 +61,9 @@ class Budget:
         assert self.minutes is not None
         limit = 60.0 * self.minutes
         return seconds / max(limit - reserved_seconds, 0.5 * limit)
+
+
+def passed(before: float, now: float, parts: int) -> bool:
+    """Whether one of `parts` equal marks lies between two fractions of a budget."""
+    slack = 1e-9  # 29 / 200 * 200 is a little less than 29
+    return int(before * parts + slack) < int(now * parts + slack)

@@ -13,16 +13,18 @@ from unrolled import functional
 from unrolled.layers import Layer
 
 from ._averaging import Averaging
-from ._budget import Budget
+from ._budget import Budget, passed
 from ._callbacks import Callback, Update
 from ._clipping import clip_scale
 from ._group import Group
 from ._guard import Guard
 from ._history import History, Point
+from ._json import from_json
 from ._optimizers import Optimizer
 from ._schedules import Schedule, constant
 from ._signals import StopRequest
 from ._state_arrays import carry_arrays, carry_of, part_of
+from ._trainer_values import TrainerValues
 from ._types import Array, Batches, BatchT, Carry, LossFunction
 
 #: Points of the training curve over the whole budget.
@@ -211,7 +213,8 @@ class Trainer(Generic[BatchT]):
 
     def _update(self, fraction: float) -> None:
         self.steps += 1
-        lr_scale = self._schedule(fraction, self.history.validation_losses())
+        losses = self.history.validation_losses()
+        lr_scale = self._schedule(fraction, losses)
         loss, count = self._accumulate_gradients()
         norm, grad_scale = clip_scale(self.model.flat.grads, self._clip_norm, count)
         skipped = not (math.isfinite(loss) and math.isfinite(norm))
@@ -236,7 +239,7 @@ class Trainer(Generic[BatchT]):
                 lr_scale=lr_scale, grad_scale=grad_scale, clip_value=self._clip_value
             )
             if self.averaging is not None:
-                self.averaging.update(self.history.validation_losses())
+                self.averaging.update(losses)
             self.history.add(loss, count)
         self.targets += count
         self._tick()
@@ -265,9 +268,9 @@ class Trainer(Generic[BatchT]):
     def _do_what_is_due(self, before: float) -> None:
         """Notes, validates and saves, if it is time now that the fraction has grown."""
         now = self.fraction
-        if _passed(before, now, _CURVE_POINTS):
+        if passed(before, now, _CURVE_POINTS):
             self.history.close_point(self.steps, self.seconds)
-        if _passed(before, now, self._validations) or now >= 1.0:
+        if passed(before, now, self._validations) or now >= 1.0:
             if now >= 1.0 or self._validation_is_affordable():
                 self._run_validation()
             self._call_save()
@@ -317,6 +320,8 @@ class Trainer(Generic[BatchT]):
         self.seconds = self._group.broadcast(time.perf_counter() - self._start)
 
     def _check_ranks(self) -> None:
+        if self._group.size == 1:
+            return
         place = json.dumps(self.batches.state()).encode()
         self._group.check_same("data", np.frombuffer(place, np.uint8))
         self._group.check_same("parameters", self.model.flat.values)
@@ -380,21 +385,14 @@ class Trainer(Generic[BatchT]):
             self.averaging.load_state(averaging)
         elif averaging:
             raise ValueError("[Trainer] the run to go on with averages its parameters")
-        self.batches.load_state(values["batches"])
-        self._rng.bit_generator.state = values["rng"]
+        run = from_json(TrainerValues, values, "trainer")
+        self.batches.load_state(run.batches)
+        self._rng.bit_generator.state = run.rng
         mine[...] = loaded
         self._carry = carry_of(arrays, self._group)
-        self.steps = int(values["steps"])
-        self._guard.skipped, self._guard.in_a_row = values["skipped"]
-        self.targets = int(values["targets"])
-        self.seconds = float(values["seconds"])
-        self.best_loss = values["best_loss"]
+        self.steps, self.targets, self.seconds = run.steps, run.targets, run.seconds
+        self._guard.skipped, self._guard.in_a_row = run.skipped
+        self.best_loss = run.best_loss
         self.best_values = None if self.best_loss is None else best_values
-        self._last_validation_seconds = float(values["validation_seconds"])
-        self.history = History.from_json(values["history"])
-
-
-def _passed(before: float, now: float, parts: int) -> bool:
-    """Whether one of `parts` equal marks lies between two fractions."""
-    slack = 1e-9  # 29 / 200 * 200 is a little less than 29
-    return int(before * parts + slack) < int(now * parts + slack)
+        self._last_validation_seconds = run.validation_seconds
+        self.history = run.history

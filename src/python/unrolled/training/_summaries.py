@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._budget import passed
 from ._callbacks import Callback, Update
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Summarizer(Callback):
         self._updates.append(update)
         self._training_seconds += trainer.seconds - update.seconds  # no validation, no save
         self._end = (trainer.seconds, trainer.fraction)
-        if _part(update.fraction) < _part(trainer.fraction):
+        if passed(update.fraction, trainer.fraction, _PARTS):
             self._sum_up(trainer)
 
     def saved(self, trainer: Trainer[Any]) -> None:
@@ -108,10 +109,6 @@ class Summarizer(Callback):
         )
         self._forget()
         self.summarized(trainer, summary)
-
-
-def _part(fraction: float) -> int:
-    return int(fraction * _PARTS + 1e-9)  # 29 / 1000 * 1000 is a little less than 29
 
 
 def _ratio(total: float, count: float) -> float:
