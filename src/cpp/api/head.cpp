@@ -143,8 +143,9 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   args.packed = packed.forward.data();
   args.packed_t = backward ? packed.backward.data() : nullptr;
   args.bias = packed.bias.data();
-  // A block of about a million logits, and enough rows for the products to run at full speed.
-  args.block = std::clamp<int64_t>((int64_t{1} << 20) / V, 64, 256);
+  // A block of about two million logits, and enough rows for the products to run at full speed: the
+  // weights and their gradients pass by once a block.
+  args.block = std::clamp<int64_t>((int64_t{1} << 21) / V, 64, 256);
   const int size = team_size((backward ? 3 : 1) * product_flops(N, I, V), N / args.block + 1,
                              std::min(N, args.block) / 4);
   const int64_t stride = padded_stride<T>(V), rows = std::min(args.block, N);

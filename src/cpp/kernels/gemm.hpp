@@ -136,10 +136,12 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
   if (outputs.begin == outputs.end) return;
   const int64_t all_panels = larger(1, ceil_div(p.columns, kWidth));  // one for the sums of D
   T* block = p.scratch + kStripRows * kStripPanels * kWidth;
-  for (int64_t first_panel = 0; first_panel < all_panels; first_panel += kStripPanels)
+  // Fewer rows leave room for more panels, so that D passes by less often.
+  const int64_t strip = kStripRows * kStripPanels / larger(1, smaller(kStripRows, p.rows));
+  for (int64_t first_panel = 0; first_panel < all_panels; first_panel += strip)
     for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {
       const int64_t depth = smaller(kStripRows, p.rows - n0);
-      const int64_t panels = smaller(kStripPanels, all_panels - first_panel);
+      const int64_t panels = smaller(strip, all_panels - first_panel);
       pack_strip<O>(p, n0, depth, first_panel * kWidth, panels);
       // D and C, which may lie beyond L2, pass by once; the strip stays.
       for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kBlock) {

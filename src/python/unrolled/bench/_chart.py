@@ -172,7 +172,8 @@ def roofline(figure: Any, limits: Roofline, cases: Iterable[Case]) -> None:
             label=f"{cell}, {mode}",
         )
     axes.set(xlim=(left, right), xlabel="operations a byte of weights", ylabel="GFLOP/s")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    if kinds:
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -22,6 +22,7 @@ from ._head import linear as linear
 from ._head import linear_backward as linear_backward
 from ._head import linear_cross_entropy as linear_cross_entropy
 from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
+from ._head import log_softmax as log_softmax
 from ._head import sample as sample
 from ._memory import Recompute as Recompute
 from ._memory import ScanMemory as ScanMemory

@@ -67,6 +67,16 @@ def linear_backward(
     return dx
 
 
+def log_softmax(logits: Array) -> Array:
+    """Returns log(exp(logits) / sum(exp(logits))) along the last axis; -inf logits are allowed.
+
+    Shapes: logits (..., V) -> (..., V).
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
 def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: ArrayLike) -> Array:
     """Cross-entropy of softmax(x weight^T + bias), fused: only a block of logits exists at a time.
 
@@ -89,7 +99,7 @@ def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: A
 
 
 def linear_cross_entropy_vjp(
-    x: Array, weight: Array, bias: Array | None, targets: ArrayLike, scale: float
+    x: Array, weight: Array, bias: Array | None, targets: ArrayLike, scale: float = 1.0
 ) -> tuple[Array, Array, Array, Array | None]:
     """`linear_cross_entropy` with the gradients of scale * sum(losses), in one pass.
 

@@ -4,6 +4,8 @@ Every layer is called for inference, `y = layer(x)`, and differentiated without 
 `y, pullback = layer.vjp(x)`, then `dx = pullback(dy)`, which adds to `layer.grads`.
 """
 
+from ._adaptive_head import AdaptiveSoftmaxHead as AdaptiveSoftmaxHead
+from ._adaptive_head import frequency_cutoffs as frequency_cutoffs
 from ._base import Layer as Layer
 from ._dropout import Dropout as Dropout
 from ._embedding import Embedding as Embedding

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import functional
+from ._base import Layer
 from ._linear import Linear
 from ._types import Array
 
@@ -28,9 +29,13 @@ class SoftmaxHead(Linear):
         """Returns z (..., V) of x (..., H)."""
         return self(x)
 
+    def packed(self) -> functional.PackedLinear:
+        """Returns `logits` for many calls with few rows, (N, H) -> (N, V), with copied weights."""
+        return functional.PackedLinear(self._parameters["weight"], self._parameters.get("bias"))
+
     def losses(self, x: Array, targets: Array) -> Array:
         """Returns the loss of every position, (...) in nats; 0 where the target is -1."""
-        self._check_targets(x, targets)
+        check_targets(self, x, targets)
         losses = functional.linear_cross_entropy(
             x.reshape(-1, self.input_size),
             self._parameters["weight"],
@@ -49,7 +54,7 @@ class SoftmaxHead(Linear):
             loss, pullback. `dx = pullback(dloss=1.0)` adds to `grads`. Where no position counts,
             loss and gradients are 0.
         """
-        self._check_targets(x, targets)
+        check_targets(self, x, targets)
         self._expect(self._own_names)
         counted = int(np.count_nonzero(targets >= 0))
         losses, dx, dweight, dbias = functional.linear_cross_entropy_vjp(
@@ -57,31 +62,32 @@ class SoftmaxHead(Linear):
             self._parameters["weight"],
             self._parameters.get("bias"),
             targets.reshape(-1),
-            1.0 / max(counted, 1),
         )
         loss = float(losses.sum(dtype=np.float64)) / max(counted, 1)
 
         def pullback(dloss: float = 1.0) -> Array:
-            self._grads["weight"] += _scaled(dweight, dloss)
+            # 1 where dloss is the number of targets, as in training: then nothing is scaled.
+            factor = dloss / max(counted, 1)
+            self._grads["weight"] += scaled(dweight, factor)
             if dbias is not None:
-                self._grads["bias"] += _scaled(dbias, dloss)
+                self._grads["bias"] += scaled(dbias, factor)
             self._added(self._own_names)
-            return _scaled(dx, dloss).reshape(x.shape)
+            return scaled(dx, factor).reshape(x.shape)
 
         return loss, pullback
 
-    def _check_targets(self, x: Array, targets: Array) -> None:
-        if x.shape[-1:] != (self.input_size,):
-            raise ValueError(
-                f"[SoftmaxHead] expected x of shape (..., H) = (..., {self.input_size}), "
-                f"got {x.shape}"
-            )
-        if targets.shape != x.shape[:-1]:
-            raise ValueError(
-                f"[SoftmaxHead] expected targets of shape (...) = {x.shape[:-1]}, "
-                f"got {targets.shape}"
-            )
+
+def check_targets(head: Layer, x: Array, targets: Array) -> None:
+    """Raises ValueError unless x is (..., H) for a `head` of H inputs, and targets (...)."""
+    where, inputs = type(head).__name__, head.parameters["weight"].shape[1]
+    if x.shape[-1:] != (inputs,):
+        raise ValueError(f"[{where}] expected x of shape (..., H) = (..., {inputs}), got {x.shape}")
+    if targets.shape != x.shape[:-1]:
+        raise ValueError(
+            f"[{where}] expected targets of shape (...) = {x.shape[:-1]}, got {targets.shape}"
+        )
 
 
-def _scaled(array: Array, factor: float) -> Array:
+def scaled(array: Array, factor: float) -> Array:
+    """Returns factor * array; the array itself where that is the same."""
     return array if factor == 1.0 else array * array.dtype.type(factor)

@@ -1,15 +1,24 @@
 """A language model: predicts each token of a text from those before it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ..layers import Dropout, Embedding, Initialiser, Layer, Recurrent, SoftmaxHead, Stream
+from ..layers import (
+    AdaptiveSoftmaxHead,
+    Dropout,
+    Embedding,
+    Initialiser,
+    Layer,
+    Recurrent,
+    SoftmaxHead,
+)
 from ..layers._checks import checked_probability, checked_size
 from ..layers._types import Array
+from ._language_model_stream import LanguageModelStream as LanguageModelStream
 from ._penalties import activation_gradient, temporal_activation_gradient
 
 
@@ -53,6 +62,8 @@ class LanguageModel(Layer):
         weight_dropout: probability of dropping each recurrent weight, for a chunk.
         variational: drop the same outputs in every step of a chunk.
         tied: use one (V, E) matrix for the embedding and the softmax; E must equal H.
+        adaptive: cut-offs of an `AdaptiveSoftmaxHead` for a vocabulary in descending order of
+            frequency, see `frequency_cutoffs`; none = a softmax over all of V.
         dtype: float32 or float64.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
         rng: where initial values come from; None draws fresh entropy.
@@ -76,6 +87,7 @@ class LanguageModel(Layer):
         weight_dropout: float = 0.0,
         variational: bool = False,
         tied: bool = False,
+        adaptive: Sequence[int] = (),
         dtype: DTypeLike = np.float32,
         init: str | Initialiser = "orthogonal",
         rng: np.random.Generator | None = None,
@@ -101,13 +113,14 @@ class LanguageModel(Layer):
             "dtype": str(np.dtype(dtype)),
         }
         # Left out where unused, so that a model without them has the config that it always had.
-        regularisers = {
+        optional = {
             "dropout_input": dropout_input,
             "dropout_embedding": dropout_embedding,
             "weight_dropout": weight_dropout,
             "variational": variational,
+            "adaptive": [int(cutoff) for cutoff in adaptive],
         }
-        self._config |= {name: value for name, value in regularisers.items() if value}
+        self._config |= {name: value for name, value in optional.items() if value}
         if between != dropout:
             self._config["dropout_hidden"] = between
         self.rnn: Recurrent[Any] = Recurrent(
@@ -124,7 +137,13 @@ class LanguageModel(Layer):
         )
         self.dropout_input = Dropout(dropout_input, variational=variational)
         self.dropout = Dropout(dropout, variational=variational)
-        self.head = SoftmaxHead(hidden_size, vocab_size, dtype=dtype, rng=rng, init=init)
+        self.head: SoftmaxHead | AdaptiveSoftmaxHead
+        if adaptive:
+            self.head = AdaptiveSoftmaxHead(
+                hidden_size, vocab_size, adaptive, dtype=dtype, rng=rng, init=init
+            )
+        else:
+            self.head = SoftmaxHead(hidden_size, vocab_size, dtype=dtype, rng=rng, init=init)
         self.embedding = Embedding(
             vocab_size,
             embedding_size,
@@ -188,6 +207,8 @@ class LanguageModel(Layer):
                 )
 
         check("head.weight", vocabulary, hidden)
+        if config.get("adaptive"):
+            check("head.cluster_weight", len(config["adaptive"]), hidden)
         if not config["tied"]:
             check("embedding.weight", vocabulary, embedding)
         check("rnn.weight_ih_l0", rows, embedding)
@@ -284,9 +305,9 @@ class LanguageModel(Layer):
 
         The stream holds copies of the parameters as they are now; see `LanguageModelStream`.
         """
-        weight, bias = self.head.parameters["weight"], self.head.parameters["bias"]
-        head = functional.PackedLinear(weight, bias)
-        return LanguageModelStream(self.embedding.weight.copy(), self.rnn.stream(batch), head)
+        return LanguageModelStream(
+            self.embedding.weight.copy(), self.rnn.stream(batch), self.head.packed()
+        )
 
     def describe(self) -> str:
         """A few lines for people: the layers and how many parameters they have."""
@@ -312,52 +333,3 @@ class LanguageModel(Layer):
                 f"[LanguageModel] expected targets of shape (T, B) = {tokens.shape}, "
                 f"got {targets.shape}"
             )
-
-
-class LanguageModelStream:
-    """A language model one token at a time, with the state that it keeps.
-
-    ::
-
-        stream = model.stream(batch=1)
-        for token in prompt:
-            logits = stream.step(np.array([token]))  # (B, V): of the token after this one
-
-    Memory does not grow with the length of the text: a stream holds the packed weights, one state,
-    and nothing of the tokens that went through it. Its parameters are a snapshot of the model's at
-    its creation. A stream serves one caller; `fork` starts more over the same parameters.
-
-    Shapes: B batch, V vocabulary; tokens (B,) int64, logits (B, V), state as of the model.
-    """
-
-    def __init__(self, table: Array, rnn: Stream[Any], head: functional.PackedLinear) -> None:
-        self._table = table
-        self._rnn = rnn
-        self._head = head
-
-    def step(self, tokens: Array) -> Array:
-        """Reads one token of each of the B texts; returns the logits (B, V) of the next ones."""
-        if tokens.shape != (self._rnn.batch,):
-            raise ValueError(
-                f"[LanguageModel] expected tokens of shape (B,) = ({self._rnn.batch},), "
-                f"got {tokens.shape}"
-            )
-        embedded = functional.embedding(tokens, self._table)
-        return self._head(self._rnn(embedded))
-
-    @property
-    def state(self) -> Any:
-        """A copy of the state; assign one to continue from there, None to begin anew."""
-        return self._rnn.state
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        self._rnn.state = state
-
-    def reset(self) -> None:
-        """Sets the state to zero: all texts begin anew."""
-        self._rnn.reset()
-
-    def fork(self, batch: int | None = None) -> "LanguageModelStream":
-        """Starts another stream at the zero state; both share the parameters."""
-        return LanguageModelStream(self._table, self._rnn.fork(batch), self._head)

@@ -34,6 +34,7 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
                 "hidden": 400,
                 "layers": 2,
                 "tied": True,
+                "adaptive": True,
                 "dropout": 0.4,
                 "dropout_hidden": 0.25,
                 "dropout_input": 0.4,

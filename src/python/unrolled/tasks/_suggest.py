@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.functional import log_softmax
 from unrolled.models import LanguageModel
-from unrolled.training import log_softmax
 
 from ._text import APOSTROPHES, END, UNKNOWN, Vocabulary
 from ._write import read_text

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unrolled import functional
+from unrolled.layers import frequency_cutoffs
 from unrolled.models import LanguageModel
 from unrolled.training import (
     Array,
@@ -69,6 +70,7 @@ class Options(TrainOptions):
     layers: int = option(1, "recurrent layers")
     embedding: int = option(64, "numbers per character or word")
     tied: bool = option(False, "share the embedding with the output (embedding = hidden)")
+    adaptive: bool = option(False, "rare words in clusters, so that they cost little (words only)")
     dropout: float = option(0.0, "part of the recurrent outputs dropped in training, 0..1")
     dropout_hidden: float | None = option(None, "the same between layers; not given: as dropout")
     dropout_input: float = option(0.0, "the same of the embedded characters or words")
@@ -190,6 +192,7 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             weight_dropout=options.weight_dropout,
             variational=options.variational,
             tied=options.tied,
+            adaptive=frequency_cutoffs(len(self.vocabulary)) if options.adaptive else (),
             rng=rng,
         )
 

@@ -33,7 +33,6 @@ from ._json import from_json as from_json
 from ._jsonl import JsonLog as JsonLog
 from ._loop import Trainer as Trainer
 from ._losses import cross_entropy_vjp as cross_entropy_vjp
-from ._losses import log_softmax as log_softmax
 from ._losses import mse_vjp as mse_vjp
 from ._metrics import Metric as Metric
 from ._metrics import bits as bits

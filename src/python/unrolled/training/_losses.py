@@ -8,17 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..functional import log_softmax
 from ._types import Array
-
-
-def log_softmax(logits: Array) -> Array:
-    """Returns log(exp(logits) / sum(exp(logits))) along the last axis; -inf logits are allowed.
-
-    Shapes: logits (..., V) -> (..., V).
-    """
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
 
 
 def cross_entropy_vjp(
