@@ -1,4 +1,4 @@
-"""exp, sigmoid and tanh keep the accuracy that simd/math.hpp states, on every ISA and dtype."""
+"""exp, sigmoid, tanh and log1p keep the accuracy that simd/math.hpp states, on every ISA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tolerances import eps
 from unrolled import _core
 
 LIMITS = {np.float32: (-87.3, 88.0), np.float64: (-708.0, 709.0)}
-ULPS = {"exp": 2.0, "sigmoid": 3.0, "tanh": 3.0}
+ULPS = {"exp": 2.0, "sigmoid": 3.0, "tanh": 3.0, "log1p": 3.0}
 
 # float64 needs a wider type as its truth. Where long double is no wider, the truth is itself wrong
 # by an ULP.
@@ -29,6 +29,8 @@ def truth(name: str, x: np.ndarray) -> np.ndarray:
         return np.exp(x)
     if name == "tanh":
         return np.tanh(x)
+    if name == "log1p":
+        return np.log1p(x)
     return TRUTH(1.0) / (TRUTH(1.0) + np.exp(-x))
 
 
@@ -57,6 +59,9 @@ def test_error_in_ulp(name: str, isa: str, dtype: type) -> None:
             [low, high, 0.0],
         ]
     ).astype(dtype)
+    if name == "log1p":
+        low, high = 0.0, 2.0
+        sweep = np.concatenate([sweep, np.linspace(low, high, 100_001, dtype=dtype)])
     sweep = sweep[(sweep >= low) & (sweep <= high)]
     error = ulps(name, sweep)
     worst = int(error.argmax())

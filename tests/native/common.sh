@@ -17,17 +17,21 @@ build_packages=("scikit-build-core>=1.1" "pybind11>=3.1" "cmake>=3.28" ninja)
 
 # The tests that run compiled code: kernels, threads, what stands around the layers, bad input.
 kernel_tests=(
-  test_array_layouts test_bad_input test_cells test_fork test_fused_steps test_gradients test_head
+  test_adaptive_head test_array_layouts test_bad_input test_cells test_ctc test_fork test_fused_steps test_gradients test_head
   test_language_model test_layers test_lookup test_math test_optimizers test_out_of_memory
   test_precision test_ragged test_random test_recompute test_recurrent test_streams test_threads
 )
 kernel_test_files() { printf "$root/tests/%s.py\n" "${kernel_tests[@]}"; }
 
-# environment NAME PACKAGE...: makes the virtual environment $work/NAME and activates it.
+# environment NAME PACKAGE...: makes the virtual environment $work/NAME and activates it. Its pip is
+# installed by that of python3: an interpreter made from Debian's source brings none.
 environment() {
   local name=$1
   shift
-  [[ -x $work/$name/bin/python ]] || "$python" -m venv "$work/$name"
+  if [[ ! -x $work/$name/bin/pip ]]; then
+    "$python" -m venv --without-pip "$work/$name"
+    python3 -m pip --python "$work/$name/bin/python" install --quiet pip
+  fi
   # shellcheck disable=SC1091
   source "$work/$name/bin/activate"
   python -m pip install --quiet "$@"

@@ -35,9 +35,10 @@ CONF
     apt-get update -q
     apt-get source --download-only python3.13
     rm -rf tree
-    dpkg-source --no-check -x python3.13_*.dsc tree
+    # Without Debian's patches, whose search for packages does not know this kind of build.
+    dpkg-source --no-check --skip-patches -x python3.13_*.dsc tree
     cd tree
-    ./configure --disable-gil --prefix="$here" >"$here/configure.log"
+    ./configure --disable-gil --without-ensurepip --prefix="$here" >"$here/configure.log"
     make -j "$(nproc)" >"$here/make.log" 2>&1
     make altinstall >"$here/install.log" 2>&1
   )

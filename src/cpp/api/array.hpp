@@ -9,6 +9,8 @@
 #include <string>
 #include <type_traits>
 
+#include "kernels/table.hpp"
+
 namespace unrolled {
 
 enum class Kind { kFloat32, kFloat64, kInt64, kBool, kOther };
@@ -82,6 +84,23 @@ T* contiguous(const Expected& expected, const ArrayView& view, Access access) {
   check_contiguous(expected, view);
   if (access == Access::kWrite) check_writable(expected, view);
   return static_cast<T*>(view.data);
+}
+
+// A (T, B, width) argument with unit last stride.
+template <class T>
+Sequence<T> sequence(const Expected& expected, const ArrayView& view, Access access) {
+  if (!view.present) return {nullptr, 0, 0};
+  check_kind(expected, view, kKindOf<std::remove_const_t<T>>);
+  check_shape(expected, view);
+  check_rows(expected, view);
+  if (access == Access::kWrite) check_writable(expected, view);
+  // An axis of length 1 may have any stride in NumPy; give it the one that rows in place have.
+  const int64_t width = view.shape[2];
+  const int64_t row = view.shape[1] > 1   ? view.strides[1]
+                      : view.shape[0] > 1 ? view.strides[0]
+                                          : width;
+  const int64_t step = view.shape[0] > 1 ? view.strides[0] : view.shape[1] * row;
+  return {static_cast<T*>(view.data), step, row};
 }
 
 }  // namespace unrolled

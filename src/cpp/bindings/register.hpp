@@ -7,6 +7,7 @@ namespace unrolled {
 
 void register_sequence(pybind11::module_& m);
 void register_stream(pybind11::module_& m);
+void register_ctc(pybind11::module_& m);
 void register_head(pybind11::module_& m);
 void register_optimizer(pybind11::module_& m);
 void register_system(pybind11::module_& m);

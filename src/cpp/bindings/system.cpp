@@ -33,9 +33,10 @@ void apply_math(const std::string& function, const py::array& x, const py::array
   const MathFunction chosen =
       function == "exp"       ? MathFunction::kExp
       : function == "sigmoid" ? MathFunction::kSigmoid
-      : function == "tanh"
-          ? MathFunction::kTanh
-          : (fail_value("[apply_math] expected exp, sigmoid or tanh, got '", function, "'"),
+      : function == "tanh"    ? MathFunction::kTanh
+      : function == "log1p"
+          ? MathFunction::kLog1p
+          : (fail_value("[apply_math] expected exp, sigmoid, tanh or log1p, got '", function, "'"),
              MathFunction::kExp);
   with_dtype("apply_math", "x", from,
              [&](auto zero) { run_math<decltype(zero)>(chosen, from, to); });

@@ -131,7 +131,8 @@ void apply_math(MathFunction function, const T* x, T* y, int64_t size) {
     store_count(y + at,
                 function == MathFunction::kExp       ? exp(v)
                 : function == MathFunction::kSigmoid ? sigmoid(v)
-                                                     : tanh(v),
+                : function == MathFunction::kTanh    ? tanh(v)
+                                                     : log1p(v),
                 count);
   });
 }

@@ -7,6 +7,7 @@
 
 #include "cells/all.hpp"
 #include "kernels/backward.hpp"
+#include "kernels/ctc.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/forward.hpp"
 #include "kernels/head.hpp"
@@ -57,6 +58,8 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .linear = linear<T>,
           .linear_backward = linear_backward<T>,
           .cross_entropy = cross_entropy<T>,
+          .ctc_scratch = ctc_scratch<T>,
+          .ctc = ctc<T>,
           .adam = adam<T>,
           .sgd = sgd<T>,
           .rmsprop = rmsprop<T>,

@@ -200,6 +200,17 @@ struct CrossEntropyArgs {
   T* outer;
 };
 
+// Connectionist temporal classification of one sequence; see kernels/ctc.hpp.
+template <class T>
+struct CtcArgs {
+  int64_t frames, V, S;  // S labels
+  int64_t blank;
+  Rows<const T> logits;   // (frames, V)
+  const int64_t* labels;  // (S)
+  Rows<T> dlogits;        // (frames, V), written; data null: the loss only
+  T* scratch;             // ctc_scratch(frames, S) elements
+};
+
 // What every optimizer reads: the gradient is grads * scale, clamped to -limit..limit.
 template <class T>
 struct GradientArgs {
@@ -240,7 +251,7 @@ struct RmspropArgs {
   T learning_rate, alpha, fresh, epsilon, momentum, weight_decay;  // fresh: 1 - alpha
 };
 
-enum class MathFunction : int { kExp, kSigmoid, kTanh };
+enum class MathFunction : int { kExp, kSigmoid, kTanh, kLog1p };
 
 template <class T>
 struct Kernels {
@@ -254,6 +265,8 @@ struct Kernels {
   void (*linear)(const LinearArgs<T>& args, const Team& team);
   void (*linear_backward)(const LinearBackwardArgs<T>& args, const Team& team);
   void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);
+  int64_t (*ctc_scratch)(int64_t frames, int64_t S);
+  double (*ctc)(const CtcArgs<T>& args);  // returns the loss
   void (*adam)(const AdamArgs<T>& args, const Team& team);
   void (*sgd)(const SgdArgs<T>& args, const Team& team);
   void (*rmsprop)(const RmspropArgs<T>& args, const Team& team);

@@ -143,6 +143,24 @@ def cross_entropy(
     dweight: _Array | None,
     dbias: _Array | None,
 ) -> None: ...
+def ctc(
+    logits: _Array,  # (T, B, V)
+    labels: NDArray[np.int64],  # (B, S)
+    input_lengths: NDArray[np.int64],  # (B,)
+    label_lengths: NDArray[np.int64],  # (B,)
+    blank: int,
+    losses: _Array,  # (B,)
+    dlogits: _Array | None,  # (T, B, V)
+) -> None: ...
+def ctc_align(
+    logits: _Array,  # (T, B, V)
+    labels: NDArray[np.int64],  # (B, S)
+    input_lengths: NDArray[np.int64],  # (B,)
+    label_lengths: NDArray[np.int64],  # (B,)
+    blank: int,
+    path: NDArray[np.int64],  # (T, B)
+    scores: NDArray[np.float64],  # (B,)
+) -> None: ...
 def embedding(indices: NDArray[np.int64], weight: _Array, out: _Array) -> None: ...
 def embedding_backward(indices: NDArray[np.int64], dy: _Array, dweight: _Array) -> None: ...
 def dropout(x: _Array, out: _Array, p: float, seed: int, offset: int) -> None: ...

@@ -13,6 +13,9 @@ from .._core import Weights as Weights
 from ._cells import CellInfo as CellInfo
 from ._cells import cell_info as cell_info
 from ._cells import cells as cells
+from ._ctc import ctc_align as ctc_align
+from ._ctc import ctc_loss as ctc_loss
+from ._ctc import ctc_loss_vjp as ctc_loss_vjp
 from ._embedding import Lookup as Lookup
 from ._embedding import embedding as embedding
 from ._embedding import embedding_backward as embedding_backward

@@ -9,6 +9,7 @@ Shapes: T steps, B batch, I input, H hidden, G gates, N rows, V vocabulary.
 from ._cells import CELLS as CELLS
 from ._cells import Cell as Cell
 from ._cells import sigmoid as sigmoid
+from ._ctc import ctc_loss_vjp as ctc_loss_vjp
 from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
 from ._head import log_softmax as log_softmax
 from ._head import sampling_probabilities as sampling_probabilities

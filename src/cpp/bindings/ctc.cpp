@@ -1,0 +1,54 @@
+#include "api/ctc.hpp"
+
+#include <pybind11/stl.h>
+
+#include "bindings/arrays.hpp"
+#include "bindings/register.hpp"
+
+namespace unrolled {
+namespace {
+
+CtcProblem problem_of(const char* name, const py::array& logits, const py::array& labels,
+                      const py::array& input_lengths, const py::array& label_lengths,
+                      int64_t blank) {
+  if (logits.ndim() != 3)
+    fail_value("[", name, "] expected logits of shape (T, B, V), got ",
+               shape_text(view_of(logits)));
+  return {view_of(logits), view_of(labels), view_of(input_lengths), view_of(label_lengths), blank};
+}
+
+void ctc(const py::array& logits, const py::array& labels, const py::array& input_lengths,
+         const py::array& label_lengths, int64_t blank, const py::array& losses,
+         const std::optional<py::array>& dlogits) {
+  const CtcProblem problem =
+      problem_of("ctc_loss", logits, labels, input_lengths, label_lengths, blank);
+  const ArrayView views[] = {view_of(losses), view_of(dlogits)};
+  with_dtype("ctc_loss", "logits", problem.logits, [&](auto zero) {
+    py::gil_scoped_release release;
+    run_ctc<decltype(zero)>(problem, views[0], views[1]);
+  });
+}
+
+void ctc_align(const py::array& logits, const py::array& labels, const py::array& input_lengths,
+               const py::array& label_lengths, int64_t blank, const py::array& path,
+               const py::array& scores) {
+  const CtcProblem problem =
+      problem_of("ctc_align", logits, labels, input_lengths, label_lengths, blank);
+  const ArrayView views[] = {view_of(path), view_of(scores)};
+  with_dtype("ctc_align", "logits", problem.logits, [&](auto zero) {
+    py::gil_scoped_release release;
+    run_ctc_align<decltype(zero)>(problem, views[0], views[1]);
+  });
+}
+
+}  // namespace
+
+void register_ctc(py::module_& m) {
+  const auto in = [](const char* name) { return py::arg(name).noconvert(); };
+  m.def("ctc", &ctc, in("logits"), in("labels"), in("input_lengths"), in("label_lengths"),
+        py::arg("blank"), in("losses"), in("dlogits"));
+  m.def("ctc_align", &ctc_align, in("logits"), in("labels"), in("input_lengths"),
+        in("label_lengths"), py::arg("blank"), in("path"), in("scores"));
+}
+
+}  // namespace unrolled
