@@ -1,11 +1,11 @@
 #include "api/ctc.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "api/log_softmax.hpp"
 #include "kernels/table.hpp"
 #include "runtime/arena.hpp"
 #include "runtime/dispatch.hpp"
@@ -120,10 +120,7 @@ class Viterbi {
   // `from` receives how many states each state's best predecessor lies before it.
   void advance(const Item<T>& item, int64_t t, signed char* from) {
     const T* z = item.logits.data + t * item.logits.stride;
-    const double top = *std::max_element(z, z + problem.V);
-    double sum = 0.0;
-    for (int64_t v = 0; v < problem.V; ++v) sum += std::exp(static_cast<double>(z[v]) - top);
-    const double normaliser = top + std::log(sum);
+    const double normaliser = log_normaliser(z, problem.V);
     // In place from the end on: a state reads only what lies before it.
     for (int64_t s = 2 * item.S; s >= 0; --s) {
       const bool is_label = s % 2 == 1;

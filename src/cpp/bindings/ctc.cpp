@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include "api/ctc_beam.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 
@@ -41,6 +42,22 @@ void ctc_align(const py::array& logits, const py::array& labels, const py::array
   });
 }
 
+void beam_step(CtcBeam& beam, const py::array& logits, const std::optional<py::array>& extension) {
+  const ArrayView views[] = {view_of(logits), view_of(extension)};
+  with_dtype("CtcBeam", "logits", views[0], [&](auto zero) {
+    py::gil_scoped_release release;
+    beam.step<decltype(zero)>(views[0], views[1]);
+  });
+}
+
+// (id, parent, symbol, acoustic, score) of each.
+py::list beam_prefixes(const CtcBeam& beam) {
+  py::list list;
+  for (const CtcBeam::Prefix& p : beam.prefixes())
+    list.append(py::make_tuple(p.id, p.parent, p.symbol, p.acoustic, p.score));
+  return list;
+}
+
 }  // namespace
 
 void register_ctc(py::module_& m) {
@@ -49,6 +66,12 @@ void register_ctc(py::module_& m) {
         py::arg("blank"), in("losses"), in("dlogits"));
   m.def("ctc_align", &ctc_align, in("logits"), in("labels"), in("input_lengths"),
         in("label_lengths"), py::arg("blank"), in("path"), in("scores"));
+  py::class_<CtcBeam>(m, "CtcBeam", "Prefix beam search, frame by frame.")
+      .def(py::init<int64_t, int64_t, int64_t, int64_t>(), py::arg("symbols"), py::arg("blank"),
+           py::arg("width"), py::arg("candidates"))
+      .def("step", &beam_step, in("logits"), in("extension"))
+      .def("prefixes", &beam_prefixes)
+      .def("spell", &CtcBeam::spell, py::arg("id"));
 }
 
 }  // namespace unrolled

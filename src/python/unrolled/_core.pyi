@@ -64,6 +64,16 @@ class PackedLinear:
         y: _Array,  # (N, O)
     ) -> None: ...
 
+class CtcBeam:
+    def __init__(self, symbols: int, blank: int, width: int, candidates: int) -> None: ...
+    def step(
+        self,
+        logits: _Array,  # (T, V)
+        extension: NDArray[np.float64] | None,  # (K, V) for K prefixes, with T = 1
+    ) -> None: ...
+    def prefixes(self) -> list[tuple[int, int, int, float, float]]: ...
+    def spell(self, id: int) -> list[int]: ...
+
 STORE_ALL: int
 STORE_STATES: int
 

@@ -16,6 +16,8 @@ from ._cells import cells as cells
 from ._ctc import ctc_align as ctc_align
 from ._ctc import ctc_loss as ctc_loss
 from ._ctc import ctc_loss_vjp as ctc_loss_vjp
+from ._ctc_beam import CtcBeam as CtcBeam
+from ._ctc_beam import CtcPrefix as CtcPrefix
 from ._embedding import Lookup as Lookup
 from ._embedding import embedding as embedding
 from ._embedding import embedding_backward as embedding_backward
