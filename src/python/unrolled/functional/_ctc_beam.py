@@ -41,8 +41,8 @@ class CtcBeam:
         text = beam.spell(beam.prefixes()[0])        # symbols of the best text so far
 
     The `width` most probable prefixes are kept, each with the sum over all of its paths: with a
-    width that is large enough, the probability whose -log is `ctc_loss`. Memory grows with the text,
-    not with the number of frames.
+    width that is large enough, the probability whose -log is `ctc_loss`. Memory grows with the
+    text, not with the number of frames.
 
     A language model or a list of words takes part by `extension`: after each frame `prefixes` says
     which texts may grow, and the next `step` takes what each symbol after each of them adds to its
