@@ -1,7 +1,7 @@
 """The layers hold: an include or an import only ever points to the right.
 
 C++     bindings -> api -> runtime -> kernels -> cells -> simd
-Python  cli -> tasks -> training -> models -> layers -> functional -> _core
+Python  cli -> tasks -> training -> models, audio -> layers -> functional -> _core
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ CPP, PYTHON = ROOT / "src" / "cpp", ROOT / "src" / "python" / "unrolled"
 # From the bottom up; modules of one set may import each other.
 CPP_LAYERS = [{"simd"}, {"cells"}, {"kernels"}, {"cuda"}, {"runtime"}, {"api"}, {"bindings"}]
 PYTHON_LAYERS = [
-    {"_core"},
+    {"_core", "_extras"},
     {"functional"},
     {"layers"},
-    {"models"},
+    {"models", "audio"},
     {"training", "interop"},
     {"tasks", "bench"},
     {"cli", "__main__"},

@@ -3,6 +3,7 @@
 from . import adding as adding
 from . import copy_memory as copy_memory
 from . import digits as digits
+from . import keywords as keywords
 from . import language_model as language_model
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare

@@ -76,8 +76,7 @@ class Examples:
 
         All get the same number, give or take one: the last batch of an epoch may be any size.
         """
-        count = self.inputs.shape[1]
-        rows = slice(count * group.rank // group.size, count * (group.rank + 1) // group.size)
+        rows = group.rows(self.inputs.shape[1])
         every_step = self.targets.dtype.kind != "f" and self.targets.ndim == 2
         targets = self.targets[:, rows] if every_step else self.targets[rows]
         return Examples(self.inputs[:, rows], targets)

@@ -1,5 +1,6 @@
 """Training: optimizers, schedules, batches, the loop, checkpoints; nothing about any one task."""
 
+from .._extras import import_extra as import_extra
 from ._averaging import ASGD as ASGD
 from ._averaging import EMA as EMA
 from ._averaging import Averaging as Averaging
@@ -21,7 +22,6 @@ from ._complete import CompleteParts as CompleteParts
 from ._distributed import MPIGroup as MPIGroup
 from ._distributed import Traffic as Traffic
 from ._distributed import mpi_group as mpi_group
-from ._extras import import_extra as import_extra
 from ._gradient_flow import gradient_flow as gradient_flow
 from ._group import Group as Group
 from ._group import shard as shard

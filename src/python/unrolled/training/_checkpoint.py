@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .._extras import import_extra
 from ._atomic import replacing
-from ._extras import import_extra
 from ._json import from_json
 from ._types import Array
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._extras import import_extra
+from .._extras import import_extra
 from ._history import History
 from ._metrics import Metric
 from ._types import Array

@@ -20,8 +20,8 @@ import numpy as np
 from unrolled import functional
 from unrolled.layers import Layer
 
+from .._extras import import_extra
 from ._complete import CompleteParts
-from ._extras import import_extra
 from ._group import Group
 from ._types import Array
 

@@ -13,8 +13,8 @@ class Group:
     """The processes that train one model together; this class is the group of one process.
 
     Every rank has the whole model and a share of each batch, and makes the same updates from the
-    same sums of gradients. Every method but `rng` is collective: all ranks call it, in the same
-    order. In the training loop::
+    same sums of gradients. Every method but `rows` and `rng` is collective: all ranks call it, in
+    the same order. In the training loop::
 
         group.begin()                        # before the forward pass of the last micro-batch
         (loss, count, carry), pullback = loss_function(batch, carry, group.rng(rng))
@@ -67,6 +67,10 @@ class Group:
         if self.size == 1:  # the carry may be anything
             return whole
         return whole[:, shard(whole.shape[1], self.rank, self.size)]
+
+    def rows(self, count: int) -> slice:
+        """Returns which of so many rows are this rank's: equal shares, give or take one row."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def rng(self, shared: np.random.Generator) -> np.random.Generator:
         """Returns randomness of this rank's own for one update (dropout).

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._extras import import_extra
+from .._extras import import_extra
 from ._statistics import Measurement
 
 #: Update / parameter that is usual; see `ParameterStatistics`.

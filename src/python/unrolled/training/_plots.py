@@ -2,7 +2,7 @@
 
 import os
 
-from ._extras import import_extra
+from .._extras import import_extra
 from ._history import History
 from ._metrics import Metric
 

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from ._extras import import_extra
+from .._extras import import_extra
 from ._metrics import Metric
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .._extras import import_extra
 from ._callbacks import Update
-from ._extras import import_extra
 from ._history import Point
 from ._metrics import Metric
 from ._statistics import Statistics

@@ -1,0 +1,16 @@
+"""Sound: files of any format become samples, and samples the features that models read.
+
+Needs the extra `[speech]`: soundfile, soxr and kaldi-native-fbank, each imported where it is used.
+"""
+
+from ._augment import Augmentation as Augmentation
+from ._features import Features as Features
+from ._features import FeatureSettings as FeatureSettings
+from ._features import FeatureStream as FeatureStream
+from ._features import extract_features as extract_features
+from ._files import AudioError as AudioError
+from ._files import Samples as Samples
+from ._files import audio_blocks as audio_blocks
+from ._files import read_audio as read_audio
+from ._files import resample as resample
+from ._normalisation import Normalisation as Normalisation

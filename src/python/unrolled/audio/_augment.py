@@ -1,0 +1,83 @@
+"""Sound as it might also have been: augmentation of log-mel features in training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._features import Features
+
+#: Log energies of noise lie this far around the mean of the sound: from audible to loud.
+_NOISE_LOWEST, _NOISE_HIGHEST = -6.0, 0.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How features are changed at random, each sequence by itself.
+
+    Attributes:
+        shift: seconds by which a sound may begin earlier or later; what leaves is lost, and what
+            comes in is its quietest frame.
+        gain: logs of energy by which a sound may be louder or softer.
+        noise: probability of adding noise, of a random loudness and a random, smooth spectrum.
+        time_masks: stretches of frames that are replaced by the mean, none or up to so many.
+        time_width: the longest of them, as a part of the sequence.
+        band_masks: the same of neighbouring bands.
+        band_width: the widest of them, in bands.
+
+    Source of the masks: Park et al., "SpecAugment", 2019.
+    """
+
+    shift: float = 0.1
+    gain: float = 1.0
+    noise: float = 0.5
+    time_masks: int = 2
+    time_width: float = 0.15
+    band_masks: int = 2
+    band_width: int = 6
+
+    def __call__(self, frames: Features, hop: float, rng: np.random.Generator) -> Features:
+        """Returns changed features (T, F), log energies, of frames `hop` seconds apart."""
+        if not len(frames):
+            return frames
+        changed: Features = _shifted(frames, round(rng.uniform(-1.0, 1.0) * self.shift / hop))
+        changed = changed + np.float32(rng.uniform(-self.gain, self.gain))
+        if rng.random() < self.noise:
+            changed = np.logaddexp(changed, _noise(changed, rng), dtype=np.float32)
+        steps, bands = changed.shape
+        mean = changed.mean(dtype=np.float32)
+        for _ in range(rng.integers(self.time_masks + 1)):
+            changed[_stretch(steps, int(self.time_width * steps), rng)] = mean
+        for _ in range(rng.integers(self.band_masks + 1)):
+            changed[:, _stretch(bands, min(self.band_width, bands), rng)] = mean
+        return changed
+
+
+def _shifted(frames: Features, by: int) -> Features:
+    steps = len(frames)
+    by = max(min(by, steps - 1), 1 - steps)
+    quiet = frames[frames.mean(axis=1).argmin()]
+    result = np.empty_like(frames)
+    result[:] = quiet
+    if by >= 0:
+        result[by:] = frames[: steps - by]
+    else:
+        result[:by] = frames[-by:]
+    return result
+
+
+def _noise(frames: Features, rng: np.random.Generator) -> Features:
+    """Log energies (T, F) of noise: a slope and a bow over the bands, and fluctuation."""
+    steps, bands = frames.shape
+    place = np.linspace(-1.0, 1.0, bands)
+    spectrum = rng.normal(0.0, 1.0) * place + rng.normal(0.0, 0.7) * place**2
+    level = frames.mean() + rng.uniform(_NOISE_LOWEST, _NOISE_HIGHEST)
+    # The energy of noise in a band is exponentially distributed, smoothed by the band's width.
+    fluctuation = np.log(rng.gamma(3.0, 1.0 / 3.0, (steps, bands)))
+    noise: Features = (level + spectrum + fluctuation).astype(np.float32)
+    return noise
+
+
+def _stretch(length: int, widest: int, rng: np.random.Generator) -> slice:
+    width = int(rng.integers(widest + 1))
+    start = int(rng.integers(length - width + 1))
+    return slice(start, start + width)

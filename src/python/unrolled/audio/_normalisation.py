@@ -1,0 +1,63 @@
+"""Features brought to mean 0 and variance 1, with the figures of the training data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._features import Features
+
+
+@dataclass(frozen=True, eq=False)
+class Normalisation:
+    """(x - mean) / deviation for each of the F numbers of a frame.
+
+    Attributes:
+        mean: (F,) float32.
+        deviation: (F,) float32, never 0.
+    """
+
+    mean: Features
+    deviation: Features
+
+    def __call__(self, frames: Features) -> Features:
+        """Returns normalised frames (..., F)."""
+        return (frames - self.mean) / self.deviation
+
+    @classmethod
+    def of(cls, sequences: Iterable[Features]) -> "Normalisation":
+        """The figures of all frames of sequences (T, F) together.
+
+        Raises:
+            ValueError: there is no frame.
+        """
+        count, total, squares = 0, np.float64(0), np.float64(0)
+        for frames in sequences:
+            count += len(frames)
+            total = total + frames.sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(frames, dtype=np.float64).sum(axis=0)
+        if not count:
+            raise ValueError("[Normalisation] expected at least one frame, got none")
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 1e-6)
+        return cls(np.float32(mean), np.float32(np.sqrt(variance)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Normalisation":
+        """The figures that `to_json` gave.
+
+        Raises:
+            ValueError: they are not two lists of as many finite numbers.
+        """
+        mean, deviation = (np.asarray(values[name], np.float32) for name in ("mean", "deviation"))
+        good = mean.ndim == 1 and mean.shape == deviation.shape and np.isfinite(mean).all()
+        if not (good and np.isfinite(deviation).all() and (deviation > 0).all()):
+            raise ValueError(
+                "[Normalisation] expected finite means and deviations > 0 of one shape"
+            )
+        return cls(mean, deviation)

@@ -1,0 +1,197 @@
+"""An acoustic model: frames of sound in, logits of sounds or words out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
+from ..layers._checks import checked_size
+from ..layers._types import Array
+
+Lengths = NDArray[np.int64]
+
+
+class AcousticModel(Layer):
+    """A stack of recurrent layers over frames of features, with logits for each step or sequence.
+
+        s_n = (x_{nq}, ..., x_{nq+k-1})              k frames side by side, every q frames
+        h_n = recurrent(s_n, h_{n-1})
+        y_n = W h_n + b          or, pooled, y = W mean_n h_n + b
+
+    With a softmax over symbols and a blank the logits of the steps are what CTC takes; pooled ones
+    say which of several words a sequence is. Reading q frames at a step divides the work by q.
+
+    Shapes: T frames, N steps, B batch, F features, V outputs, H hidden, D directions.
+        x (T, B, F); lengths (B,) in frames; y (N, B, V), pooled (B, V).
+
+    Args:
+        features: F.
+        outputs: V.
+        hidden_size: H.
+        num_layers: how many recurrent layers.
+        cell: a name from `unrolled.functional.cells()`.
+        bidirectional: read in both directions; such a model cannot be streamed.
+        stack: k, frames that a step sees.
+        stride: q, frames from step to step, at most `stack`.
+        pooled: one answer for a sequence rather than one for each step.
+        dropout: probability of dropping each output of a recurrent layer in training.
+        dtype: float32 or float64.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+        rng: where initial values come from; None draws fresh entropy.
+
+    Raises:
+        ValueError: a size below 1, an unknown cell, a stride above `stack`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        *,
+        hidden_size: int = 128,
+        num_layers: int = 2,
+        cell: str = "gru",
+        bidirectional: bool = False,
+        stack: int = 3,
+        stride: int = 2,
+        pooled: bool = False,
+        dropout: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        init: str | Initialiser = "orthogonal",
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        where = "AcousticModel"
+        self.features = checked_size(where, "features", features)
+        self.stack = checked_size(where, "stack", stack)
+        self.stride = checked_size(where, "stride", stride)
+        if self.stride > self.stack:
+            raise ValueError(f"[{where}] expected stride <= stack, got {stride} and {stack}")
+        self.pooled = bool(pooled)
+        rng = np.random.default_rng() if rng is None else rng
+        self.config: dict[str, Any] = {
+            "features": features,
+            "outputs": outputs,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "bidirectional": bool(bidirectional),
+            "stack": stack,
+            "stride": stride,
+            "pooled": self.pooled,
+            "dropout": dropout,
+            "dtype": str(np.dtype(dtype)),
+        }
+        self.rnn: Recurrent[Any] = Recurrent(
+            cell,
+            features * stack,
+            hidden_size,
+            num_layers,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+        self.dropout = Dropout(dropout)
+        self.head = Linear(self.rnn.output_size, outputs, dtype=dtype, rng=rng, init=init)
+        super().__init__(children={"rnn": self.rnn, "dropout": self.dropout, "head": self.head})
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], *, init: str | Initialiser = "orthogonal"
+    ) -> "AcousticModel":
+        """Builds the architecture that `model.config` describes, with new parameters."""
+        return cls(**config, init=init)
+
+    def steps(self, frames: Lengths) -> Lengths:
+        """How many steps so many frames give; the last frames may be too few for another one.
+
+        A sequence with fewer frames than a step sees gives one step, as if frames of zeros
+        followed; no frames give none.
+        """
+        return np.where(
+            frames > 0, np.maximum(frames - self.stack, 0) // self.stride + 1, 0
+        ).astype(np.int64)
+
+    def stacked(self, x: Array, lengths: Lengths | None = None) -> Array:
+        """Returns what each step sees, (N, B, k * F), of x (T, B, F)."""
+        frames, batch, features = x.shape
+        if lengths is not None and (lengths < self.stack).any():
+            inside = np.arange(frames)[:, None] < lengths
+            x = np.where(inside[..., None], x, x.dtype.type(0))
+        if frames == 0:
+            return np.empty((0, batch, self.stack * features), x.dtype)
+        if frames < self.stack:
+            x = np.concatenate([x, np.zeros((self.stack - frames, batch, features), x.dtype)])
+        steps = (len(x) - self.stack) // self.stride + 1
+        places = self.stride * np.arange(steps)[:, None] + np.arange(self.stack)
+        # (N, k, B, F) -> (N, B, k, F)
+        return np.ascontiguousarray(x[places].swapaxes(1, 2)).reshape(steps, batch, -1)
+
+    def __call__(self, x: Array, lengths: Lengths | None = None) -> Array:
+        """Returns y (N, B, V), pooled (B, V)."""
+        self._check(x, lengths)
+        steps = self._steps(x, lengths)
+        hidden, _ = self.rnn(self.stacked(x, lengths), lengths=steps)
+        return self.head(_mean(hidden, steps) if self.pooled else hidden)
+
+    def vjp(
+        self,
+        x: Array,
+        lengths: Lengths | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Callable[[Array], None]]:
+        """Returns y, with dropout, and its pullback, which adds to `grads`; features get none.
+
+        Parameters must not change between `vjp` and its pullback.
+
+        Args:
+            x: (T, B, F).
+            lengths: (B,) frames of each sequence, 0 <= lengths <= T; None = T.
+            rng: where dropout comes from; needed only with dropout.
+        """
+        self._check(x, lengths)
+        steps = self._steps(x, lengths)
+        (hidden, _), rnn_pullback = self.rnn.vjp(self.stacked(x, lengths), lengths=steps, rng=rng)
+        dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
+        y, head_pullback = self.head.vjp(_mean(dropped, steps) if self.pooled else dropped)
+
+        def pullback(dy: Array) -> None:
+            dhidden = head_pullback(dy)
+            if self.pooled:
+                dhidden = _mean_pullback(dhidden, steps, len(hidden))
+            rnn_pullback(dropout_pullback(dhidden), needs_dx=False)
+
+        return y, pullback
+
+    def _steps(self, x: Array, lengths: Lengths | None) -> Lengths:
+        return self.steps(np.full(x.shape[1], len(x)) if lengths is None else lengths)
+
+    def _check(self, x: Array, lengths: Lengths | None) -> None:
+        if x.ndim != 3 or x.shape[2] != self.features:
+            raise ValueError(
+                f"[AcousticModel] expected x of shape (T, B, F) = (T, B, {self.features}), "
+                f"got {x.shape}"
+            )
+        if lengths is not None and lengths.shape != x.shape[1:2]:
+            raise ValueError(
+                f"[AcousticModel] expected lengths of shape (B,) = ({x.shape[1]},), "
+                f"got {lengths.shape}"
+            )
+
+
+def _mean(hidden: Array, steps: Lengths) -> Array:
+    """Mean over the steps of each sequence, whose outputs behind the end are zero."""
+    result: Array = hidden.sum(axis=0) / np.maximum(steps, 1)[:, None].astype(hidden.dtype)
+    return result
+
+
+def _mean_pullback(dmean: Array, steps: Lengths, count: int) -> Array:
+    """The gradient of each step (N, B, H) from that of the mean (B, H)."""
+    inside = np.arange(count)[:, None] < steps
+    weight = (inside / np.maximum(steps, 1)).astype(dmean.dtype)
+    dhidden: Array = dmean * weight[..., None]
+    return dhidden

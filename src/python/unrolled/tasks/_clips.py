@@ -1,0 +1,115 @@
+"""Short recordings with a class each: one folder a class, or a table of files and classes."""
+
+import csv
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Endings of files that are taken from folders; a table may name any.
+_ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
+
+#: Of the speakers, or the clips, one of so many is held out where the user splits nothing.
+_HELD_OUT_ONE_OF = 10
+
+#: The class of words that are not to be told apart.
+UNKNOWN = "_unknown_"
+
+#: Names as of Google's Speech Commands begin with the speaker.
+_SPEAKER = re.compile(r"^(.+)_nohash_")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording and what is said in it.
+
+    Attributes:
+        path: the file.
+        word: its class.
+    """
+
+    path: Path
+    word: str
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks, where the name of the file tells, else the file itself."""
+        found = _SPEAKER.match(self.path.name)
+        return found[1] if found else f"{self.word}/{self.path.name}"
+
+
+def find_clips(sources: Sequence[Path]) -> list[Clip]:
+    """Returns the clips of folders and tables, in an order that follows from their names.
+
+    A folder has one folder for each class; a table is a CSV file with the columns `file`, relative
+    to the table, and `class`.
+
+    Raises:
+        FileNotFoundError: a source, or a file in a table, is not there.
+        ValueError: there are no clips, or a table lacks a column.
+    """
+    clips: list[Clip] = []
+    for source in sources:
+        if source.is_dir():
+            clips += _of_folder(source)
+        elif source.is_file():
+            clips += _of_table(source)
+        else:
+            raise FileNotFoundError(f"no folder or table {str(source)!r}")
+    if not clips:
+        names = ", ".join(map(str, sources)) or "nothing"
+        raise ValueError(
+            f"there are no clips in {names}: give a folder with one folder of sound files for each "
+            "word, or a CSV file with the columns file,class"
+        )
+    return clips
+
+
+def _of_folder(folder: Path) -> Iterator[Clip]:
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for path in sorted(place.rglob("*")):
+            if path.suffix.lower() in _ENDINGS:
+                yield Clip(path, place.name)
+
+
+def _of_table(table: Path) -> Iterator[Clip]:
+    with table.open(encoding="utf-8", newline="") as lines:
+        try:
+            rows = csv.DictReader(lines)
+            if not {"file", "class"} <= set(rows.fieldnames or ()):
+                raise ValueError(f"{table} has no columns file,class in its first line")
+            for row in rows:
+                path = table.parent / row["file"]
+                if not path.is_file():
+                    raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
+                yield Clip(path, row["class"])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error
+
+
+def merge_unknown(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
+    """Gives every clip whose class is none of `words`, nor a special one, the class `_unknown_`.
+
+    Raises:
+        ValueError: a word does not occur.
+    """
+    clips = list(clips)
+    missing = sorted(set(words) - {clip.word for clip in clips})
+    if missing:
+        raise ValueError(f"no clips of {', '.join(missing)}: --words takes names of classes")
+    return [
+        clip if clip.word in words or clip.word.startswith("_") else Clip(clip.path, UNKNOWN)
+        for clip in clips
+    ]
+
+
+def split_clips(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
+    """Returns clips to train on and to hold out: about one speaker of ten, whatever else there is.
+
+    Where speakers are not known it is one clip of ten. Which ones follows from their names.
+    """
+    parts: tuple[list[Clip], list[Clip]] = ([], [])
+    for clip in clips:
+        parts[zlib.crc32(clip.speaker.encode()) % _HELD_OUT_ONE_OF == 0].append(clip)
+    return parts

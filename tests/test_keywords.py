@@ -1,0 +1,145 @@
+"""The task "keywords" learns words from folders and tables of clips, and says which it hears."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sounds import RATE, WORDS, say, write_words
+from unrolled import tasks
+from unrolled.tasks import keywords
+from unrolled.tasks._clips import Clip, find_clips, merge_unknown, split_clips
+
+soundfile = pytest.importorskip("soundfile", reason='pip install "unrolled[speech]"')
+
+SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "bands": 20, "batch": 8, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_words(tmp_path_factory.mktemp("clips") / "words", 25)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    path = tmp_path_factory.mktemp("model") / "words.safetensors"
+    return path, keywords.train(folder, output=path, epochs=12, **SMALL)
+
+
+def test_words_are_learned(trained: tuple[Path, Any], tmp_path: Path) -> None:
+    path, spotter = trained
+    assert spotter.words == tuple(sorted(WORDS))
+    rng = np.random.default_rng(99)
+    for word in WORDS:
+        answers = spotter(say(word, rng))
+        assert answers[0][0] == word
+        assert {name for name, _ in answers} == set(WORDS)
+        assert sum(p for _, p in answers) == pytest.approx(1.0)
+        soundfile.write(tmp_path / "a.flac", say(word, rng, 0.45, 44_100), 44_100)
+        assert spotter(tmp_path / "a.flac")[0][0] == word
+    other = write_words(tmp_path / "other", 10, seed=7)
+    (line,) = tasks.load(path, keywords.Keywords)[0].evaluate(spotter, [other], False, "full")
+    assert line == "right      100.00% of 30 clips"
+
+
+def test_checkpoints(trained: tuple[Path, Any], tmp_path: Path) -> None:
+    path, spotter = trained
+    keywords.save(spotter, tmp_path / "again.safetensors")
+    sound = say("rise", np.random.default_rng(5))
+    for file in (path, tmp_path / "again.safetensors"):
+        assert keywords.load(file)(sound) == spotter(sound)
+
+
+def test_a_run_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
+    """With clips changed at random: the same bits as without the stop."""
+    paths = [tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"]
+    whole = keywords.train(folder, output=paths[0], steps=14, schedule="constant", **SMALL)
+    keywords.train(folder, output=paths[1], steps=5, schedule="constant", **SMALL)
+    parts = keywords.train(resume=paths[1], sources=(), steps=14, quiet=True)
+    np.testing.assert_array_equal(parts.model.flat.values, whole.model.flat.values)
+
+
+@pytest.mark.parametrize("options", [{"bidirectional": True, "cell": "lstm"}, {"features": "mfcc"}])
+def test_options(folder: Path, options: dict[str, Any]) -> None:
+    spotter = keywords.train(folder, steps=3, **SMALL, **options)
+    assert spotter(say("low", np.random.default_rng(0)))
+    assert spotter.model.rnn.num_directions == 2 if "bidirectional" in options else 1
+
+
+def test_short_sounds(trained: tuple[Path, Any]) -> None:
+    for count in (0, 1, 400, 401, 700):
+        answers = trained[1](np.zeros(count, np.float32))
+        assert sum(p for _, p in answers) == pytest.approx(1.0)
+
+
+def test_tables(folder: Path, tmp_path: Path) -> None:
+    table = folder / "table.csv"
+    table.write_text("file,class,speaker\nlow/0.wav,low,a\nhigh/3.wav,high,b\n")
+    assert find_clips([table]) == [
+        Clip(folder / "low" / "0.wav", "low"),
+        Clip(folder / "high" / "3.wav", "high"),
+    ]
+    table.unlink()
+    for content, error, text in (
+        ("file,word\na.wav,b\n", ValueError, "has no columns file,class"),
+        ("", ValueError, "has no columns file,class"),
+        ("file,class\nmissing.wav,b\n", FileNotFoundError, r"line 2: no file '.*missing\.wav'"),
+        ("file,class\n", ValueError, "there are no clips in"),
+    ):
+        (tmp_path / "table.csv").write_text(content)
+        with pytest.raises(error, match=text):
+            find_clips([tmp_path / "table.csv"])
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match="is no CSV file in UTF-8"):
+        find_clips([tmp_path / "binary.csv"])
+    with pytest.raises(FileNotFoundError, match="no folder or table"):
+        find_clips([tmp_path / "nowhere"])
+
+
+def test_speakers_are_not_split() -> None:
+    clips = [
+        Clip(Path(f"{word}/{speaker}_nohash_{take}.wav"), word)
+        for word in ("yes", "no")
+        for speaker in range(200)
+        for take in range(2)
+    ]
+    training, held_out = split_clips(clips)
+    assert not {clip.speaker for clip in training} & {clip.speaker for clip in held_out}
+    assert 0.05 < len(held_out) / len(clips) < 0.15
+    assert {clip.word for clip in held_out} == {"yes", "no"}
+
+
+def test_other_words_are_unknown(folder: Path) -> None:
+    clips = merge_unknown(find_clips([folder]), ["low", "rise"])
+    assert {clip.word for clip in clips} == {"low", "rise", "_unknown_"}
+    assert sum(clip.word == "_unknown_" for clip in clips) == 25
+    with pytest.raises(ValueError, match="no clips of up: --words takes names of classes"):
+        merge_unknown(clips, ["low", "up"])
+    spotter = keywords.train(folder, words="low,rise", steps=2, **SMALL)
+    assert spotter.words == ("_unknown_", "low", "rise")
+
+
+def test_errors(folder: Path, trained: tuple[Path, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give a folder with one folder of sound files for each"):
+        keywords.train((), steps=1, quiet=True)
+    (tmp_path / "one" / "word").mkdir(parents=True)
+    soundfile.write(tmp_path / "one" / "word" / "a.wav", np.zeros(RATE), RATE)
+    with pytest.raises(ValueError, match="two words or more, and more clips, are needed"):
+        keywords.train(tmp_path / "one", steps=1, quiet=True)
+    (tmp_path / "bad" / "low").mkdir(parents=True)
+    (tmp_path / "bad" / "low" / "a.wav").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"a\.wav is no audio"):
+        keywords.train([folder, tmp_path / "bad"], steps=1, quiet=True)
+    task, spotter = tasks.load(trained[0], keywords.Keywords)
+    with pytest.raises(ValueError, match="the model does not know word"):
+        list(task.evaluate(spotter, [tmp_path / "one"], False, "full"))
+
+
+def test_details_and_precision(trained: tuple[Path, Any], folder: Path) -> None:
+    task, spotter = tasks.load(trained[0], keywords.Keywords)
+    lines = list(task.evaluate(spotter, [folder], True, "int8"))
+    assert "in int8" in lines[-1]
+    assert all(line.startswith("wrong") for line in lines[:-1])
