@@ -76,6 +76,26 @@ def test_gradient_is_the_slope(pooled: bool, rng: np.random.Generator) -> None:
     assert_slope(float(terms.sum()), difference, float(np.abs(terms).sum()))
 
 
+def test_an_answer_about_the_end(rng: np.random.Generator) -> None:
+    """The mean from `starts` on, with the state of all that was before."""
+    model = make(rng, pooled=True, dtype="float64")
+    x, starts = rng.standard_normal((11, 3, F)), np.array([0, 4, 50])
+    hidden, _ = model.rnn(model.stacked(x))
+    expected = np.stack([hidden[:, 0].mean(0), hidden[2:, 1].mean(0), hidden[-1, 2]])
+    y, pullback = model.vjp(x, None, starts)
+    assert_close(y, model.head(expected), K=5, kind="forward")
+    assert_same_bits(model(x, None, starts), y)
+    dy = rng.standard_normal(y.shape)
+    pullback(dy)
+    dmean = dy @ model.head.parameters["weight"]
+    dhidden = np.zeros_like(hidden)
+    dhidden[:, 0], dhidden[2:, 1], dhidden[-1, 2] = dmean[0] / 5, dmean[1] / 3, dmean[2]
+    got = model.rnn.grads["weight_hh_l0"].copy()
+    model.zero_grads()
+    model.rnn.vjp(model.stacked(x))[1](dhidden)
+    assert_close(got, model.rnn.grads["weight_hh_l0"], K=5 * 3 * H, kind="gradient")
+
+
 def test_it_can_be_built_again(rng: np.random.Generator) -> None:
     model = make(rng, pooled=True, dropout=0.2, cell="lstm")
     again = AcousticModel.from_config(model.config, init="zeros")

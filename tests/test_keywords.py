@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,10 @@ import numpy as np
 import pytest
 
 from sounds import RATE, WORDS, say, write_words
+from tolerances import assert_same_bits
 from unrolled import tasks
+from unrolled.audio import faint_noise
+from unrolled.cli import main
 from unrolled.tasks import keywords
 from unrolled.tasks._clips import Clip, find_clips, merge_unknown, split_clips
 
@@ -31,12 +37,12 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 def test_words_are_learned(trained: tuple[Path, Any], tmp_path: Path) -> None:
     path, spotter = trained
-    assert spotter.words == tuple(sorted(WORDS))
+    assert spotter.words == ("_silence_", *sorted(WORDS))
     rng = np.random.default_rng(99)
     for word in WORDS:
         answers = spotter(say(word, rng))
         assert answers[0][0] == word
-        assert {name for name, _ in answers} == set(WORDS)
+        assert {name for name, _ in answers} == set(spotter.words)
         assert sum(p for _, p in answers) == pytest.approx(1.0)
         soundfile.write(tmp_path / "a.flac", say(word, rng, 0.45, 44_100), 44_100)
         assert spotter(tmp_path / "a.flac")[0][0] == word
@@ -60,6 +66,71 @@ def test_a_run_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     keywords.train(folder, output=paths[1], steps=5, schedule="constant", **SMALL)
     parts = keywords.train(resume=paths[1], sources=(), steps=14, quiet=True)
     np.testing.assert_array_equal(parts.model.flat.values, whole.model.flat.values)
+
+
+def test_listening(trained: tuple[Path, Any]) -> None:
+    """The words of a long sound, once each and in order, whatever pieces it comes in."""
+    spotter, rng = trained[1], np.random.default_rng(2)
+    said = [str(word) for word in rng.permutation(sorted(WORDS) * 4)]
+    parts = [faint_noise(RATE, rng)]
+    for word in said:
+        parts += [say(word, rng), faint_noise(int(rng.uniform(0.5, 1.0) * RATE), rng)]
+    sound = np.concatenate(parts)
+    heard = list(keywords.listen(spotter, [sound]))
+    assert [detection.word for detection in heard] == said
+    assert [d.seconds for d in heard] == sorted(d.seconds for d in heard)
+    assert all(0.8 <= d.probability <= 1.0 for d in heard)
+    for size in (160, 1000, 7777):
+        pieces = [sound[start : start + size] for start in range(0, len(sound), size)]
+        assert list(keywords.listen(spotter, pieces)) == heard
+    assert not list(keywords.listen(spotter, [faint_noise(30 * RATE, rng)]))
+
+
+def test_a_stream_is_the_model_over_the_whole(trained: tuple[Path, Any]) -> None:
+    spotter, rng = trained[1], np.random.default_rng(3)
+    frames = rng.standard_normal((61, 20)).astype(np.float32)
+    model = spotter.model
+    whole, _ = model.rnn(model.stacked(frames[:, None]))
+    stream = model.stream()
+    for cuts in ([0, 61], [0, 1, 2, 3, 20, 20, 61], list(range(62))):
+        parts = [stream(frames[start:stop]) for start, stop in itertools.pairwise(cuts)]
+        assert_same_bits(np.concatenate(parts), whole[:, 0])
+        stream.reset()
+    with pytest.raises(ValueError, match=r"frames of shape \(T, F\) = \(T, 20\), got \(3, 21\)"):
+        stream(np.zeros((3, 21), np.float32))
+
+
+def test_what_cannot_listen(folder: Path, trained: tuple[Path, Any]) -> None:
+    spotter = keywords.train(folder, bidirectional=True, steps=1, **SMALL)
+    with pytest.raises(ValueError, match="only one that reads forwards can be streamed"):
+        keywords.Listener(spotter)
+    with pytest.raises(ValueError, match=r"0 < threshold < 1, got 1\.5"):
+        keywords.Listener(trained[1], 1.5)
+
+
+def test_the_command_listens(
+    trained: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(4)
+    parts = [faint_noise(RATE, rng), say("rise", rng), faint_noise(RATE, rng)]
+    sound = np.concatenate(parts)
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="PCM_16")
+    with pytest.raises(SystemExit) as ended:
+        main(["listen", str(trained[0]), str(tmp_path / "a.wav")])
+    assert ended.value.code == 0
+    told = capsys.readouterr()
+    assert "rise" in told.out
+    assert "low" not in told.out
+    assert "2.4 s of sound" in told.err
+    assert "real-time factor" in told.err
+    raw = soundfile.read(tmp_path / "a.wav", dtype="int16")[0].tobytes()
+    piped = subprocess.run(
+        [sys.executable, "-m", "unrolled", "listen", str(trained[0]), "-"],
+        input=raw + b"\0",  # half a sample at the end
+        capture_output=True,
+        check=True,
+    )
+    assert piped.stdout.decode() == told.out
 
 
 @pytest.mark.parametrize("options", [{"bidirectional": True, "cell": "lstm"}, {"features": "mfcc"}])
@@ -119,7 +190,7 @@ def test_other_words_are_unknown(folder: Path) -> None:
     with pytest.raises(ValueError, match="no clips of up: --words takes names of classes"):
         merge_unknown(clips, ["low", "up"])
     spotter = keywords.train(folder, words="low,rise", steps=2, **SMALL)
-    assert spotter.words == ("_unknown_", "low", "rise")
+    assert spotter.words == ("_silence_", "_unknown_", "low", "rise")
 
 
 def test_errors(folder: Path, trained: tuple[Path, Any], tmp_path: Path) -> None:

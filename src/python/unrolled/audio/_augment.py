@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._features import Features
+from ._files import Samples
 
 #: Log energies of noise lie this far around the mean of the sound: from audible to loud.
 _NOISE_LOWEST, _NOISE_HIGHEST = -6.0, 0.0
@@ -81,3 +82,14 @@ def _stretch(length: int, widest: int, rng: np.random.Generator) -> slice:
     width = int(rng.integers(widest + 1))
     start = int(rng.integers(length - width + 1))
     return slice(start, start + width)
+
+
+def faint_noise(count: int, rng: np.random.Generator) -> Samples:
+    """Returns samples (count,) of noise as of a room: of any colour, from silent to audible."""
+    white = rng.standard_normal(count + 1)
+    brown = np.cumsum(white) - np.linspace(0.0, white.sum(), count + 1)
+    mix = rng.random()
+    noise = (1.0 - mix) * white + mix * brown / max(float(brown.std()), 1e-9)
+    level = 10.0 ** rng.uniform(-5.0, -1.5)
+    faint: Samples = (level * noise[:count]).astype(np.float32)
+    return faint

@@ -15,6 +15,7 @@ from ..functional import Precision
 from ..tasks import Task
 from ..tasks import language_model as lm
 from ._compare import compare_app
+from ._listen import listen
 from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
 
@@ -123,6 +124,14 @@ for _name, _task in tasks.tasks().items():
     evaluate_app.command(
         _name, epilog=_examples(f"unrolled evaluate {_name} {_name}.safetensors FILE --tokens")
     )(_evaluate_command(_task))
+
+
+app.command(
+    epilog=_examples(
+        "unrolled listen keywords.safetensors recording.flac",
+        "arecord -t raw -f S16_LE -r 16000 | unrolled listen keywords.safetensors -",
+    )
+)(listen)
 
 
 @app.command(

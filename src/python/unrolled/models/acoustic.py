@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
 from ..layers._types import Array
+from ._acoustic_stream import AcousticStream
 
 Lengths = NDArray[np.int64]
 
@@ -22,6 +23,9 @@ class AcousticModel(Layer):
 
     With a softmax over symbols and a blank the logits of the steps are what CTC takes; pooled ones
     say which of several words a sequence is. Reading q frames at a step divides the work by q.
+
+    A pooled answer may be about the end of a sequence alone: `starts` says from which frame on h_n
+    counts, while the frames before it are what the state comes from.
 
     Shapes: T frames, N steps, B batch, F features, V outputs, H hidden, D directions.
         x (T, B, F); lengths (B,) in frames; y (N, B, V), pooled (B, V).
@@ -130,17 +134,22 @@ class AcousticModel(Layer):
         # (N, k, B, F) -> (N, B, k, F)
         return np.ascontiguousarray(x[places].swapaxes(1, 2)).reshape(steps, batch, -1)
 
-    def __call__(self, x: Array, lengths: Lengths | None = None) -> Array:
-        """Returns y (N, B, V), pooled (B, V)."""
-        self._check(x, lengths)
+    def __call__(
+        self, x: Array, lengths: Lengths | None = None, starts: Lengths | None = None
+    ) -> Array:
+        """Returns y (N, B, V), pooled (B, V); arguments as of `vjp`."""
+        self._check(x, lengths, starts)
         steps = self._steps(x, lengths)
         hidden, _ = self.rnn(self.stacked(x, lengths), lengths=steps)
-        return self.head(_mean(hidden, steps) if self.pooled else hidden)
+        if not self.pooled:
+            return self.head(hidden)
+        return self.head(_mean(hidden, self._weights(len(hidden), steps, starts)))
 
     def vjp(
         self,
         x: Array,
         lengths: Lengths | None = None,
+        starts: Lengths | None = None,
         *,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Callable[[Array], None]]:
@@ -151,47 +160,65 @@ class AcousticModel(Layer):
         Args:
             x: (T, B, F).
             lengths: (B,) frames of each sequence, 0 <= lengths <= T; None = T.
+            starts: (B,) the frame from which on steps count, of a pooled model; None = 0. The last
+                step counts in any case.
             rng: where dropout comes from; needed only with dropout.
         """
-        self._check(x, lengths)
+        self._check(x, lengths, starts)
         steps = self._steps(x, lengths)
         (hidden, _), rnn_pullback = self.rnn.vjp(self.stacked(x, lengths), lengths=steps, rng=rng)
+        weights = self._weights(len(hidden), steps, starts)
         dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
-        y, head_pullback = self.head.vjp(_mean(dropped, steps) if self.pooled else dropped)
+        y, head_pullback = self.head.vjp(_mean(dropped, weights) if self.pooled else dropped)
 
         def pullback(dy: Array) -> None:
             dhidden = head_pullback(dy)
             if self.pooled:
-                dhidden = _mean_pullback(dhidden, steps, len(hidden))
+                dhidden = dhidden * weights[..., None]  # (B, H) to (N, B, H)
             rnn_pullback(dropout_pullback(dhidden), needs_dx=False)
 
         return y, pullback
 
+    def stream(self) -> AcousticStream:
+        """Starts a stream: frames in, outputs of the recurrent layers out; see `AcousticStream`.
+
+        Raises:
+            ValueError: the model is bidirectional.
+        """
+        if self.rnn.num_directions > 1:
+            raise ValueError(
+                "[AcousticModel] a bidirectional model needs the whole sound: only one that reads "
+                "forwards can be streamed"
+            )
+        return AcousticStream(self.rnn, self.stack, self.stride)
+
     def _steps(self, x: Array, lengths: Lengths | None) -> Lengths:
         return self.steps(np.full(x.shape[1], len(x)) if lengths is None else lengths)
 
-    def _check(self, x: Array, lengths: Lengths | None) -> None:
+    def _weights(self, count: int, steps: Lengths, starts: Lengths | None) -> Array:
+        """What each step (N, B) counts in the mean of its sequence."""
+        first = np.zeros_like(steps) if starts is None else starts // self.stride
+        first = np.clip(first, 0, np.maximum(steps - 1, 0))
+        step = np.arange(count)[:, None]
+        inside = (step >= first) & (step < steps)
+        weights: Array = (inside / np.maximum(steps - first, 1)).astype(self.dtype)
+        return weights
+
+    def _check(self, x: Array, lengths: Lengths | None, starts: Lengths | None) -> None:
         if x.ndim != 3 or x.shape[2] != self.features:
             raise ValueError(
                 f"[AcousticModel] expected x of shape (T, B, F) = (T, B, {self.features}), "
                 f"got {x.shape}"
             )
-        if lengths is not None and lengths.shape != x.shape[1:2]:
-            raise ValueError(
-                f"[AcousticModel] expected lengths of shape (B,) = ({x.shape[1]},), "
-                f"got {lengths.shape}"
-            )
+        for name, given in (("lengths", lengths), ("starts", starts)):
+            if given is not None and given.shape != x.shape[1:2]:
+                raise ValueError(
+                    f"[AcousticModel] expected {name} of shape (B,) = ({x.shape[1]},), "
+                    f"got {given.shape}"
+                )
 
 
-def _mean(hidden: Array, steps: Lengths) -> Array:
-    """Mean over the steps of each sequence, whose outputs behind the end are zero."""
-    result: Array = hidden.sum(axis=0) / np.maximum(steps, 1)[:, None].astype(hidden.dtype)
+def _mean(hidden: Array, weights: Array) -> Array:
+    """Mean (B, H) of the outputs (N, B, H), each with its weight (N, B)."""
+    result: Array = np.einsum("nbh,nb->bh", hidden, weights)
     return result
-
-
-def _mean_pullback(dmean: Array, steps: Lengths, count: int) -> Array:
-    """The gradient of each step (N, B, H) from that of the mean (B, H)."""
-    inside = np.arange(count)[:, None] < steps
-    weight = (inside / np.maximum(steps, 1)).astype(dmean.dtype)
-    dhidden: Array = dmean * weight[..., None]
-    return dhidden

@@ -16,6 +16,9 @@ _HELD_OUT_ONE_OF = 10
 #: The class of words that are not to be told apart.
 UNKNOWN = "_unknown_"
 
+#: The class of clips in which nobody speaks.
+SILENCE = "_silence_"
+
 #: Names as of Google's Speech Commands begin with the speaker.
 _SPEAKER = re.compile(r"^(.+)_nohash_")
 

@@ -6,14 +6,17 @@
     spotter("hello.wav")                               # [("hello", 0.98), ("yellow", 0.01), ...]
     keywords.save(spotter, "words.safetensors")        # spotter = keywords.load(...)
 
-The same on the command line: `unrolled train keywords`, `unrolled evaluate keywords`.
+    for heard in keywords.listen(spotter, audio_blocks("long.flac", spotter.settings.rate)):
+        print(heard.seconds, heard.word, heard.probability)
+
+The same on the command line: `unrolled train keywords`, `unrolled evaluate keywords`, `unrolled
+listen`.
 
 A clip of any format, rate and length becomes log-mel features; recurrent layers read them, and the
 mean of their outputs tells the word. Clips are changed at random in training (shifted, louder or
 softer, noisy, with stretches of time and bands masked, faster or slower).
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import (
-    Augmentation,
-    Features,
-    FeatureSettings,
-    Normalisation,
-    Samples,
-    extract_features,
-    read_audio,
-    resample,
-)
+from unrolled.audio import Augmentation, FeatureSettings, Normalisation
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -41,19 +35,22 @@ from unrolled.training import (
     Metric,
     counter_rng,
     cross_entropy_vjp,
-    pad_sequences,
 )
 
-from ._clips import Clip, find_clips, merge_unknown, split_clips
+from ._clip_features import ClipFeatures, Scenes, Sounds, together
+from ._clips import SILENCE, Clip, find_clips, merge_unknown, split_clips
+from ._listen import Detection as Detection
+from ._listen import Listener as Listener
+from ._listen import listen as listen
 from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
+from ._spotter import Spotter as Spotter
 from ._task import Task, register
-from ._watch import watched
 
-#: Streams of random numbers: of the order of clips, and of their changes.
-_ORDER, _CHANGES = 0, 1
+#: Streams of random numbers: of the order of clips, of what is made of them, and of faint noise.
+_ORDER, _CHANGES, _SILENCE = 0, 1, 2
 
 #: Clips that are scored at a time.
 _PART = 64
@@ -77,64 +74,13 @@ class Options(TrainOptions):
     features: Literal["mel", "mfcc"] = option("mel", "log energies of mel bands, or cepstra")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
+    silence: bool = option(True, "add a class _silence_ of faint noise, which listening needs")
     speeds: bool = option(True, "train on each clip a tenth faster and slower too")
     augment: bool = option(True, "change clips at random: place, loudness, noise, masks")
 
     def settings(self) -> FeatureSettings:
         """The features that were asked for."""
         return FeatureSettings(kind=self.features, bands=self.bands, rate=self.rate)
-
-
-@dataclass(frozen=True)
-class Sounds:
-    """Clips side by side.
-
-    Shapes: T frames, B clips, F features.
-
-    Attributes:
-        frames: (T, B, F) normalised features, zero behind the end of each.
-        lengths: (B,) frames of each.
-        classes: (B,) int64.
-    """
-
-    frames: Array
-    lengths: Array
-    classes: Array
-
-
-@dataclass(frozen=True)
-class Spotter:
-    """A trained model, and all that it takes to use it.
-
-    Attributes:
-        model: the network.
-        words: its classes.
-        settings: of its features.
-        normalisation: of its features.
-        options: how it was trained.
-    """
-
-    model: AcousticModel
-    words: tuple[str, ...]
-    settings: FeatureSettings
-    normalisation: Normalisation
-    options: Options
-
-    def __call__(self, sound: PathLike | Samples) -> list[tuple[str, float]]:
-        """Returns every word with its probability, the most probable first.
-
-        Args:
-            sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
-
-        Raises:
-            FileNotFoundError, AudioError: the file is not there, or is no audio.
-        """
-        if isinstance(sound, (str, os.PathLike)):
-            sound = read_audio(sound, self.settings.rate)
-        frames = self.normalisation(extract_features(sound, self.settings))
-        log_p = functional.log_softmax(self.model(frames[:, None])[0].astype(np.float64))
-        order = np.argsort(-log_p, kind="stable")
-        return [(self.words[place], float(np.exp(log_p[place]))) for place in order]
 
 
 @register
@@ -161,7 +107,8 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             training, held_out = split_clips(clips)
         else:
             training, held_out = clips, self._find([Path(options.validation)])
-        self.words = tuple(sorted({clip.word for clip in training}))
+        words = {clip.word for clip in training}
+        self.words = tuple(sorted(words | {SILENCE} if options.silence else words))
         if len(self.words) < 2 or not held_out:
             raise ValueError(
                 f"there are {len(training):,} clips of {len(self.words)} words to train on and "
@@ -169,9 +116,14 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             )
         settings = options.settings()
         speeds = (1.0, 0.9, 1.1) if options.speeds else (1.0,)
-        self.frames, self.classes = compute(training, self.words, settings, speeds)
-        self.normalisation = Normalisation.of(self.frames[: len(training)])
-        self.held_out = compute(held_out, self.words, settings)
+        self.training = ClipFeatures.of(training, self.words, settings, speeds)
+        self.normalisation = Normalisation.of(self.training.frames)
+        self.seconds = settings.hop * float(np.mean([len(each) for each in self.training.frames]))
+        if options.silence and SILENCE not in words:
+            rng = counter_rng(0, _SILENCE, 0)
+            count = len(training) // len(words)
+            self.training.add_noise(count, self.words.index(SILENCE), settings, rng)
+        self.held_out = ClipFeatures.of(held_out, self.words, settings)
         return (
             f"{len(training):,} clips to train on, {len(held_out):,} held out, "
             f"{len(self.words)} words"
@@ -184,32 +136,24 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
 
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Sounds]:
         """All clips once in each epoch, in an order and with changes that follow from the seed."""
-        options, size = self.options, len(self.frames)
-        speeds = 3 if options.speeds else 1
-        clips = size // speeds
-        per_epoch = -(-clips // options.batch)
-        change = Augmentation() if options.augment and options.features == "mel" else None
-        hop = options.settings().hop
-        group = self.group
+        options, group = self.options, self.group
+        per_epoch = -(-self.training.count // options.batch)
+        scenes = Scenes(
+            self.training,
+            silence=self.words.index(SILENCE) if options.silence else None,
+            change=Augmentation() if options.augment and options.features == "mel" else None,
+            hop=options.settings().hop,
+        )
 
         def make(number: int) -> Sounds:
             epoch, part = divmod(number, per_epoch)
-            order = counter_rng(options.seed, _ORDER, epoch)
-            # Each epoch takes each clip at one of its speeds.
-            chosen = order.permutation(clips) + clips * order.integers(speeds, size=clips)
-            rows = chosen[part * options.batch : (part + 1) * options.batch]
+            order = self.training.order(counter_rng(options.seed, _ORDER, epoch))
+            rows = order[part * options.batch : (part + 1) * options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
-            frames = [self.frames[row] for row in rows]
-            if change is not None:
-                frames = [change(each, hop, rng) for each in frames]
-            mine = group.rows(len(rows))
-            return self._together(frames[mine], self.classes[rows[mine]])
+            made = [scenes.make(int(row), rng) for row in rows]
+            return together(made[group.rows(len(made))], self.normalisation)
 
         return IndexedBatches(make, per_epoch=per_epoch)
-
-    def _together(self, frames: Sequence[Features], classes: Array) -> Sounds:
-        padded, lengths = pad_sequences([self.normalisation(each) for each in frames])
-        return Sounds(padded, lengths, classes)
 
     def build(self, rng: np.random.Generator) -> AcousticModel:
         """Recurrent layers, and a linear map of their mean output."""
@@ -230,7 +174,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         self, model: AcousticModel, batch: Sounds, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
         """Cross-entropy of the word."""
-        logits, pullback = model.vjp(batch.frames, batch.lengths, rng=rng)
+        logits, pullback = model.vjp(batch.frames, batch.lengths, batch.starts, rng=rng)
         (loss, count), loss_pullback = cross_entropy_vjp(logits, batch.classes)
         return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
 
@@ -241,16 +185,16 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
 
     def validate(self, model: AcousticModel) -> float:
         """Scores all held-out clips."""
-        losses = -self._log_p(model, *self.held_out)
-        return float(losses[np.arange(len(losses)), self.held_out[1]].mean())
+        losses = -self._log_p(model, self.held_out)
+        return float(losses[np.arange(len(losses)), self.held_out.classes].mean())
 
-    def _log_p(self, model: AcousticModel, frames: Sequence[Features], classes: Array) -> Array:
+    def _log_p(self, model: AcousticModel, clips: ClipFeatures) -> Array:
         """Log-probabilities (N, words) of clips, which are read side by side by length."""
-        result = np.empty((len(frames), len(self.words)))
-        order = np.argsort([len(each) for each in frames], kind="stable")
+        result = np.empty((clips.count, len(self.words)))
+        order = np.argsort([len(each) for each in clips.frames], kind="stable")
         for start in range(0, len(order), _PART):
             rows = order[start : start + _PART]
-            batch = self._together([frames[row] for row in rows], classes[rows])
+            batch = together([clips.scene(row) for row in rows], self.normalisation)
             logits = model(batch.frames, batch.lengths)
             result[rows] = functional.log_softmax(logits.astype(np.float64))
         return result
@@ -262,6 +206,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             "words": list(self.words),
             "features": self.options.settings().to_json(),
             "normalisation": self.normalisation.to_json(),
+            "seconds": self.seconds,
         }
 
     @classmethod
@@ -276,21 +221,18 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             tuple(assets["words"]),
             FeatureSettings.from_json(assets["features"]),
             Normalisation.from_json(assets["normalisation"]),
+            float(assets["seconds"]),
             options,
         )
 
     def report(self, trained: Spotter, path: Path | None) -> Iterator[str]:
         """How many held-out clips are understood, and what to type next."""
-        yield self._accuracy(trained.model, "held out", *self.held_out)
+        right = self._log_p(trained.model, self.held_out).argmax(axis=1) == self.held_out.classes
+        yield f"right      {right.mean():.2%} of {self.held_out.count:,} clips, held out"
         if path is not None:
             yield "next"
             yield f"    unrolled evaluate keywords {path} FOLDER"
-
-    def _accuracy(
-        self, model: AcousticModel, name: str, frames: Sequence[Features], classes: Array
-    ) -> str:
-        right = self._log_p(model, frames, classes).argmax(axis=1) == classes
-        return f"right      {right.mean():.2%} of {len(classes):,} clips, {name}"
+            yield f"    unrolled listen {path} FILE"
 
     def evaluate(
         self,
@@ -309,44 +251,21 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         foreign = sorted({clip.word for clip in clips} - set(self.words))
         if foreign:
             raise ValueError(f"the model does not know {', '.join(foreign)}")
-        frames, classes = compute(clips, self.words, trained.settings)
-        exact = self._log_p(trained.model, frames, classes)
+        features = ClipFeatures.of(clips, self.words, trained.settings)
+        exact = self._log_p(trained.model, features)
         with trained.model.in_precision(precision):
-            log_p = self._log_p(trained.model, frames, classes)
+            log_p = self._log_p(trained.model, features)
         answers = log_p.argmax(axis=1)
         if details:
             for clip, answer, row in zip(clips, answers, log_p, strict=True):
                 if self.words[answer] != clip.word:
                     heard = f"{self.words[answer]} ({np.exp(row[answer]):.0%})"
                     yield f"wrong      {clip.path}: {clip.word} heard as {heard}"
-        line = f"right      {(answers == classes).mean():.2%} of {len(clips):,} clips"
+        line = f"right      {(answers == features.classes).mean():.2%} of {len(clips):,} clips"
         if precision != "full":
             same = (answers == exact.argmax(axis=1)).mean()
             line += f", in {precision}; {same:.2%} of the answers as in full precision"
         yield line
-
-
-def compute(
-    clips: Sequence[Clip],
-    words: Sequence[str],
-    settings: FeatureSettings,
-    speeds: Sequence[float] = (1.0,),
-) -> tuple[list[Features], Array]:
-    """Returns the features of all clips at the first speed, then at the next, and their classes.
-
-    Raises:
-        AudioError: a clip is no audio, or too short for a single frame.
-    """
-    number = {word: place for place, word in enumerate(words)}
-    frames: list[list[Features]] = [[] for _ in speeds]
-    for clip in watched(clips, "features"):
-        samples = read_audio(clip.path, settings.rate)
-        for place, speed in enumerate(speeds):
-            # Taken as sound of a higher rate it has fewer samples and is over sooner.
-            faster = resample(samples, speed * settings.rate, settings.rate)
-            frames[place].append(extract_features(faster, settings))
-    classes = np.array([number.get(clip.word, -1) for clip in clips], np.int64)
-    return [each for part in frames for each in part], np.tile(classes, len(speeds))
 
 
 def train(
@@ -380,5 +299,9 @@ def load(path: PathLike) -> Spotter:
 def save(spotter: Spotter, path: PathLike) -> None:
     """Writes a keyword spotter into a checkpoint."""
     task = Keywords(spotter.options)
-    task.words, task.normalisation = spotter.words, spotter.normalisation
+    task.words, task.normalisation, task.seconds = (
+        spotter.words,
+        spotter.normalisation,
+        spotter.seconds,
+    )
     write_model(path, task, spotter.model)

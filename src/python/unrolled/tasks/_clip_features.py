@@ -1,0 +1,174 @@
+"""Clips as features, and the scenes of training that are made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.audio import (
+    Augmentation,
+    Features,
+    FeatureSettings,
+    Normalisation,
+    extract_features,
+    faint_noise,
+    read_audio,
+    resample,
+)
+from unrolled.training import Array, pad_sequences
+
+from ._clips import Clip
+from ._watch import watched
+
+#: Of the scenes, so many have another clip before them, and so many of those are no word.
+_WITH_CONTEXT, _BETWEEN = 0.5, 0.25
+
+#: A part of a word up to this one is not yet, or no longer, that word.
+_PART_OF_WORD = 0.4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Features (T, F), of which those from `start` on are the word `word`."""
+
+    frames: Features
+    start: int
+    word: int
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """Scenes side by side.
+
+    Shapes: T frames, B scenes, F features.
+
+    Attributes:
+        frames: (T, B, F) normalised features, zero behind the end of each.
+        lengths: (B,) frames of each.
+        starts: (B,) where the word begins.
+        classes: (B,) int64.
+    """
+
+    frames: Array
+    lengths: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+
+def together(scenes: Sequence[Scene], normalisation: Normalisation) -> Sounds:
+    """Puts scenes side by side."""
+    frames, lengths = pad_sequences([normalisation(scene.frames) for scene in scenes])
+    starts = np.array([scene.start for scene in scenes], np.int64)
+    return Sounds(frames, lengths, starts, np.array([scene.word for scene in scenes], np.int64))
+
+
+@dataclass
+class ClipFeatures:
+    """The features of clips, at one speed or several.
+
+    Attributes:
+        frames: of each clip at the first speed, then of each at the next.
+        classes: (N,) of each of `frames`; -1: a word that is not known.
+        speeds: how many there are.
+    """
+
+    frames: list[Features]
+    classes: NDArray[np.int64]
+    speeds: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        clips: Sequence[Clip],
+        words: Sequence[str],
+        settings: FeatureSettings,
+        speeds: Sequence[float] = (1.0,),
+    ) -> "ClipFeatures":
+        """Reads clips.
+
+        Raises:
+            AudioError: a clip is no audio.
+        """
+        number = {word: place for place, word in enumerate(words)}
+        parts: list[list[Features]] = [[] for _ in speeds]
+        for clip in watched(clips, "features"):
+            samples = read_audio(clip.path, settings.rate)
+            for part, speed in zip(parts, speeds, strict=True):
+                # Taken as sound of a higher rate it has fewer samples and is over sooner.
+                faster = resample(samples, speed * settings.rate, settings.rate)
+                part.append(extract_features(faster, settings))
+        classes = np.array([number.get(clip.word, -1) for clip in clips], np.int64)
+        return cls(
+            [each for part in parts for each in part], np.tile(classes, len(speeds)), len(speeds)
+        )
+
+    @property
+    def count(self) -> int:
+        """How many clips there are, each counted once."""
+        return len(self.frames) // self.speeds
+
+    def scene(self, row: int) -> Scene:
+        """One of `frames` as it is."""
+        return Scene(self.frames[row], 0, int(self.classes[row]))
+
+    def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Returns every clip once, in random order, each at a random speed."""
+        count = self.count
+        order: NDArray[np.int64] = rng.permutation(count)
+        return order + count * rng.integers(self.speeds, size=count)
+
+    def add_noise(
+        self, count: int, word: int, settings: FeatureSettings, rng: np.random.Generator
+    ) -> None:
+        """Adds so many clips of faint noise, as long as others, as clips of `word`."""
+        lengths = [len(each) for each in self.frames]
+        size = self.count
+        frames: list[Features] = []
+        for part in range(self.speeds):
+            frames += self.frames[part * size : (part + 1) * size]
+            for _ in range(count):
+                seconds = settings.window + settings.hop * int(rng.choice(lengths))
+                noise = faint_noise(round(seconds * settings.rate), rng)
+                frames.append(extract_features(noise, settings))
+        own = self.classes.reshape(self.speeds, size)
+        self.classes = np.pad(own, ((0, 0), (0, count)), constant_values=word).ravel()
+        self.frames = frames
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What is trained on: clips, changed at random, some of them after another one.
+
+    A model that listens hears a word after others, and between them the end of one and the
+    beginning of the next. Half of the scenes have another clip before the word; a quarter of these
+    break off early in it, and what was heard last is silence, no word.
+
+    Attributes:
+        clips: what scenes are made of.
+        silence: the class of silence; None: every scene is a clip by itself.
+        change: how clips are changed at random; None: not.
+        hop: seconds from frame to frame.
+    """
+
+    clips: ClipFeatures
+    silence: int | None
+    change: Augmentation | None
+    hop: float
+
+    def make(self, row: int, rng: np.random.Generator) -> Scene:
+        """Returns a scene of the clip in `row`."""
+        own = self._changed(row, rng)
+        word = int(self.clips.classes[row])
+        if self.silence is None or rng.random() >= _WITH_CONTEXT:
+            return Scene(own, 0, word)
+        before = self._changed(int(rng.integers(len(self.clips.frames))), rng)
+        if rng.random() >= _BETWEEN:
+            return Scene(np.concatenate([before, own]), len(before), word)
+        heard = own[: int(_PART_OF_WORD * rng.random() * len(own))]
+        start = round((1.0 - _PART_OF_WORD * rng.random()) * len(before))
+        return Scene(np.concatenate([before, heard]), start, self.silence)
+
+    def _changed(self, row: int, rng: np.random.Generator) -> Features:
+        frames = self.clips.frames[row]
+        return frames if self.change is None else self.change(frames, self.hop, rng)

@@ -1,0 +1,53 @@
+"""A trained keyword spotter, ready for sound."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unrolled import functional
+from unrolled.audio import FeatureSettings, Normalisation, Samples, extract_features, read_audio
+from unrolled.models import AcousticModel
+
+from ._saved import PathLike
+
+if TYPE_CHECKING:
+    from .keywords import Options
+
+
+@dataclass(frozen=True)
+class Spotter:
+    """A trained model, and all that it takes to use it.
+
+    Attributes:
+        model: the network.
+        words: its classes.
+        settings: of its features.
+        normalisation: of its features.
+        seconds: how long a clip is, in the mean; over so much of a stream it listens.
+        options: how it was trained.
+    """
+
+    model: AcousticModel
+    words: tuple[str, ...]
+    settings: FeatureSettings
+    normalisation: Normalisation
+    seconds: float
+    options: "Options"
+
+    def __call__(self, sound: PathLike | Samples) -> list[tuple[str, float]]:
+        """Returns every word with its probability, the most probable first.
+
+        Args:
+            sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
+
+        Raises:
+            FileNotFoundError, AudioError: the file is not there, or is no audio.
+        """
+        if isinstance(sound, (str, os.PathLike)):
+            sound = read_audio(sound, self.settings.rate)
+        frames = self.normalisation(extract_features(sound, self.settings))
+        log_p = functional.log_softmax(self.model(frames[:, None])[0].astype(np.float64))
+        order = np.argsort(-log_p, kind="stable")
+        return [(self.words[place], float(np.exp(log_p[place]))) for place in order]
