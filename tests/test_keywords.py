@@ -172,15 +172,15 @@ def test_tables(folder: Path, tmp_path: Path) -> None:
 
 def test_speakers_are_not_split() -> None:
     clips = [
-        Clip(Path(f"{word}/{speaker}_nohash_{take}.wav"), word)
-        for word in ("yes", "no")
+        Clip(Path(f"{word}/{prefix}{speaker:08x}_nohash_{take}.wav"), word)
+        for word, prefix in (("yes", ""), ("no", ""), ("_unknown_", "backward_"))
         for speaker in range(200)
         for take in range(2)
     ]
     training, held_out = split_clips(clips)
     assert not {clip.speaker for clip in training} & {clip.speaker for clip in held_out}
     assert 0.05 < len(held_out) / len(clips) < 0.15
-    assert {clip.word for clip in held_out} == {"yes", "no"}
+    assert {clip.word for clip in held_out} == {"yes", "no", "_unknown_"}
 
 
 def test_other_words_are_unknown(folder: Path) -> None:

@@ -19,8 +19,8 @@ UNKNOWN = "_unknown_"
 #: The class of clips in which nobody speaks.
 SILENCE = "_silence_"
 
-#: Names as of Google's Speech Commands begin with the speaker.
-_SPEAKER = re.compile(r"^(.+)_nohash_")
+#: The speaker in names as of Google's Speech Commands.
+_SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Clip:
     @property
     def speaker(self) -> str:
         """Who speaks, where the name of the file tells, else the file itself."""
-        found = _SPEAKER.match(self.path.name)
+        found = _SPEAKER.search(self.path.name)
         return found[1] if found else f"{self.word}/{self.path.name}"
 
 

@@ -1,0 +1,67 @@
+"""Writes the tables (file,class) of speech data sets, as `unrolled train keywords` reads them.
+
+    python benchmarks/speech_splits.py fsdd FOLDER OUT           # official: takes 0 to 4 are the test
+    python benchmarks/speech_splits.py fsdd-speakers FOLDER OUT  # each speaker left out in turn
+    python benchmarks/speech_splits.py commands FOLDER OUT       # 70 / 10 / 20 by speaker
+
+FOLDER is the user's own copy of the data set; OUT receives `train.csv`, `test.csv` and so on.
+"""
+
+import csv
+import re
+import sys
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+Row = tuple[Path, str]
+
+
+def write(table: Path, rows: Iterable[Row]) -> None:
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(("file", "class"))
+        writer.writerows((path.resolve(), word) for path, word in rows)
+
+
+def digits(folder: Path) -> list[tuple[Path, str, str, int]]:
+    """(file, digit, speaker, take) of the Free Spoken Digit Dataset."""
+    found = [(path, path.stem.split("_")) for path in sorted(folder.rglob("?_*_*.wav"))]
+    return [(path, digit, speaker, int(take)) for path, (digit, speaker, take) in found]
+
+
+def fsdd(folder: Path, out: Path) -> None:
+    clips = digits(folder)
+    write(out / "train.csv", ((path, digit) for path, digit, _, take in clips if take >= 5))
+    write(out / "test.csv", ((path, digit) for path, digit, _, take in clips if take < 5))
+
+
+def fsdd_speakers(folder: Path, out: Path) -> None:
+    clips = digits(folder)
+    for left_out in sorted({speaker for _, _, speaker, _ in clips}):
+        for name, inside in (("train", False), ("test", True)):
+            write(
+                out / left_out / f"{name}.csv",
+                ((p, digit) for p, digit, who, _ in clips if (who == left_out) == inside),
+            )
+
+
+def commands(folder: Path, out: Path) -> None:
+    """Google's Speech Commands by the hash of the speaker: nobody is in two parts."""
+    parts: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
+    for path in sorted(folder.glob("*/*.wav")):
+        speaker = re.search(r"[0-9a-f]{8}(?=_nohash_)", path.name)
+        place = zlib.crc32((speaker[0] if speaker else path.name).encode()) % 10
+        name = "train" if place < 7 else "val" if place == 7 else "test"
+        parts[name].append((path, path.parent.name))
+    for name, rows in parts.items():
+        write(out / f"{name}.csv", rows)
+
+
+SPLITS = {"fsdd": fsdd, "fsdd-speakers": fsdd_speakers, "commands": commands}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4 or sys.argv[1] not in SPLITS:
+        sys.exit(__doc__)
+    SPLITS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
