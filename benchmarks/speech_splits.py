@@ -1,6 +1,6 @@
 """Writes the tables (file,class) of speech data sets, as `unrolled train keywords` reads them.
 
-    python benchmarks/speech_splits.py fsdd FOLDER OUT           # official: takes 0 to 4 are the test
+    python benchmarks/speech_splits.py fsdd FOLDER OUT           # official: takes 0..4 are the test
     python benchmarks/speech_splits.py fsdd-speakers FOLDER OUT  # each speaker left out in turn
     python benchmarks/speech_splits.py commands FOLDER OUT       # 70 / 10 / 20 by speaker
 
