@@ -1,8 +1,9 @@
-"""Writes the tables (file,class) of speech data sets, as `unrolled train keywords` reads them.
+"""Writes the tables of speech data sets, as `unrolled train keywords` and `phonemes` read them.
 
     python benchmarks/speech_splits.py fsdd FOLDER OUT           # official: takes 0..4 are the test
     python benchmarks/speech_splits.py fsdd-speakers FOLDER OUT  # each speaker left out in turn
     python benchmarks/speech_splits.py commands FOLDER OUT       # 70 / 10 / 20 by speaker
+    python benchmarks/speech_splits.py grid FOLDER OUT           # every sixth file is the test
 
 FOLDER is the user's own copy of the data set; OUT receives `train.csv`, `test.csv` and so on.
 """
@@ -17,11 +18,11 @@ from pathlib import Path
 Row = tuple[Path, str]
 
 
-def write(table: Path, rows: Iterable[Row]) -> None:
+def write(table: Path, rows: Iterable[Row], column: str = "class") -> None:
     table.parent.mkdir(parents=True, exist_ok=True)
     with table.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines)
-        writer.writerow(("file", "class"))
+        writer.writerow(("file", column))
         writer.writerows((path.resolve(), word) for path, word in rows)
 
 
@@ -59,7 +60,20 @@ def commands(folder: Path, out: Path) -> None:
         write(out / f"{name}.csv", rows)
 
 
-SPLITS = {"fsdd": fsdd, "fsdd-speakers": fsdd_speakers, "commands": commands}
+def grid(folder: Path, out: Path) -> None:
+    """A speaker of the GRID corpus, with the words of its .align files."""
+    sounds = {path.stem: path for path in folder.rglob("*.wav")}
+    rows: list[Row] = []
+    for align in sorted(folder.rglob("*.align")):
+        words = [line.split()[2] for line in align.read_text().splitlines() if line.strip()]
+        said = " ".join(word for word in words if word not in ("sil", "sp"))
+        rows.append((sounds[align.stem], said))
+    test = rows[5::6]
+    write(out / "test.csv", test, "symbols")
+    write(out / "train.csv", (row for row in rows if row not in test), "symbols")
+
+
+SPLITS = {"fsdd": fsdd, "fsdd-speakers": fsdd_speakers, "commands": commands, "grid": grid}
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[1] not in SPLITS:

@@ -5,6 +5,9 @@ Needs the extra `[speech]`: soundfile, soxr and kaldi-native-fbank, each importe
 
 from ._augment import Augmentation as Augmentation
 from ._augment import faint_noise as faint_noise
+from ._espeak import Phoneme as Phoneme
+from ._espeak import Speech as Speech
+from ._espeak import speak as speak
 from ._features import Features as Features
 from ._features import FeatureSettings as FeatureSettings
 from ._features import FeatureStream as FeatureStream

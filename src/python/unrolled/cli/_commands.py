@@ -18,6 +18,7 @@ from ._compare import compare_app
 from ._listen import listen
 from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
+from ._transcribe import transcribe
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -132,6 +133,12 @@ app.command(
         "arecord -t raw -f S16_LE -r 16000 | unrolled listen keywords.safetensors -",
     )
 )(listen)
+app.command(
+    epilog=_examples(
+        "unrolled transcribe phonemes.safetensors recording.wav --picture heard.png",
+        "unrolled transcribe phonemes.safetensors recording.wav --textgrid > recording.TextGrid",
+    )
+)(transcribe)
 
 
 @app.command(

@@ -5,6 +5,7 @@ from . import copy_memory as copy_memory
 from . import digits as digits
 from . import keywords as keywords
 from . import language_model as language_model
+from . import phonemes as phonemes
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._options import TrainOptions as TrainOptions

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Endings of files that are taken from folders; a table may name any.
-_ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
+ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
 
 #: Of the speakers, or the clips, one of so many is held out where the user splits nothing.
 _HELD_OUT_ONE_OF = 10
@@ -72,7 +72,7 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
 def _of_folder(folder: Path) -> Iterator[Clip]:
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
         for path in sorted(place.rglob("*")):
-            if path.suffix.lower() in _ENDINGS:
+            if path.suffix.lower() in ENDINGS:
                 yield Clip(path, place.name)
 
 

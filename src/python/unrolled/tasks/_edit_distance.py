@@ -1,0 +1,22 @@
+"""How many symbols differ between two sequences."""
+
+from collections.abc import Hashable, Sequence
+
+
+def edit_distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
+    """Returns the least number of insertions, deletions and substitutions from one to the other.
+
+    Source: Levenshtein 1966; row by row, Wagner and Fischer 1974.
+    """
+    row = list(range(len(second) + 1))
+    for i, a in enumerate(first, 1):
+        diagonal, row[0] = row[0], i
+        for j, b in enumerate(second, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
+    return row[-1]
+
+
+def error_rate(said: Sequence[Sequence[Hashable]], heard: Sequence[Sequence[Hashable]]) -> float:
+    """Returns all edits of pairs of sequences as a part of the symbols that were said."""
+    edits = sum(edit_distance(a, b) for a, b in zip(said, heard, strict=True))
+    return edits / max(sum(len(a) for a in said), 1)

@@ -1,0 +1,153 @@
+"""Recordings with what is said in them, as a sequence of symbols: phonemes or words."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._clips import ENDINGS
+
+#: Ticks a second of .align files (GRID: 25 frames a second, a thousand ticks each).
+_ALIGN_TICKS = 25_000.0
+
+#: What stands for a pause in segment files.
+_PAUSES = frozenset(("", "sil", "sp", "spn", "<p:>", "_", "pau", "#"))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A symbol with its place in a sound.
+
+    Attributes:
+        symbol: the phoneme or word.
+        start: when it begins, in seconds.
+        end: when it ends.
+        probability: how sure a model is of it, 0..1.
+    """
+
+    symbol: str
+    start: float
+    end: float
+    probability: float = 1.0
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording and what is said.
+
+    Attributes:
+        path: the sound file.
+        symbols: what is said, pauses left out.
+        segments: the same with times, where they are known.
+    """
+
+    path: Path
+    symbols: tuple[str, ...]
+    segments: tuple[Segment, ...] = ()
+
+
+def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
+    """Returns the utterances of folders and tables, in an order that follows from their names.
+
+    Of a folder, every sound file with a file of the same name that says what is said: `.align`
+    (start end symbol, as of GRID), `.TextGrid` (the first tier), `.csv` (start,end,symbol in
+    seconds) or `.txt` (symbols between spaces). Both may lie in different folders below it. A table
+    is a CSV file with the columns `file`, relative to the table, and `symbols`, between spaces.
+
+    Raises:
+        FileNotFoundError: a source, or a file in a table, is not there.
+        ValueError: there are no utterances, or a file cannot be understood.
+    """
+    found: list[Utterance] = []
+    for source in sources:
+        if source.is_dir():
+            found += _of_folder(source)
+        elif source.is_file():
+            found += _of_table(source)
+        else:
+            raise FileNotFoundError(f"no folder or table {str(source)!r}")
+    if not found:
+        names = ", ".join(map(str, sources)) or "nothing"
+        raise ValueError(
+            f"there are no utterances in {names}: give a folder of sound files with .align, "
+            ".TextGrid, .csv or .txt files of the same names, or a CSV file with the columns "
+            "file,symbols"
+        )
+    return found
+
+
+def _of_folder(folder: Path) -> Iterator[Utterance]:
+    files = sorted(folder.rglob("*"))
+    said = {path.stem: path for path in files if path.suffix in READERS}
+    for path in files:
+        if path.suffix.lower() in ENDINGS and path.stem in said:
+            yield _with_segments(path, said[path.stem])
+
+
+def _with_segments(path: Path, said: Path) -> Utterance:
+    try:
+        segments = READERS[said.suffix](said.read_text(encoding="utf-8"))
+    except (ValueError, LookupError) as error:
+        raise ValueError(f"{said} cannot be understood: {error}") from error
+    spoken = tuple(segment for segment in segments if segment.symbol.lower() not in _PAUSES)
+    timed = spoken if all(segment.end > segment.start for segment in spoken) else ()
+    return Utterance(path, tuple(segment.symbol for segment in spoken), timed)
+
+
+def _read_align(text: str) -> list[Segment]:
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    return [
+        Segment(symbol, int(start) / _ALIGN_TICKS, int(end) / _ALIGN_TICKS)
+        for start, end, symbol in rows
+    ]
+
+
+def _read_csv(text: str) -> list[Segment]:
+    rows = csv.DictReader(text.splitlines())
+    return [Segment(row["symbol"], float(row["start"]), float(row["end"])) for row in rows]
+
+
+def _read_txt(text: str) -> list[Segment]:
+    return [Segment(symbol, 0.0, 0.0) for symbol in text.split()]
+
+
+_INTERVAL = re.compile(
+    r"xmin\s*=\s*([\d.]+)\s*xmax\s*=\s*([\d.]+)\s*text\s*=\s*\"((?:[^\"]|\"\")*)\"", re.DOTALL
+)
+
+
+def _read_textgrid(text: str) -> list[Segment]:
+    """The first tier of intervals of Praat's long format."""
+    tiers = re.split(r"item\s*\[\d+\]\s*:", text)[1:]
+    for tier in tiers:
+        if '"IntervalTier"' in tier:
+            return [
+                Segment(symbol.replace('""', '"').strip(), float(start), float(end))
+                for start, end, symbol in _INTERVAL.findall(tier)
+            ]
+    raise ValueError("no tier of intervals; TextGrids in Praat's long text format are read")
+
+
+#: By the ending of a file, what reads its text.
+READERS = {
+    ".align": _read_align,
+    ".TextGrid": _read_textgrid,
+    ".csv": _read_csv,
+    ".txt": _read_txt,
+}
+
+
+def _of_table(table: Path) -> Iterator[Utterance]:
+    with table.open(encoding="utf-8", newline="") as lines:
+        try:
+            rows = csv.DictReader(lines)
+            if not {"file", "symbols"} <= set(rows.fieldnames or ()):
+                raise ValueError(f"{table} has no columns file,symbols in its first line")
+            for row in rows:
+                path = table.parent / row["file"]
+                if not path.is_file():
+                    raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
+                yield Utterance(path, tuple(row["symbols"].split()))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error
