@@ -205,7 +205,9 @@ def test_errors(folder: Path, trained: tuple[Path, Any], tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"a\.wav is no audio"):
         keywords.train([folder, tmp_path / "bad"], steps=1, quiet=True)
     task, spotter = tasks.load(trained[0], keywords.Keywords)
-    with pytest.raises(ValueError, match="the model does not know word"):
+    with pytest.raises(ValueError, match="there are clips of word, but none of them to train on"):
+        keywords.train(folder, validation=str(tmp_path / "one"), steps=1, quiet=True)
+    with pytest.raises(ValueError, match="there are clips of word, but none of them to train on"):
         list(task.evaluate(spotter, [tmp_path / "one"], False, "full"))
 
 

@@ -69,7 +69,7 @@ class ClipFeatures:
 
     Attributes:
         frames: of each clip at the first speed, then of each at the next.
-        classes: (N,) of each of `frames`; -1: a word that is not known.
+        classes: (N,) of each of `frames`.
         speeds: how many there are.
     """
 
@@ -98,7 +98,7 @@ class ClipFeatures:
                 # Taken as sound of a higher rate it has fewer samples and is over sooner.
                 faster = resample(samples, speed * settings.rate, settings.rate)
                 part.append(extract_features(faster, settings))
-        classes = np.array([number.get(clip.word, -1) for clip in clips], np.int64)
+        classes = np.array([number[clip.word] for clip in clips], np.int64)
         return cls(
             [each for part in parts for each in part], np.tile(classes, len(speeds)), len(speeds)
         )

@@ -114,6 +114,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
                 f"there are {len(training):,} clips of {len(self.words)} words to train on and "
                 f"{len(held_out):,} held out: two words or more, and more clips, are needed"
             )
+        self._check_known(held_out)
         settings = options.settings()
         speeds = (1.0, 0.9, 1.1) if options.speeds else (1.0,)
         self.training = ClipFeatures.of(training, self.words, settings, speeds)
@@ -133,6 +134,13 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         clips = find_clips(sources)
         words = self.options.words
         return clips if words is None else merge_unknown(clips, words.split(","))
+
+    def _check_known(self, clips: Sequence[Clip]) -> None:
+        foreign = sorted({clip.word for clip in clips} - set(self.words))
+        if foreign:
+            raise ValueError(
+                f"there are clips of {', '.join(foreign)}, but none of them to train on"
+            )
 
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Sounds]:
         """All clips once in each epoch, in an order and with changes that follow from the seed."""
@@ -248,9 +256,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         else:
             own = self.options.validation
             clips = self._find([Path(own)]) if own else split_clips(self._find(self.sources))[1]
-        foreign = sorted({clip.word for clip in clips} - set(self.words))
-        if foreign:
-            raise ValueError(f"the model does not know {', '.join(foreign)}")
+        self._check_known(clips)
         features = ClipFeatures.of(clips, self.words, trained.settings)
         exact = self._log_p(trained.model, features)
         with trained.model.in_precision(precision):
