@@ -1,14 +1,12 @@
 """Short recordings with a class each: one folder a class, or a table of files and classes."""
 
-import csv
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Endings of files that are taken from folders; a table may name any.
-ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
+from ._tables import SOUND_ENDINGS, read_table
 
 #: Of the speakers, or the clips, one of so many is held out where the user splits nothing.
 _HELD_OUT_ONE_OF = 10
@@ -57,7 +55,7 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
         if source.is_dir():
             clips += _of_folder(source)
         elif source.is_file():
-            clips += _of_table(source)
+            clips += [Clip(path, word) for path, word in read_table(source, "class")]
         else:
             raise FileNotFoundError(f"no folder or table {str(source)!r}")
     if not clips:
@@ -72,23 +70,8 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
 def _of_folder(folder: Path) -> Iterator[Clip]:
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
         for path in sorted(place.rglob("*")):
-            if path.suffix.lower() in ENDINGS:
+            if path.suffix.lower() in SOUND_ENDINGS:
                 yield Clip(path, place.name)
-
-
-def _of_table(table: Path) -> Iterator[Clip]:
-    with table.open(encoding="utf-8", newline="") as lines:
-        try:
-            rows = csv.DictReader(lines)
-            if not {"file", "class"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{table} has no columns file,class in its first line")
-            for row in rows:
-                path = table.parent / row["file"]
-                if not path.is_file():
-                    raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
-                yield Clip(path, row["class"])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error
 
 
 def merge_unknown(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._clips import ENDINGS
+from ._tables import SOUND_ENDINGS, read_table
 
 #: Ticks a second of .align files (GRID: 25 frames a second, a thousand ticks each).
 _ALIGN_TICKS = 25_000.0
@@ -64,7 +64,9 @@ def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
         if source.is_dir():
             found += _of_folder(source)
         elif source.is_file():
-            found += _of_table(source)
+            found += [
+                Utterance(path, tuple(said.split())) for path, said in read_table(source, "symbols")
+            ]
         else:
             raise FileNotFoundError(f"no folder or table {str(source)!r}")
     if not found:
@@ -81,7 +83,7 @@ def _of_folder(folder: Path) -> Iterator[Utterance]:
     files = sorted(folder.rglob("*"))
     said = {path.stem: path for path in files if path.suffix in READERS}
     for path in files:
-        if path.suffix.lower() in ENDINGS and path.stem in said:
+        if path.suffix.lower() in SOUND_ENDINGS and path.stem in said:
             yield _with_segments(path, said[path.stem])
 
 
@@ -136,18 +138,3 @@ READERS = {
     ".csv": _read_csv,
     ".txt": _read_txt,
 }
-
-
-def _of_table(table: Path) -> Iterator[Utterance]:
-    with table.open(encoding="utf-8", newline="") as lines:
-        try:
-            rows = csv.DictReader(lines)
-            if not {"file", "symbols"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{table} has no columns file,symbols in its first line")
-            for row in rows:
-                path = table.parent / row["file"]
-                if not path.is_file():
-                    raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
-                yield Utterance(path, tuple(row["symbols"].split()))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error

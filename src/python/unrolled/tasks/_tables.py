@@ -1,0 +1,29 @@
+"""Tables of sound files with something said of each."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+#: Endings of sound files that are taken from folders; a table may name any.
+SOUND_ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
+
+
+def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:
+    """Yields file and `column` of each line of a CSV file; files are relative to the table.
+
+    Raises:
+        FileNotFoundError: a file in the table is not there.
+        ValueError: it lacks a column, or is no CSV file in UTF-8.
+    """
+    with table.open(encoding="utf-8", newline="") as lines:
+        try:
+            rows = csv.DictReader(lines)
+            if not {"file", column} <= set(rows.fieldnames or ()):
+                raise ValueError(f"{table} has no columns file,{column} in its first line")
+            for row in rows:
+                path = table.parent / row["file"]
+                if not path.is_file():
+                    raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
+                yield path, row[column]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error
