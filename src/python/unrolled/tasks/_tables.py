@@ -21,9 +21,9 @@ def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:
             if not {"file", column} <= set(rows.fieldnames or ()):
                 raise ValueError(f"{table} has no columns file,{column} in its first line")
             for row in rows:
-                path = table.parent / row["file"]
+                path = table.parent / (row["file"] or "")
                 if not path.is_file():
                     raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
-                yield path, row[column]
+                yield path, row[column] or ""
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error
