@@ -70,7 +70,9 @@ class Listener:
         )
         self._step_seconds = settings.hop * model.stride
         window = max(round(self.spotter.seconds / self._step_seconds), 1)
-        self._window: deque[Array] = deque(maxlen=window)
+        # The latest outputs, a ring, and their sum; in float64 it does not drift in a year.
+        self._window = np.zeros((window, model.rnn.output_size), model.dtype)
+        self._sum = np.zeros(model.rnn.output_size)
         self._steps = 0
         self._told: str | None = None
 
@@ -84,19 +86,25 @@ class Listener:
 
     def probabilities(self) -> Array:
         """Returns the probability of each word over the window as it is now."""
-        mean: Array = np.mean(np.stack(self._window), axis=0, keepdims=True)
-        return np.exp(functional.log_softmax(self._head(mean)[0].astype(np.float64)))
+        count = max(min(self._steps, len(self._window)), 1)
+        logits = self._head((self._sum / count).astype(self._window.dtype)[None])[0]
+        powers = np.exp(logits - logits.max())
+        probabilities: Array = powers / powers.sum()
+        return probabilities
 
     def _decide(self, hidden: Array) -> Iterator[Detection]:
+        place = self._steps % len(self._window)
+        self._sum += hidden
+        self._sum -= self._window[place]
+        self._window[place] = hidden
         self._steps += 1
-        self._window.append(hidden)
         probabilities = self.probabilities()
         words = self.spotter.words
         if self._told is not None and probabilities[words.index(self._told)] < self.threshold / 2:
             self._told = None
         best = int(probabilities.argmax())
         word, probability = words[best], float(probabilities[best])
-        whole = 2 * len(self._window) >= (self._window.maxlen or 0)
+        whole = 2 * self._steps >= len(self._window)
         special = word.startswith("_") and word.endswith("_")
         if whole and probability >= self.threshold and word != self._told and not special:
             self._told = word
