@@ -102,6 +102,10 @@ def test_bad_files(tmp_path: Path, rng: np.random.Generator) -> None:
     soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(AudioError, match=r"nan\.wav holds samples that are NaN or infinite"):
         read_audio(tmp_path / "nan.wav", RATE)
+    samples[100] = 1e30
+    soundfile.write(tmp_path / "loud.wav", samples, RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"loud\.wav holds samples of 1e\+30, full scale is 1"):
+        read_audio(tmp_path / "loud.wav", RATE)
     soundfile.write(tmp_path / "none.wav", samples[:0], RATE)
     assert len(read_audio(tmp_path / "none.wav", RATE)) == 0
     soundfile.write(tmp_path / "one.wav", samples[:1], RATE)
@@ -153,6 +157,9 @@ def test_short_and_silent_sounds() -> None:
     settings = FeatureSettings()
     for count in (0, 1, 399):
         assert extract_features(np.zeros(count, np.float32), settings).shape == (0, 40)
+    for wrong in (np.full(500, np.nan, np.float32), np.zeros((500, 2), np.float32)):
+        with pytest.raises(ValueError, match=r"expected finite samples of shape \(N,\), got"):
+            extract_features(wrong, settings)
     silence = extract_features(np.zeros(RATE, np.float32), settings)
     assert silence.shape == (98, 40)
     assert np.isfinite(silence).all()

@@ -17,6 +17,8 @@ INPUTS = 150
 def test_target(name: str, tmp_path: Path, threads: None) -> None:
     if TARGETS[name] == "fuzz_files":
         pytest.importorskip("safetensors", reason="safetensors comes with the extra [train]")
+    if TARGETS[name] == "fuzz_speech":
+        pytest.importorskip("soundfile", reason="soundfile comes with the extra [speech]")
     target, rng = find_target(name), random.Random(7)
     for _ in range(INPUTS):
         data = rng.randbytes(rng.randrange(400))

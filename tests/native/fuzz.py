@@ -35,6 +35,8 @@ TARGETS = {
     "vocabulary": "fuzz_files",
     "text": "fuzz_files",
     "options": "fuzz_files",
+    "sound": "fuzz_speech",
+    "segments": "fuzz_speech",
     "core": "fuzz_core",
 }
 

@@ -199,6 +199,24 @@ def _head(source: Source, dtype: str) -> None:
     _call(source, _core.sample, y, np.full(rows, 0.3), 0.8, source.integer(0, 4), 0.9, out)
 
 
+def _ctc(source: Source, dtype: str) -> None:
+    T, B, V, S = (_size(source), _size(source), _size(source, 1), _size(source))
+    logits = _values(source, (T, B, V), dtype)
+    labels = 1 + _values(source, (B, S), "i8", most=max(V - 1, 1))
+    frames, counts = (_values(source, (B,), "i8", most=n + 1) for n in (T, S))
+    losses, dlogits = np.zeros(B, dtype), np.zeros_like(logits)
+    _call(source, _core.ctc, logits, labels, frames, counts, 0, losses, dlogits)
+    path, scores = np.zeros((T, B), np.int64), np.zeros(B)
+    _call(source, _core.ctc_align, logits, labels, frames, counts, 0, path, scores)
+    beam = _core.CtcBeam(V, 0, source.integer(1, 5), source.integer(1, V))
+    for _ in range(source.integer(0, 3)):
+        _call(source, beam.step, _values(source, (source.integer(0, 3), V), dtype), None)
+    count = len(beam.prefixes())
+    _call(source, beam.step, _values(source, (1, V), dtype), _values(source, (count, V), "f8"))
+    for prefix in beam.prefixes():
+        beam.spell(prefix[0])
+
+
 def _flat(source: Source, dtype: str) -> None:
     p, g, m, v = (_values(source, (_size(source) * 900 + 3,), dtype) for _ in range(4))
     if source.one_in(2):
@@ -207,7 +225,13 @@ def _flat(source: Source, dtype: str) -> None:
     _call(source, _core.sgd_step, p, g, m, 0.1, 0.9, True, 0.1, 0.5)
     _call(source, _core.global_norm, p)
     _call(source, _core.dropout, p, np.zeros_like(p), 0.3, 5, 7)
-    _call(source, _core.apply_math, source.choice(("exp", "tanh", "sigmoid")), p, np.zeros_like(p))
+    _call(
+        source,
+        _core.apply_math,
+        source.choice(("exp", "tanh", "sigmoid", "log1p")),
+        p,
+        np.zeros_like(p),
+    )
     _call(source, _core.zero, p)
 
 
@@ -227,4 +251,4 @@ def _system(source: Source, dtype: str) -> None:
     _core.trim_memory()
 
 
-_CALLS = (_scan, _scan, _scan, _stream, _head, _head, _flat, _system)
+_CALLS = (_scan, _scan, _scan, _stream, _head, _head, _ctc, _ctc, _flat, _system)

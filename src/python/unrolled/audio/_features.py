@@ -95,7 +95,16 @@ class FeatureStream:
         self._done = 0
 
     def push(self, samples: Samples) -> Features:
-        """Takes the next samples, -1..1; returns the frames that are now whole."""
+        """Takes the next samples, -1..1; returns the frames that are now whole.
+
+        Raises:
+            ValueError: they are not (N,), or not finite.
+        """
+        if samples.ndim != 1 or not np.isfinite(samples).all():
+            raise ValueError(
+                "[FeatureStream] expected finite samples of shape (N,), got "
+                + ("NaN or infinity" if samples.ndim == 1 else f"{samples.shape}")
+            )
         self._computer.accept_waveform(self.settings.rate, samples * np.float32(_FULL_SCALE))
         ready = self._computer.num_frames_ready
         frames = np.empty((ready - self._done, self.settings.size), np.float32)

@@ -12,6 +12,9 @@ from .._extras import import_extra
 
 Samples = NDArray[np.float32]
 
+#: Files of floats may go beyond full scale, even by a mistaken factor of 32,768, but not by this.
+_LOUDEST = 1e6
+
 #: Seconds of a file that are read at a time.
 _BLOCK_SECONDS = 10.0
 
@@ -66,6 +69,8 @@ def _mono(path: Path, pieces: Iterator[Samples]) -> Iterator[Samples]:
     for piece in pieces:
         if not np.isfinite(piece).all():
             raise AudioError(f"{path} holds samples that are NaN or infinite")
+        if piece.size and np.abs(piece).max() > _LOUDEST:
+            raise AudioError(f"{path} holds samples of {np.abs(piece).max():.3g}, full scale is 1")
         yield piece[:, 0] if piece.shape[1] == 1 else piece.mean(axis=1)
 
 
