@@ -93,7 +93,6 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         "unrolled train keywords clips/ --minutes 5",
         "unrolled train keywords train.csv --validation val.csv --epochs 30 --bidirectional",
         "unrolled train keywords speech_commands/ --words yes,no,up,down --hidden 64",
-        "unrolled evaluate keywords keywords.safetensors test.csv",
     )
     options_type = Options
 

@@ -137,7 +137,6 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         "unrolled train phonemes --demo",
         "unrolled train phonemes recordings/ --minutes 20",
         "unrolled train phonemes train.csv --validation val.csv --hidden 256 --minutes 60",
-        "unrolled transcribe phonemes.safetensors new.wav",
     )
     options_type = Options
 
