@@ -2,6 +2,9 @@
 
 #include <pybind11/stl.h>
 
+#include <tuple>
+#include <vector>
+
 #include "api/ctc_beam.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
@@ -50,11 +53,13 @@ void beam_step(CtcBeam& beam, const py::array& logits, const std::optional<py::a
   });
 }
 
+using PrefixTuple = std::tuple<int64_t, int64_t, int64_t, double, double>;
+
 // (id, parent, symbol, acoustic, score) of each.
-py::list beam_prefixes(const CtcBeam& beam) {
-  py::list list;
+std::vector<PrefixTuple> beam_prefixes(const CtcBeam& beam) {
+  std::vector<PrefixTuple> list;
   for (const CtcBeam::Prefix& p : beam.prefixes())
-    list.append(py::make_tuple(p.id, p.parent, p.symbol, p.acoustic, p.score));
+    list.emplace_back(p.id, p.parent, p.symbol, p.acoustic, p.score);
   return list;
 }
 
