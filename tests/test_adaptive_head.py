@@ -167,6 +167,7 @@ def test_language_model(tied: bool, rng: np.random.Generator) -> None:
 
 
 def test_task(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="safetensors comes with the extra [train]")
     (tmp_path / "text.txt").write_text(TEXT * 4)
     path = tmp_path / "lm.safetensors"
     options = {"level": "word", "adaptive": True, "tied": True, "hidden": 16, "batch": 4}
