@@ -1,7 +1,7 @@
 #include "api/ctc.hpp"
 
 #include <algorithm>
-#include <limits>
+#include <cmath>
 #include <numeric>
 #include <vector>
 
@@ -13,8 +13,6 @@
 
 namespace unrolled {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // One sequence of a problem.
 template <class T>
@@ -177,7 +175,8 @@ void run_ctc(const CtcProblem& from, const ArrayView& losses, const ArrayView& d
                                       item.labels,
                                       {d, B * V},
                                       memory.data() + team.rank * scratch}));
-      for (int64_t t = item.frames; d != nullptr && t < steps; ++t)
+      const int64_t written = std::isinf(loss[b]) ? 0 : item.frames;
+      for (int64_t t = written; d != nullptr && t < steps; ++t)
         std::fill(d + t * B * V, d + t * B * V + V, T(0));
     }
   });

@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "api/log_softmax.hpp"
 
 namespace unrolled {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 double log_add(double a, double b) {
   const double high = std::max(a, b);

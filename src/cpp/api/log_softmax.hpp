@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace unrolled {
+
+inline constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // log of the sum of e^z over V >= 1 logits.
 template <class T>

@@ -11,6 +11,7 @@
 // up in double. So long sequences lose no digits.
 #pragma once
 
+#include "kernels/softmax.hpp"
 #include "kernels/tile.hpp"
 
 namespace unrolled::UNROLLED_ISA {
@@ -57,16 +58,10 @@ UNROLLED_INLINE Vec<T> log_add(Vec<T> a, Vec<T> b, Vec<T> c) {
 // log of the sum of e^x over V numbers. NaN where one is NaN.
 template <class T>
 inline T log_sum_exp(const T* x, int64_t V) {
-  constexpr int L = kLanes<T>;
-  const Vec<T> lowest(static_cast<T>(-__builtin_huge_val()));
-  const auto load_padded = [&](int64_t v) {
-    return v + L <= V ? load(x + v) : load_some(x + v, V - v, lowest);
-  };
-  Vec<T> best = lowest;
-  for (int64_t v = 0; v < V; v += L) best = max(best, load_padded(v));
-  const T top = max_lane(best);
+  const T top = largest_logit(x, V);
   Vec<T> total(T(0));
-  for (int64_t v = 0; v < V; v += L) total = total + exp(load_padded(v) - Vec<T>(top));
+  for (int64_t v = 0; v < V; v += kLanes<T>)
+    total = total + exp(load_logits(x, v, V) - Vec<T>(top));
   return top + static_cast<T>(__builtin_log(static_cast<double>(sum_lanes(total))));
 }
 
@@ -87,11 +82,7 @@ class Ctc {
     for (int64_t i = 0; i < 2 * layout.width; ++i)
       skip[i] = i > 0 && i < a.S && a.labels[i] != a.labels[i - 1] ? T(0) : kNever<T>;
     const double loss = forward();
-    if (a.dlogits.data == nullptr) return loss;
-    if (loss > kImpossible)
-      clear();
-    else
-      backward();
+    if (a.dlogits.data != nullptr && !(loss > kImpossible)) backward();
     return loss;
   }
 
@@ -223,11 +214,6 @@ class Ctc {
       store_tail(d, v, a.V, exp(load_tail(z, v, a.V) - normaliser));
     d[a.blank] -= factor * sum_lanes(blanks);
     for (int64_t i = 0; i < a.S; ++i) d[a.labels[i]] -= factor * next.labels[i];
-  }
-
-  void clear() {
-    for (int64_t t = 0; t < a.frames; ++t)
-      for (int64_t v = 0; v < a.V; ++v) a.dlogits.data[t * a.dlogits.stride + v] = T(0);
   }
 
   static T larger_of(T a, T b) { return a < b ? b : a; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/gemm.hpp"
+#include "kernels/softmax.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -94,20 +95,12 @@ inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradie
     return T(0);
   }
   constexpr int L = kLanes<T>;
-  const Vec<T> lowest(static_cast<T>(-__builtin_huge_val()));
-  // Lanes behind the last logit read as -inf; their exp is the least that exp gives, which vanishes
-  // in a sum of at least 1.
-  const auto load_padded = [&](int64_t v) {
-    return v + L <= V ? load(logits + v) : load_some(logits + v, V - v, lowest);
-  };
-  Vec<T> best = lowest;
-  for (int64_t v = 0; v < V; v += L) best = max(best, load_padded(v));
-  const T top = max_lane(best);
+  const T top = largest_logit(logits, V);
   const T target_logit = logits[target];
   Vec<T> total(T(0));
   for (int64_t v = 0; v < V; v += L) {
     // NaN logits survive: exp and the sum keep them, and `top` cannot hide them.
-    const Vec<T> e = exp(load_padded(v) - Vec<T>(top));
+    const Vec<T> e = exp(load_logits(logits, v, V) - Vec<T>(top));
     total = total + e;
     if (gradient) store_tail(logits, v, V, e);
   }

@@ -207,7 +207,7 @@ struct CtcArgs {
   int64_t blank;
   Rows<const T> logits;   // (frames, V)
   const int64_t* labels;  // (S)
-  Rows<T> dlogits;        // (frames, V), written; data null: the loss only
+  Rows<T> dlogits;        // (frames, V), written unless the loss is inf; data null: the loss only
   T* scratch;             // ctc_scratch(frames, S) elements
 };
 

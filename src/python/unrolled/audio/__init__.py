@@ -18,3 +18,4 @@ from ._files import audio_blocks as audio_blocks
 from ._files import read_audio as read_audio
 from ._files import resample as resample
 from ._normalisation import Normalisation as Normalisation
+from ._normalisation import read_frames as read_frames

@@ -1,12 +1,14 @@
 """Features brought to mean 0 and variance 1, with the figures of the training data."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ._features import Features
+from ._features import Features, FeatureSettings, extract_features
+from ._files import Samples, read_audio
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +63,21 @@ class Normalisation:
                 "[Normalisation] expected finite means and deviations > 0 of one shape"
             )
         return cls(mean, deviation)
+
+
+def read_frames(
+    sound: str | os.PathLike[str] | Samples, settings: FeatureSettings, normalisation: Normalisation
+) -> Features:
+    """Returns the normalised frames (T, F) of a sound.
+
+    Args:
+        sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
+        settings: what is computed.
+        normalisation: its figures.
+
+    Raises:
+        FileNotFoundError, AudioError: the file is not there, or is no audio.
+    """
+    if isinstance(sound, (str, os.PathLike)):
+        sound = read_audio(sound, settings.rate)
+    return normalisation(extract_features(sound, settings))

@@ -65,6 +65,10 @@ class Linear(Layer):
         """Returns y (..., O) of x (..., I)."""
         return functional.linear(x, self._parameters["weight"], self._parameters.get("bias"))
 
+    def packed(self) -> functional.PackedLinear:
+        """Returns the map for many calls with few rows, (N, I) -> (N, O), with copied weights."""
+        return functional.PackedLinear(self._parameters["weight"], self._parameters.get("bias"))
+
     def vjp(self, x: Array) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback.
 

@@ -29,10 +29,6 @@ class SoftmaxHead(Linear):
         """Returns z (..., V) of x (..., H)."""
         return self(x)
 
-    def packed(self) -> functional.PackedLinear:
-        """Returns `logits` for many calls with few rows, (N, H) -> (N, V), with copied weights."""
-        return functional.PackedLinear(self._parameters["weight"], self._parameters.get("bias"))
-
     def losses(self, x: Array, targets: Array) -> Array:
         """Returns the loss of every position, (...) in nats; 0 where the target is -1."""
         check_targets(self, x, targets)

@@ -125,14 +125,10 @@ class AcousticModel(Layer):
         if lengths is not None and (lengths < self.stack).any():
             inside = np.arange(frames)[:, None] < lengths
             x = np.where(inside[..., None], x, x.dtype.type(0))
-        if frames == 0:
-            return np.empty((0, batch, self.stack * features), x.dtype)
         if frames < self.stack:
             x = np.concatenate([x, np.zeros((self.stack - frames, batch, features), x.dtype)])
-        steps = (len(x) - self.stack) // self.stride + 1
-        places = self.stride * np.arange(steps)[:, None] + np.arange(self.stack)
-        # (N, k, B, F) -> (N, B, k, F)
-        return np.ascontiguousarray(x[places].swapaxes(1, 2)).reshape(steps, batch, -1)
+        reach = self.stride * int(self.steps(np.array(frames)))
+        return np.concatenate([x[i : i + reach : self.stride] for i in range(self.stack)], axis=2)
 
     def __call__(
         self, x: Array, lengths: Lengths | None = None, starts: Lengths | None = None
@@ -167,13 +163,13 @@ class AcousticModel(Layer):
         self._check(x, lengths, starts)
         steps = self._steps(x, lengths)
         (hidden, _), rnn_pullback = self.rnn.vjp(self.stacked(x, lengths), lengths=steps, rng=rng)
-        weights = self._weights(len(hidden), steps, starts)
+        weights = self._weights(len(hidden), steps, starts) if self.pooled else None
         dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
-        y, head_pullback = self.head.vjp(_mean(dropped, weights) if self.pooled else dropped)
+        y, head_pullback = self.head.vjp(dropped if weights is None else _mean(dropped, weights))
 
         def pullback(dy: Array) -> None:
             dhidden = head_pullback(dy)
-            if self.pooled:
+            if weights is not None:
                 dhidden = dhidden * weights[..., None]  # (B, H) to (N, B, H)
             rnn_pullback(dropout_pullback(dhidden), needs_dx=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._tables import SOUND_ENDINGS, read_table
+from ._tables import SOUND_ENDINGS, read_sources, read_table
 
 #: Of the speakers, or the clips, one of so many is held out where the user splits nothing.
 _HELD_OUT_ONE_OF = 10
@@ -50,14 +50,7 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
         FileNotFoundError: a source, or a file in a table, is not there.
         ValueError: there are no clips, or a table lacks a column.
     """
-    clips: list[Clip] = []
-    for source in sources:
-        if source.is_dir():
-            clips += _of_folder(source)
-        elif source.is_file():
-            clips += [Clip(path, word) for path, word in read_table(source, "class")]
-        else:
-            raise FileNotFoundError(f"no folder or table {str(source)!r}")
+    clips = read_sources(sources, _of_folder, _of_table)
     if not clips:
         names = ", ".join(map(str, sources)) or "nothing"
         raise ValueError(
@@ -72,6 +65,11 @@ def _of_folder(folder: Path) -> Iterator[Clip]:
         for path in sorted(place.rglob("*")):
             if path.suffix.lower() in SOUND_ENDINGS:
                 yield Clip(path, place.name)
+
+
+def _of_table(table: Path) -> Iterator[Clip]:
+    for path, word in read_table(table, "class"):
+        yield Clip(path, word)
 
 
 def merge_unknown(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:

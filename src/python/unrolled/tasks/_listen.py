@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unrolled import functional
 from unrolled.audio import FeatureStream, Samples
 from unrolled.training import Array
 
@@ -65,9 +64,7 @@ class Listener:
         model, settings = self.spotter.model, self.spotter.settings
         self._stream = model.stream()
         self._features = FeatureStream(settings)
-        self._head = functional.PackedLinear(
-            model.head.parameters["weight"], model.head.parameters["bias"]
-        )
+        self._head = model.head.packed()
         self._step_seconds = settings.hop * model.stride
         window = max(round(self.spotter.seconds / self._step_seconds), 1)
         # The latest outputs, a ring, and their sum; in float64 it does not drift in a year.

@@ -203,7 +203,6 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         """The score of the held-out sequences; with details each answer too."""
         self.check_sources(sources)
         yield self.load()
-        exact_loss, _ = self.scores(trained.model)
         with trained.model.in_precision(precision):
             if details:
                 yield from self._answers(trained.model)
@@ -212,6 +211,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
             f"{self.metric.text(loss)} {self.metric.name}, {share:.1%} of {self.counted}, held out"
         )
         if precision != "full":
+            exact_loss, _ = self.scores(trained.model)
             line += f", in {precision} {loss / exact_loss - 1:+.2%} of the loss"
         yield line
 

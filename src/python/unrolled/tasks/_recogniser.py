@@ -1,13 +1,12 @@
 """A trained recogniser of phonemes or words: from sound to segments with their probabilities."""
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import FeatureSettings, Normalisation, Samples, extract_features, read_audio
+from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
 from unrolled.models import AcousticModel
 from unrolled.training import Array
 
@@ -56,9 +55,7 @@ class Recogniser:
         Raises:
             FileNotFoundError, AudioError: the file is not there, or is no audio.
         """
-        if isinstance(sound, (str, os.PathLike)):
-            sound = read_audio(sound, self.settings.rate)
-        frames = self.normalisation(extract_features(sound, self.settings))
+        frames = read_frames(sound, self.settings, self.normalisation)
         logits: Array = self.model(frames[:, None])[:, 0]
         return logits
 

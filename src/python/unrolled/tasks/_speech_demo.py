@@ -9,7 +9,6 @@ from unrolled.audio import Samples, resample, speak
 from unrolled.training import counter_rng
 
 from ._corpus import builtin_documents
-from ._utterances import Segment
 from ._watch import watched
 
 #: Voices of the demo: men and women.
@@ -23,12 +22,7 @@ class Made:
     """A sentence that was said: its samples (N,) and its phonemes."""
 
     samples: Samples
-    segments: tuple[Segment, ...]
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """The phonemes without their times."""
-        return tuple(segment.symbol for segment in self.segments)
+    symbols: tuple[str, ...]
 
 
 def make_speech(count: int, rate: int) -> list[Made]:
@@ -49,10 +43,6 @@ def _say(sentence: str, number: int, rate: int) -> Made:
     voice = _VOICES[int(rng.integers(len(_VOICES)))]
     speed, pitch = int(rng.integers(140, 200)), int(rng.integers(30, 70))
     speech = speak(sentence, voice=voice, speed=speed, pitch=pitch)
-    segments = tuple(
-        Segment(phoneme.symbol, phoneme.start, phoneme.end)
-        for phoneme in speech.phonemes
-        if phoneme.symbol
-    )
+    symbols = tuple(phoneme.symbol for phoneme in speech.phonemes if phoneme.symbol)
     samples = resample(np.ascontiguousarray(speech.samples), speech.rate, rate)
-    return Made(samples, segments)
+    return Made(samples, symbols)

@@ -1,13 +1,12 @@
 """A trained keyword spotter, ready for sound."""
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import FeatureSettings, Normalisation, Samples, extract_features, read_audio
+from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
 from unrolled.models import AcousticModel
 
 from ._saved import PathLike
@@ -45,9 +44,7 @@ class Spotter:
         Raises:
             FileNotFoundError, AudioError: the file is not there, or is no audio.
         """
-        if isinstance(sound, (str, os.PathLike)):
-            sound = read_audio(sound, self.settings.rate)
-        frames = self.normalisation(extract_features(sound, self.settings))
+        frames = read_frames(sound, self.settings, self.normalisation)
         log_p = functional.log_softmax(self.model(frames[:, None])[0].astype(np.float64))
         order = np.argsort(-log_p, kind="stable")
         return [(self.words[place], float(np.exp(log_p[place]))) for place in order]

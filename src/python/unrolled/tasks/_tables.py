@@ -1,11 +1,35 @@
 """Tables of sound files with something said of each."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+ItemT = TypeVar("ItemT")
 
 #: Endings of sound files that are taken from folders; a table may name any.
 SOUND_ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
+
+
+def read_sources(
+    sources: Sequence[Path],
+    of_folder: Callable[[Path], Iterable[ItemT]],
+    of_table: Callable[[Path], Iterable[ItemT]],
+) -> list[ItemT]:
+    """Returns what the two functions find in folders and in tables.
+
+    Raises:
+        FileNotFoundError: a source is not there.
+    """
+    found: list[ItemT] = []
+    for source in sources:
+        if source.is_dir():
+            found += of_folder(source)
+        elif source.is_file():
+            found += of_table(source)
+        else:
+            raise FileNotFoundError(f"no folder or table {str(source)!r}")
+    return found
 
 
 def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:

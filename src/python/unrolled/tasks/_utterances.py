@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._tables import SOUND_ENDINGS, read_table
+from ._tables import SOUND_ENDINGS, read_sources, read_table
 
 #: Ticks a second of .align files (GRID: 25 frames a second, a thousand ticks each).
 _ALIGN_TICKS = 25_000.0
@@ -59,16 +59,7 @@ def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
         FileNotFoundError: a source, or a file in a table, is not there.
         ValueError: there are no utterances, or a file cannot be understood.
     """
-    found: list[Utterance] = []
-    for source in sources:
-        if source.is_dir():
-            found += _of_folder(source)
-        elif source.is_file():
-            found += [
-                Utterance(path, tuple(said.split())) for path, said in read_table(source, "symbols")
-            ]
-        else:
-            raise FileNotFoundError(f"no folder or table {str(source)!r}")
+    found = read_sources(sources, _of_folder, _of_table)
     if not found:
         names = ", ".join(map(str, sources)) or "nothing"
         raise ValueError(
@@ -85,6 +76,11 @@ def _of_folder(folder: Path) -> Iterator[Utterance]:
     for path in files:
         if path.suffix.lower() in SOUND_ENDINGS and path.stem in said:
             yield _with_segments(path, said[path.stem])
+
+
+def _of_table(table: Path) -> Iterator[Utterance]:
+    for path, said in read_table(table, "symbols"):
+        yield Utterance(path, tuple(said.split()))
 
 
 def _with_segments(path: Path, said: Path) -> Utterance:

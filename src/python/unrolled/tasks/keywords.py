@@ -257,7 +257,6 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             clips = self._find([Path(own)]) if own else split_clips(self._find(self.sources))[1]
         self._check_known(clips)
         features = ClipFeatures.of(clips, self.words, trained.settings)
-        exact = self._log_p(trained.model, features)
         with trained.model.in_precision(precision):
             log_p = self._log_p(trained.model, features)
         answers = log_p.argmax(axis=1)
@@ -268,6 +267,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
                     yield f"wrong      {clip.path}: {clip.word} heard as {heard}"
         line = f"right      {(answers == features.classes).mean():.2%} of {len(clips):,} clips"
         if precision != "full":
+            exact = self._log_p(trained.model, features)
             same = (answers == exact.argmax(axis=1)).mean()
             line += f", in {precision}; {same:.2%} of the answers as in full precision"
         yield line

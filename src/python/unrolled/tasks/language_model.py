@@ -70,7 +70,7 @@ class Options(TrainOptions):
     layers: int = option(1, "recurrent layers")
     embedding: int = option(64, "numbers per character or word")
     tied: bool = option(False, "share the embedding with the output (embedding = hidden)")
-    adaptive: bool = option(False, "rare words in clusters, so that they cost little (words only)")
+    adaptive: bool = option(False, "rare words in clusters, so that they cost little")
     dropout: float = option(0.0, "part of the recurrent outputs dropped in training, 0..1")
     dropout_hidden: float | None = option(None, "the same between layers; not given: as dropout")
     dropout_input: float = option(0.0, "the same of the embedded characters or words")
