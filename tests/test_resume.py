@@ -24,6 +24,7 @@ from unrolled.training import (
     Trainer,
     load_checkpoint,
     plateau,
+    save_checkpoint,
     warmup_cosine,
 )
 
@@ -210,3 +211,24 @@ def test_what_cannot_be_resumed(text: Path, tmp_path: Path) -> None:
     lm.save(model, path)
     with pytest.raises(CheckpointError, match="no training to resume"):
         lm.train(text, resume=path, steps=20, quiet=True)
+
+
+def test_a_carry_of_another_form(text: Path, tmp_path: Path) -> None:
+    """Checksums are right, but the state that goes on is not one of this model."""
+    path = tmp_path / "run.safetensors"
+    lm.train(text, steps=10, output=path, **OPTIONS)
+    checkpoint = load_checkpoint(path)
+    arrays = {name: a for name, a in checkpoint.arrays.items() if name != "trainer.carry.1"}
+    save_checkpoint(path, arrays, checkpoint.metadata)
+    with pytest.raises(CheckpointError, match=r"expected state as a tuple \(h, c\), got 1 entries"):
+        lm.train(resume=path, steps=20, quiet=True)
+
+
+def test_a_model_of_another_vocabulary(text: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    lm.save(lm.train(text, steps=1, **OPTIONS), path)
+    checkpoint = load_checkpoint(path)
+    checkpoint.metadata["assets"]["vocabulary"]["symbols"].pop()
+    save_checkpoint(path, checkpoint.arrays, checkpoint.metadata)
+    with pytest.raises(CheckpointError, match="outputs, its vocabulary"):
+        lm.load(path)

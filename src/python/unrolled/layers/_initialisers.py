@@ -130,6 +130,29 @@ _registry: dict[str, Initialiser] = {
 }
 
 
+def zeros_within(count: int) -> Initialiser:
+    """The scheme "zeros" for an architecture that is not trusted: `count` numbers, and no more.
+
+    Nothing is allocated beyond them, whatever sizes a file gives.
+
+    Raises:
+        ValueError: from the initialiser, with the parameter that does not fit any more.
+    """
+    left = count
+
+    def initialise(spec: ParameterSpec, rng: np.random.Generator) -> Array:
+        nonlocal left
+        left -= math.prod(spec.shape)
+        if left < 0:
+            raise ValueError(
+                f"expected {count:,} parameters in all, fewer than those up to {spec.name} of "
+                f"shape {spec.shape}"
+            )
+        return np.zeros(spec.shape)
+
+    return initialise
+
+
 def initialisers() -> tuple[str, ...]:
     """Returns the names that `init=` accepts.
 

@@ -92,18 +92,20 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         kind = checked_dtype(where, dtype)
         info = functional.cell_info(cell)
         self._state_names = info.states
-        scans = recurrent_specs(
+        rng = np.random.default_rng() if rng is None else rng
+        # Of each scan, the names of its parameters in the order of `functional.pack`.
+        self._scan_names: list[tuple[str, ...]] = []
+        own: dict[str, Array] = {}
+        for scan in recurrent_specs(
             info.gates,
             self.input_size,
             self.hidden_size,
             self.num_layers,
             self.num_directions,
             bias=self.bias,
-        )
-        # Of each scan, the names of its parameters in the order of `functional.pack`.
-        self._scan_names = [tuple(spec.name for spec in scan) for scan in scans]
-        rng = np.random.default_rng() if rng is None else rng
-        own = {spec.name: initialise(init, spec, rng, kind) for scan in scans for spec in scan}
+        ):
+            self._scan_names.append(tuple(spec.name for spec in scan))
+            own.update({spec.name: initialise(init, spec, rng, kind) for spec in scan})
         super().__init__(own)
 
     @property
@@ -139,6 +141,10 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             weight_dropout=self.weight_dropout > 0,
             dtype=self.dtype,
         )
+
+    def check_state(self, state: Any, batch: int) -> None:
+        """Raises ValueError or TypeError if `state` is none of this layer for a batch of B rows."""
+        split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
 
     def __repr__(self) -> str:
         options = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []

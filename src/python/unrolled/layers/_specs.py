@@ -1,6 +1,6 @@
 """Which parameters a layer has: their names, roles and shapes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -45,14 +45,13 @@ def recurrent_specs(
     num_directions: int,
     *,
     bias: bool,
-) -> list[tuple[ParameterSpec, ...]]:
-    """Returns the specs of each scan of a stack, layer by layer, forward before reverse.
+) -> Iterator[tuple[ParameterSpec, ...]]:
+    """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
     bias_hh (G*H,). Layers after the first read the D*H outputs of the one below.
     """
     rows = len(gates) * hidden_size
-    scans = []
     for layer in range(num_layers):
         inputs = input_size if layer == 0 else num_directions * hidden_size
         for suffix in ("", "_reverse")[:num_directions]:
@@ -63,10 +62,7 @@ def recurrent_specs(
                 ("bias_ih", "input_bias", (rows,)),
                 ("bias_hh", "recurrent_bias", (rows,)),
             ]
-            scans.append(
-                tuple(
-                    ParameterSpec(name + ending, role, shape, tuple(gates), hidden_size)
-                    for name, role, shape in (plan if bias else plan[:2])
-                )
+            yield tuple(
+                ParameterSpec(name + ending, role, shape, tuple(gates), hidden_size)
+                for name, role, shape in (plan if bias else plan[:2])
             )
-    return scans

@@ -1,20 +1,21 @@
 """An acoustic model: frames of sound in, logits of sounds or words out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
+from ..layers import Dropout, Initialiser, Linear, Recurrent
 from ..layers._checks import checked_size
 from ..layers._types import Array
 from ._acoustic_stream import AcousticStream
+from ._configured import ConfiguredModel
 
 Lengths = NDArray[np.int64]
 
 
-class AcousticModel(Layer):
+class AcousticModel(ConfiguredModel):
     """A stack of recurrent layers over frames of features, with logits for each step or sequence.
 
         s_n = (x_{nq}, ..., x_{nq+k-1})              k frames side by side, every q frames
@@ -74,7 +75,7 @@ class AcousticModel(Layer):
             raise ValueError(f"[{where}] expected stride <= stack, got {stride} and {stack}")
         self.pooled = bool(pooled)
         rng = np.random.default_rng() if rng is None else rng
-        self.config: dict[str, Any] = {
+        self.config = {
             "features": features,
             "outputs": outputs,
             "hidden_size": hidden_size,
@@ -101,13 +102,6 @@ class AcousticModel(Layer):
         self.dropout = Dropout(dropout)
         self.head = Linear(self.rnn.output_size, outputs, dtype=dtype, rng=rng, init=init)
         super().__init__(children={"rnn": self.rnn, "dropout": self.dropout, "head": self.head})
-
-    @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], *, init: str | Initialiser = "orthogonal"
-    ) -> "AcousticModel":
-        """Builds the architecture that `model.config` describes, with new parameters."""
-        return cls(**config, init=init)
 
     def steps(self, frames: Lengths) -> Lengths:
         """How many steps so many frames give; the last frames may be too few for another one.

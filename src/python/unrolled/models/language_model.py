@@ -1,6 +1,6 @@
 """A language model: predicts each token of a text from those before it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,17 @@ from ..layers import (
     Dropout,
     Embedding,
     Initialiser,
-    Layer,
     Recurrent,
     SoftmaxHead,
 )
 from ..layers._checks import checked_probability, checked_size
 from ..layers._types import Array
+from ._configured import ConfiguredModel
 from ._language_model_stream import LanguageModelStream as LanguageModelStream
 from ._penalties import activation_gradient, temporal_activation_gradient
 
 
-class LanguageModel(Layer):
+class LanguageModel(ConfiguredModel):
     """Embedding, a stack of recurrent layers, and a softmax over the vocabulary.
 
         e_t = embedding[token_t]
@@ -102,7 +102,7 @@ class LanguageModel(Layer):
         between = dropout
         if dropout_hidden is not None:
             between = checked_probability("LanguageModel", "dropout_hidden", dropout_hidden)
-        self._config: dict[str, Any] = {
+        self.config = {
             "vocab_size": vocab_size,
             "embedding_size": embedding_size,
             "hidden_size": hidden_size,
@@ -120,9 +120,9 @@ class LanguageModel(Layer):
             "variational": variational,
             "adaptive": [int(cutoff) for cutoff in adaptive],
         }
-        self._config |= {name: value for name, value in optional.items() if value}
+        self.config |= {name: value for name, value in optional.items() if value}
         if between != dropout:
-            self._config["dropout_hidden"] = between
+            self.config["dropout_hidden"] = between
         self.rnn: Recurrent[Any] = Recurrent(
             cell,
             embedding_size,
@@ -162,61 +162,6 @@ class LanguageModel(Layer):
                 "head": self.head,
             }
         )
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The architecture as plain values, ready for JSON; see `from_config`."""
-        return dict(self._config)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: Mapping[str, Any],
-        *,
-        init: str | Initialiser = "orthogonal",
-        rng: np.random.Generator | None = None,
-    ) -> "LanguageModel":
-        """Builds the architecture that `model.config` describes, with new parameters.
-
-        `init="zeros"` is the quick choice where parameters are loaded next.
-        """
-        return cls(**config, init=init, rng=rng)
-
-    @classmethod
-    def from_parameters(
-        cls, config: Mapping[str, Any], parameters: Mapping[str, Array]
-    ) -> "LanguageModel":
-        """Builds the architecture that `model.config` describes, with these parameters.
-
-        Neither is trusted: no more is allocated than the parameters take.
-
-        Raises:
-            ValueError: the architecture is not that of the parameters.
-            KeyError, TypeError: something is missing or of another kind.
-        """
-        names = ("vocab_size", "embedding_size", "hidden_size")
-        vocabulary, embedding, hidden = (config[name] for name in names)
-        rows = len(functional.cell_info(config["cell"]).gates) * hidden
-
-        def check(name: str, *shape: int) -> None:
-            weight = parameters[name]
-            if weight.shape != shape or not weight.size or str(weight.dtype) != config["dtype"]:
-                raise ValueError(
-                    f"[LanguageModel] expected {name} of shape {shape} and dtype "
-                    f"{config['dtype']}, got {weight.shape} and {weight.dtype}"
-                )
-
-        check("head.weight", vocabulary, hidden)
-        if config.get("adaptive"):
-            check("head.cluster_weight", len(config["adaptive"]), hidden)
-        if not config["tied"]:
-            check("embedding.weight", vocabulary, embedding)
-        check("rnn.weight_ih_l0", rows, embedding)
-        for layer in range(config["num_layers"]):
-            check(f"rnn.weight_hh_l{layer}", rows, hidden)
-        model = cls.from_config(config, init="zeros")
-        model.load_parameters(parameters)
-        return model
 
     def loss_vjp(
         self,

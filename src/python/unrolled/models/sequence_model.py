@@ -1,13 +1,13 @@
 """A sequence model: numbers or classes for a sequence as a whole, or for each of its steps."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..layers import Initialiser, Layer, Linear, Recurrent
+from ..layers import Initialiser, Linear, Recurrent
 from ..layers._types import Array
+from ._configured import ConfiguredModel
 
 
 class SequencePullback(Protocol):
@@ -16,7 +16,7 @@ class SequencePullback(Protocol):
     def __call__(self, dy: Array, *, needs_dx: bool = True) -> Any: ...
 
 
-class SequenceModel(Layer):
+class SequenceModel(ConfiguredModel):
     """A stack of recurrent layers with an affine map on its last state, or on each of its outputs.
 
         h_t = recurrent(x_t, h_{t-1})
@@ -61,7 +61,7 @@ class SequenceModel(Layer):
         rng: np.random.Generator | None = None,
     ) -> None:
         rng = np.random.default_rng() if rng is None else rng
-        self.config: dict[str, Any] = {
+        self.config = {
             "input_size": input_size,
             "output_size": output_size,
             "hidden_size": hidden_size,
@@ -76,16 +76,6 @@ class SequenceModel(Layer):
         )
         self.head = Linear(hidden_size, output_size, dtype=dtype, rng=rng, init=init)
         super().__init__(children={"rnn": self.rnn, "head": self.head})
-
-    @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], *, init: str | Initialiser = "orthogonal"
-    ) -> "SequenceModel":
-        """Builds the architecture that `model.config` describes, with new parameters.
-
-        `init="zeros"` is the quick choice where parameters are loaded next.
-        """
-        return cls(**config, init=init)
 
     def __call__(self, x: Array, lengths: Array | None = None) -> Array:
         """Returns y (B, O), each row's after its last step; with every_step y (T, B, O)."""

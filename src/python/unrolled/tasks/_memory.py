@@ -181,8 +181,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         cls, options: OptionsT, assets: Mapping[str, Any], weights: Mapping[str, Array]
     ) -> "Predictor":
         """The model, ready for raw data."""
-        model = SequenceModel.from_config(assets["model"], init="zeros")
-        model.load_parameters(weights)
+        model = SequenceModel.from_parameters(assets["model"], weights)
         return Predictor(model, options, cls)
 
     def report(self, trained: "Predictor", path: Path | None) -> Iterator[str]:

@@ -20,6 +20,7 @@ from unrolled.training import (
     Array,
     CheckpointError,
     Trainer,
+    carry_of,
     from_json,
     load_checkpoint,
     save_checkpoint,
@@ -214,5 +215,6 @@ class Saved:
             )
         with _reading(self.path):
             model.load_parameters(self.weights)
-            best_values = model.flat.values.copy()
-            trainer.load_state(self._part(_TRAINER), values, best_values)
+            best_values, arrays = model.flat.values.copy(), self._part(_TRAINER)
+            task.check_carry(model, carry_of(arrays, task.group))
+            trainer.load_state(arrays, values, best_values)

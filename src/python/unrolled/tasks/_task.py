@@ -94,6 +94,11 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     ) -> LossAndPullback:
         """The loss of one batch; see `unrolled.training.LossFunction`."""
 
+    def check_carry(self, model: ModelT, carry: Carry) -> None:
+        """Raises ValueError or TypeError if `loss` cannot go on from a carry out of a file."""
+        if carry is not None:
+            raise ValueError(f"the task {self.name!r} carries nothing from batch to batch")
+
     def optimizer(self, model: ModelT) -> Optimizer:
         """Returns the optimizer, by default the one that the options name."""
         return self.options.make_optimizer(model)

@@ -221,8 +221,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         cls, options: Options, assets: Mapping[str, Any], weights: Mapping[str, Array]
     ) -> Spotter:
         """The model, ready for sound."""
-        model = AcousticModel.from_config(assets["model"], init="zeros")
-        model.load_parameters(weights)
+        model = AcousticModel.from_parameters(assets["model"], weights)
         return Spotter(
             model,
             tuple(assets["words"]),

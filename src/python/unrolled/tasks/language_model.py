@@ -47,6 +47,7 @@ from ._suggest import Suggestion, suggest_words
 from ._task import Task, register
 from ._text import END, Vocabulary
 from ._text import Level as Level
+from ._text_model import TextModel as TextModel
 from ._token_corpus import TokenCorpus, encode_corpus, open_corpus, split_corpus
 from ._token_corpus import tokenize as tokenize
 from ._write import write_text
@@ -82,21 +83,6 @@ class Options(TrainOptions):
     steps_per_update: int = option(64, "characters or words per sequence and update")
     vocabulary: int = option(20_000, "largest number of different characters or words, of texts")
     min_count: int = option(3, "rarer characters or words become <unk>, of texts")
-
-
-@dataclass(frozen=True)
-class TextModel:
-    """A trained language model and the text that its numbers stand for.
-
-    Attributes:
-        model: the network.
-        vocabulary: its tokens.
-        options: how it was trained.
-    """
-
-    model: LanguageModel
-    vocabulary: Vocabulary
-    options: Options
 
 
 @register
@@ -210,6 +196,10 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             beta=self.options.beta,
         )
         return (loss, batch.targets.size, state), pullback
+
+    def check_carry(self, model: LanguageModel, carry: Carry) -> None:
+        """The state of the recurrent layers, for this rank's rows."""
+        model.rnn.check_state(carry, self.options.batch // self.group.size)
 
     @property
     def metric(self) -> Metric:

@@ -303,8 +303,7 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         cls, options: Options, assets: Mapping[str, Any], weights: Mapping[str, Array]
     ) -> Recogniser:
         """The model, ready for sound."""
-        model = AcousticModel.from_config(assets["model"], init="zeros")
-        model.load_parameters(weights)
+        model = AcousticModel.from_parameters(assets["model"], weights)
         return Recogniser(
             model,
             tuple(assets["symbols"]),

@@ -1,0 +1,34 @@
+"""A trained language model and the text that its numbers stand for."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unrolled.models import LanguageModel
+
+from ._text import Vocabulary
+
+if TYPE_CHECKING:
+    from .language_model import Options
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """What `unrolled train lm` makes.
+
+    Attributes:
+        model: the network.
+        vocabulary: its tokens.
+        options: how it was trained.
+
+    Raises:
+        ValueError: the model has another number of outputs than there are tokens.
+    """
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    options: "Options"
+
+    def __post_init__(self) -> None:
+        outputs, tokens = self.model.head.output_size, len(self.vocabulary)
+        if outputs != tokens:
+            raise ValueError(f"the model has {outputs:,} outputs, its vocabulary {tokens:,} tokens")
