@@ -151,22 +151,23 @@ struct Forward {
         const int64_t begin = rows * (tiles * group / groups) / tiles;
         const int64_t count = rows * (tiles * (group + 1) / groups) / tiles - begin;
         V sum[kGroupTiles * kTileRows<NV>][NV];
-        for_parts<NV>(count, [&](auto vectors, int part) {
+        for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
           constexpr int TV = decltype(vectors)::kValue;
-          for_row_tiles<kAccumulators / TV>(count, [&](auto tile_rows, int64_t first) {
-            constexpr int MR = decltype(tile_rows)::kValue;
-            V tile[MR][TV];
+          for_row_tiles<kAccumulators / TV>(
+              count, [&](auto tile_rows, int64_t first) UNROLLED_INLINE_LAMBDA {
+                constexpr int MR = decltype(tile_rows)::kValue;
+                V tile[MR][TV];
 #pragma GCC unroll 16
-            for (int r = 0; r < MR; ++r)
+                for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-              for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
-            O::template tile<NV>(h.data + (begin + first) * h.stride, h.stride,
-                                 packed + part * Y::L, H, tile);
+                  for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
+                O::template tile<NV>(h.data + (begin + first) * h.stride, h.stride,
+                                     packed + part * Y::L, H, tile);
 #pragma GCC unroll 16
-            for (int r = 0; r < MR; ++r)
+                for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-              for (int v = 0; v < TV; ++v) sum[first + r][part + v] = tile[r][v];
-          });
+                  for (int v = 0; v < TV; ++v) sum[first + r][part + v] = tile[r][v];
+              });
         });
         for (int64_t r = 0; r < count; ++r) {
           const int64_t row = begin + r;

@@ -36,7 +36,7 @@ template <int NV, class O, class T>
 inline void multiply(const Product<T>& p, Range panels) {
   constexpr int64_t kWidth = NV * kLanes<T>;
   for (int64_t panel = panels.begin; panel < panels.end; ++panel)
-    for_parts<NV>(p.rows, [&](auto vectors, int part) {
+    for_parts<NV>(p.rows, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
       constexpr int TV = decltype(vectors)::kValue;
       const int64_t column = panel * kWidth + part * kLanes<T>;
       const bool whole = column + TV * kLanes<T> <= p.columns;
@@ -44,34 +44,35 @@ inline void multiply(const Product<T>& p, Range panels) {
       do {
         const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
         const T* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth + part * kLanes<T>;
-        for_row_tiles<kAccumulators / TV>(p.rows, [&](auto rows, int64_t first) {
-          constexpr int MR = decltype(rows)::kValue;
-          Vec<T> sum[MR][TV];
-          T* c = p.c + first * p.c_stride;
+        for_row_tiles<kAccumulators / TV>(
+            p.rows, [&](auto rows, int64_t first) UNROLLED_INLINE_LAMBDA {
+              constexpr int MR = decltype(rows)::kValue;
+              Vec<T> sum[MR][TV];
+              T* c = p.c + first * p.c_stride;
 #pragma GCC unroll 16
-          for (int r = 0; r < MR; ++r)
+              for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < TV; ++v) {
-              const int64_t at = column + v * kLanes<T>;
-              if (k > 0 || p.accumulate)
-                sum[r][v] = whole            ? load(c + r * p.c_stride + at)
-                            : at < p.columns ? load_tail(c + r * p.c_stride, at, p.columns)
-                                             : Vec<T>(T(0));
-              else
-                sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
-            }
-          O::template tile<NV>(p.a + first * p.a_stride + k, p.a_stride, packed, depth, sum);
+                for (int v = 0; v < TV; ++v) {
+                  const int64_t at = column + v * kLanes<T>;
+                  if (k > 0 || p.accumulate)
+                    sum[r][v] = whole            ? load(c + r * p.c_stride + at)
+                                : at < p.columns ? load_tail(c + r * p.c_stride, at, p.columns)
+                                                 : Vec<T>(T(0));
+                  else
+                    sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
+                }
+              O::template tile<NV>(p.a + first * p.a_stride + k, p.a_stride, packed, depth, sum);
 #pragma GCC unroll 16
-          for (int r = 0; r < MR; ++r)
+              for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < TV; ++v) {
-              const int64_t at = column + v * kLanes<T>;
-              if (whole)
-                store(c + r * p.c_stride + at, sum[r][v]);
-              else if (at < p.columns)
-                store_tail(c + r * p.c_stride, at, p.columns, sum[r][v]);
-            }
-        });
+                for (int v = 0; v < TV; ++v) {
+                  const int64_t at = column + v * kLanes<T>;
+                  if (whole)
+                    store(c + r * p.c_stride + at, sum[r][v]);
+                  else if (at < p.columns)
+                    store_tail(c + r * p.c_stride, at, p.columns, sum[r][v]);
+                }
+            });
         k += depth;
       } while (k < p.K);
     });
@@ -149,9 +150,10 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
         pack_block(p, n0, depth, m0, count, block, [&](int64_t m, int64_t valid, Vec<T> sum) {
           if (first_panel == 0) add_sum(m, valid, sum);
         });
-        for_parts<NV>(count, [&](auto vectors, int part) {
+        for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
           constexpr int TV = decltype(vectors)::kValue;
-          for_row_tiles<kAccumulators / TV>(count, [&](auto rows, int64_t first) {
+          for_row_tiles<kAccumulators / TV>(count, [&](auto rows,
+                                                       int64_t first) UNROLLED_INLINE_LAMBDA {
             constexpr int MR = decltype(rows)::kValue;
             T* c[MR];
             for (int r = 0; r < MR; ++r) c[r] = row_of(m0 + first + r);

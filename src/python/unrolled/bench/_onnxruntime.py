@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional
+from ..interop._onnx_operators import OPERATORS
 from ._contender import Contender
 from ._layer_problem import LayerProblem
 from ._problem import STEP, Array, Outputs
@@ -115,31 +116,19 @@ def _session(problem: LayerProblem, threads: int) -> Any:
     )
 
 
-# ONNX lays gates in another order and keeps both biases in one row.
-_OPERATORS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
-    "lstm": ("LSTM", (0, 3, 1, 2), {}),
-    "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
-    "rnn_tanh": ("RNN", (0,), {"activations": ["Tanh"]}),
-    "rnn_relu": ("RNN", (0,), {"activations": ["Relu"]}),
-}
-
-
 def onnx_model(problem: LayerProblem) -> bytes:
     """One node of the cell's operator on fixed sizes, with its weights as constants.
 
     Shapes: x (T, B, I) to y (T, 1, B, H). In the mode STEP x is (1, B, I), and the states h_0 (and
     c_0), (1, B, H) each, become h_1 (and c_1); h_1 is the output.
     """
-    if problem.cell not in _OPERATORS:
+    if problem.cell not in OPERATORS:
         raise NotImplementedError(f"onnx has no {problem.cell}")
     onnx: Any = importlib.import_module("onnx")
     numpy_helper: Any = importlib.import_module("onnx.numpy_helper")
-    operator, order, attributes = _OPERATORS[problem.cell]
+    operator = OPERATORS[problem.cell]
+    reorder = operator.to_onnx
     shape, helper = problem.shape, onnx.helper
-
-    def reorder(array: np.ndarray) -> np.ndarray:
-        blocks = np.split(array, len(order))
-        return np.concatenate([blocks[gate] for gate in order])
 
     def value(name: str, *sizes: int) -> Any:
         return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
@@ -156,8 +145,11 @@ def onnx_model(problem: LayerProblem) -> bytes:
         steps = 1
         fed = [value(f"{name}_0", *state) for name in names]
         fetched = [value(f"{name}_1", *state) for name in names]
+    node = helper.make_node(
+        operator.op_type, inputs, outputs, hidden_size=shape.hidden, **operator.attributes
+    )
     graph = helper.make_graph(
-        [helper.make_node(operator, inputs, outputs, hidden_size=shape.hidden, **attributes)],
+        [node],
         problem.cell,
         [value("x", steps, shape.batch, shape.inputs), *fed],
         fetched,

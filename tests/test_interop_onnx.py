@@ -1,0 +1,233 @@
+"""Recurrent nodes of an ONNX model become layers that give the same numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tolerances import assert_close
+from unrolled.interop import onnx as interop
+from unrolled.interop._onnx_operators import OPERATORS
+from unrolled.layers import Recurrent
+
+onnx = pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra [peers]")
+
+T, B, I, H = 7, 3, 5, 6  # noqa: E741
+
+
+def run(model: Any, **feed: Any) -> list[Any]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, feed)
+
+
+def make_node_model(
+    cell: str,
+    directions: int,
+    *,
+    bias: bool = True,
+    layout: int = 0,
+    rng: np.random.Generator | None = None,
+    change: Callable[[Any, dict[str, np.ndarray]], None] = lambda node, constants: None,
+    **more: Any,
+) -> Any:
+    """A model of one node with random weights."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    operator = OPERATORS[cell]
+    rows = len(operator.order) * H
+    constants = {
+        "w": rng.standard_normal((directions, rows, I), np.float32),
+        "r": rng.standard_normal((directions, rows, H), np.float32) / 3,
+    }
+    if bias:
+        constants["b"] = rng.standard_normal((directions, 2 * rows), np.float32)
+    attributes = dict(operator.attributes)
+    if "activations" in attributes:
+        attributes["activations"] = attributes["activations"] * directions
+    if directions == 2:
+        attributes["direction"] = "bidirectional"
+    node = onnx.helper.make_node(
+        operator.op_type, ["x", *constants], ["y"], hidden_size=H, layout=layout,
+        **(attributes | more),
+    )  # fmt: skip
+    change(node, constants)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node],
+        "g",
+        [value("x", onnx.TensorProto.FLOAT, None)],
+        [value("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("cell", OPERATORS)
+def test_a_node_is_a_layer(cell: str, directions: int, bias: bool, tmp_path: Path) -> None:
+    model = make_node_model(cell, directions, bias=bias)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
+    (expected,) = run(model, x=x)  # (T, D, B, H)
+    for given in (model, path, str(path), path.read_bytes()):
+        (node,) = interop.recurrent_nodes(given)
+        assert (node.x, node.y, node.operator) == ("x", "y", OPERATORS[cell].op_type)
+        y, _ = node.layer(x)
+        assert_close(
+            y.reshape(T, B, directions, H).swapaxes(1, 2),
+            expected,
+            K=2 * T * (I + H),
+            kind="forward",
+        )
+
+
+def test_batch_first() -> None:
+    (node,) = interop.recurrent_nodes(make_node_model("lstm", 1, layout=1))
+    assert node.layer.batch_first
+
+
+def test_orders_undo_each_other() -> None:
+    for operator in OPERATORS.values():
+        rows = np.arange(len(operator.order) * 2.0)
+        np.testing.assert_array_equal(operator.from_onnx(operator.to_onnx(rows)), rows)
+
+
+def test_weights_that_the_model_computes() -> None:
+    """As exporters write them: cut, put together and given a direction, inside a branch."""
+    model = make_node_model("gru", 1)
+    plain = interop.recurrent_nodes(model)[0].layer
+    graph, helper = model.graph, onnx.helper
+    node = graph.node[0]
+    weights = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    first, rest = np.split(weights["w"][0], [5])
+    inner = [
+        helper.make_node("Constant", [], ["rest"], value=onnx.numpy_helper.from_array(rest)),
+        helper.make_node("Concat", ["first", "rest"], ["whole"], axis=0),
+        helper.make_node("Unsqueeze", ["whole", "axis"], ["w2"]),
+    ]
+    node.input[1] = "w2"
+    value = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    branch = helper.make_graph([*inner, node], "branch", [], [value])
+    outer = helper.make_node("If", ["yes"], ["z"], then_branch=branch, else_branch=branch)
+    constants = {"first": first, "axis": np.array([0]), "yes": np.array(True)}
+    constants |= {name: weights[name] for name in ("r", "b")}
+    nested = helper.make_model(
+        helper.make_graph(
+            [outer],
+            "g",
+            list(graph.input),
+            [helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)],
+            [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+        ),
+        opset_imports=list(model.opset_import),
+        ir_version=8,
+    )
+    nodes = interop.recurrent_nodes(nested)
+    assert len(nodes) == 2  # both branches
+    for each in nodes:
+        np.testing.assert_array_equal(each.layer.flat.values, plain.flat.values)
+
+
+def test_it_can_be_trained() -> None:
+    (node,) = interop.recurrent_nodes(make_node_model("lstm", 2))
+    layer: Recurrent[Any] = node.layer
+    x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
+    (y, _), pullback = layer.vjp(x)
+    pullback(np.ones_like(y))
+    assert np.isfinite(layer.flat.grads).all()
+    assert layer.flat.grads.any()
+
+
+def _peephole(node: Any, constants: dict[str, np.ndarray]) -> None:
+    node.input.extend(["", "", "", "p"])
+    constants["p"] = np.zeros((1, 3 * H), np.float32)
+
+
+def _from_outside(node: Any, constants: dict[str, np.ndarray]) -> None:
+    node.input[1] = "x"
+
+
+def _too_few_rows(node: Any, constants: dict[str, np.ndarray]) -> None:
+    constants["r"] = constants["r"][:, :-1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "text"),
+    [
+        ("lstm", {"direction": "reverse"}, "direction 'reverse'"),
+        ("lstm", {"clip": 1.0}, "needs clip"),
+        ("lstm", {"input_forget": 1}, "needs input_forget"),
+        ("gru", {"linear_before_reset": 0}, "linear_before_reset = 0"),
+        ("rnn_tanh", {"activations": ["Elu"]}, r"activations \['Elu'\]"),
+        ("lstm", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "needs activations"),
+        ("lstm", {"change": _peephole}, "needs peepholes"),
+        ("lstm", {"change": _from_outside}, "depends on x, which is no constant"),
+        ("lstm", {"change": _too_few_rows}, "do not fit together"),
+        ("lstm", {"hidden_size": H + 1}, "do not fit together"),
+    ],
+)
+def test_what_no_layer_does(cell: str, options: dict[str, Any], text: str) -> None:
+    given = {k: v for k, v in options.items() if k != "hidden_size"}
+    model = make_node_model(cell, 1, **given)
+    if "hidden_size" in options:
+        attribute = next(a for a in model.graph.node[0].attribute if a.name == "hidden_size")
+        attribute.i = options["hidden_size"]
+    with pytest.raises(ValueError, match=text):
+        interop.recurrent_nodes(model)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\x01nothing", b"\x08\x08" * 30], ids=repr)
+def test_no_model(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="is no ONNX model"):
+        interop.recurrent_nodes(path)
+    with pytest.raises(FileNotFoundError):
+        interop.recurrent_nodes(tmp_path / "absent.onnx")
+
+
+def test_voice_activity_of_real_speech() -> None:
+    """Silero's LSTM on a minute of speech, within the whole model and as a layer."""
+    vad = pytest.importorskip("silero_vad", reason="silero_vad is not installed")
+    soundfile = pytest.importorskip("soundfile", reason="soundfile comes with the extra [speech]")
+    if "UNROLLED_DATA" not in os.environ:
+        pytest.skip("UNROLLED_DATA names no folder of data")
+    sound = Path(os.environ["UNROLLED_DATA"]) / "speech" / "silero" / "test.wav"
+    if not sound.is_file():
+        pytest.skip(f"there is no {sound}")
+    model = onnx.load(Path(vad.__file__).parent / "data" / "silero_vad_16k_sequence.onnx")
+    (node,) = interop.recurrent_nodes(model)
+    samples, _ = soundfile.read(sound, dtype="float32")
+    windows = silero_windows(samples)
+    expected, x = run_silero(model, node, windows)
+    y, _ = node.layer(x)
+    assert np.abs(y - expected).max() <= 1e-5
+
+
+def silero_windows(samples: np.ndarray) -> np.ndarray:
+    """Windows (T, 576) of 512 samples at 16 kHz, with the 64 before them."""
+    count = len(samples) // 512
+    padded = np.concatenate([np.zeros(64, np.float32), samples[: count * 512]])
+    return np.stack([padded[512 * t : 512 * t + 576] for t in range(count)])
+
+
+def run_silero(model: Any, node: Any, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs (T, 1, H) of the model's LSTM, and what it reads, (T, 1, I)."""
+    value = onnx.helper.make_tensor_value_info
+    for name in (node.x, node.y):
+        model.graph.output.append(value(name, onnx.TensorProto.FLOAT, None))
+    zeros = np.zeros((1, 1, node.layer.hidden_size), np.float32)
+    x, y = run(model, input=windows, h=zeros, c=zeros)[-2:]
+    return y[:, 0], x
