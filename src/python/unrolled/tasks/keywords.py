@@ -69,6 +69,7 @@ class Options(TrainOptions):
     cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
     hidden: int = option(128, "units per recurrent layer and direction")
     layers: int = option(2, "recurrent layers")
+    conv: int = option(0, "channels of two convolutions before the recurrent layers, 0: none")
     bidirectional: bool = option(False, "read backwards too: better, but not while someone speaks")
     dropout: float = option(0.2, "part of the recurrent outputs dropped in training, 0..1")
     features: Literal["mel", "mfcc"] = option("mel", "log energies of mel bands, or cepstra")
@@ -172,6 +173,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             num_layers=options.layers,
             cell=CELLS[options.cell],
             bidirectional=options.bidirectional,
+            conv=options.conv,
             pooled=True,
             dropout=options.dropout,
             rng=rng,
