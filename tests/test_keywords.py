@@ -133,11 +133,20 @@ def test_the_command_listens(
     assert piped.stdout.decode() == told.out
 
 
-@pytest.mark.parametrize("options", [{"bidirectional": True, "cell": "lstm"}, {"features": "mfcc"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bidirectional": True, "cell": "lstm"},
+        {"features": "mfcc"},
+        {"conv": 4, "mixup": 0.3, "warp": 0.1},
+    ],
+    ids=str,
+)
 def test_options(folder: Path, options: dict[str, Any]) -> None:
     spotter = keywords.train(folder, steps=3, **SMALL, **options)
     assert spotter(say("low", np.random.default_rng(0)))
-    assert spotter.model.rnn.num_directions == 2 if "bidirectional" in options else 1
+    assert spotter.model.rnn.num_directions == (2 if "bidirectional" in options else 1)
+    assert (spotter.model.front_end is not None) == ("conv" in options)
 
 
 def test_short_sounds(trained: tuple[Path, Any]) -> None:

@@ -77,6 +77,8 @@ class Options(TrainOptions):
     rate: int = option(16_000, "samples a second that the model works with")
     silence: bool = option(True, "add a class _silence_ of faint noise, which listening needs")
     speeds: bool = option(True, "train on each clip a tenth faster and slower too")
+    mixup: float = option(0.0, "mix clips with others, by Beta(mixup, mixup); 0: not")
+    warp: float = option(0.0, "stretch frequencies at random by up to this part, 0..1")
     augment: bool = option(True, "change clips at random: place, loudness, noise, masks")
 
     def settings(self) -> FeatureSettings:
@@ -142,14 +144,20 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
                 f"there are clips of {', '.join(foreign)}, but none of them to train on"
             )
 
+    @property
+    def _listens(self) -> bool:
+        """Whether the model is to tell words in a stream: it then hears them one after another."""
+        return self.options.silence and not self.options.bidirectional
+
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Sounds]:
         """All clips once in each epoch, in an order and with changes that follow from the seed."""
         options, group = self.options, self.group
         per_epoch = -(-self.training.count // options.batch)
+        changes = options.augment and options.features == "mel"
         scenes = Scenes(
             self.training,
-            silence=self.words.index(SILENCE) if options.silence else None,
-            change=Augmentation() if options.augment and options.features == "mel" else None,
+            silence=self.words.index(SILENCE) if self._listens else None,
+            change=Augmentation(warp=options.warp) if changes else None,
             hop=options.settings().hop,
         )
 
@@ -159,7 +167,12 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             rows = order[part * options.batch : (part + 1) * options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
             made = [scenes.make(int(row), rng) for row in rows]
-            return together(made[group.rows(len(made))], self.normalisation)
+            mine = group.rows(len(made))
+            if not options.mixup:
+                return together(made[mine], self.normalisation)
+            share = float(rng.beta(options.mixup, options.mixup))
+            others = [made[place] for place in rng.permutation(len(made))]
+            return together(made[mine], self.normalisation, others[mine], max(share, 1.0 - share))
 
         return IndexedBatches(make, per_epoch=per_epoch)
 
@@ -185,7 +198,15 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         """Cross-entropy of the word."""
         logits, pullback = model.vjp(batch.frames, batch.lengths, batch.starts, rng=rng)
         (loss, count), loss_pullback = cross_entropy_vjp(logits, batch.classes)
-        return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
+        if batch.part == 1.0:
+            return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
+        own, rest = batch.part, 1.0 - batch.part
+        (other, _), other_pullback = cross_entropy_vjp(logits, batch.others)
+
+        def mixed_pullback(dloss: float) -> None:
+            pullback(loss_pullback(own * dloss) + other_pullback(rest * dloss))
+
+        return (own * loss + rest * other, count, None), mixed_pullback
 
     @property
     def metric(self) -> Metric:
