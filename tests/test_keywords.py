@@ -21,7 +21,15 @@ from unrolled.tasks._clips import Clip, find_clips, merge_unknown, split_clips
 
 soundfile = pytest.importorskip("soundfile", reason='pip install "unrolled[speech]"')
 
-SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "bands": 20, "batch": 8, "quiet": True}
+# Two of the three words sound the same backwards, so that no unknown words can be made of them.
+SMALL: dict[str, Any] = {
+    "hidden": 16,
+    "layers": 1,
+    "bands": 20,
+    "batch": 8,
+    "unknown": "none",
+    "quiet": True,
+}
 
 
 @pytest.fixture(scope="module")

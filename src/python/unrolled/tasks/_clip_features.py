@@ -1,6 +1,6 @@
 """Clips as features, and the scenes of training that are made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from unrolled.audio import (
     FeatureSettings,
     Normalisation,
     extract_features,
-    faint_noise,
     read_audio,
     resample,
 )
@@ -157,19 +156,19 @@ class ClipFeatures:
         order: NDArray[np.int64] = rng.permutation(count)
         return order + count * rng.integers(self.speeds, size=count)
 
-    def add_noise(
-        self, count: int, word: int, settings: FeatureSettings, rng: np.random.Generator
+    def add(
+        self,
+        count: int,
+        word: int,
+        make: Callable[[np.random.Generator], Features],
+        rng: np.random.Generator,
     ) -> None:
-        """Adds so many clips of faint noise, as long as others, as clips of `word`."""
-        lengths = [len(each) for each in self.frames]
+        """Adds so many clips of `word`, made anew for each speed."""
         size = self.count
         frames: list[Features] = []
         for part in range(self.speeds):
             frames += self.frames[part * size : (part + 1) * size]
-            for _ in range(count):
-                seconds = settings.window + settings.hop * int(rng.choice(lengths))
-                noise = faint_noise(round(seconds * settings.rate), rng)
-                frames.append(extract_features(noise, settings))
+            frames += [make(rng) for _ in range(count)]
         own = self.classes.reshape(self.speeds, size)
         self.classes = np.pad(own, ((0, 0), (0, count)), constant_values=word).ravel()
         self.frames = frames
