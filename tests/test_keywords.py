@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     path = tmp_path_factory.mktemp("model") / "words.safetensors"
-    return path, keywords.train(folder, output=path, epochs=12, **SMALL)
+    return path, keywords.train(folder, output=path, epochs=24, **SMALL)
 
 
 def test_words_are_learned(trained: tuple[Path, Any], tmp_path: Path) -> None:
