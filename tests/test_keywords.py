@@ -21,7 +21,15 @@ from unrolled.tasks._clips import Clip, find_clips, merge_unknown, split_clips
 
 soundfile = pytest.importorskip("soundfile", reason='pip install "unrolled[speech]"')
 
-SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "bands": 20, "batch": 8, "quiet": True}
+# Two of the three words sound the same backwards, so that no unknown words can be made of them.
+SMALL: dict[str, Any] = {
+    "hidden": 16,
+    "layers": 1,
+    "bands": 20,
+    "batch": 8,
+    "unknown": "none",
+    "quiet": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     path = tmp_path_factory.mktemp("model") / "words.safetensors"
-    return path, keywords.train(folder, output=path, epochs=12, **SMALL)
+    return path, keywords.train(folder, output=path, epochs=24, **SMALL)
 
 
 def test_words_are_learned(trained: tuple[Path, Any], tmp_path: Path) -> None:
@@ -133,11 +141,20 @@ def test_the_command_listens(
     assert piped.stdout.decode() == told.out
 
 
-@pytest.mark.parametrize("options", [{"bidirectional": True, "cell": "lstm"}, {"features": "mfcc"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bidirectional": True, "cell": "lstm"},
+        {"features": "mfcc"},
+        {"conv": 4, "mixup": 0.3, "warp": 0.1},
+    ],
+    ids=str,
+)
 def test_options(folder: Path, options: dict[str, Any]) -> None:
     spotter = keywords.train(folder, steps=3, **SMALL, **options)
     assert spotter(say("low", np.random.default_rng(0)))
-    assert spotter.model.rnn.num_directions == 2 if "bidirectional" in options else 1
+    assert spotter.model.rnn.num_directions == (2 if "bidirectional" in options else 1)
+    assert (spotter.model.front_end is not None) == ("conv" in options)
 
 
 def test_short_sounds(trained: tuple[Path, Any]) -> None:

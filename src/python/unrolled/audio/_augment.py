@@ -24,8 +24,11 @@ class Augmentation:
         time_width: the longest of them, as a part of the sequence.
         band_masks: the same of neighbouring bands.
         band_width: the widest of them, in bands.
+        warp: part by which frequencies may be stretched or squeezed, as if the speaker's vocal
+            tract were shorter or longer.
 
-    Source of the masks: Park et al., "SpecAugment", 2019.
+    Source of the masks: Park et al., "SpecAugment", 2019; of the warp: Jaitly and Hinton, "Vocal
+    tract length perturbation (VTLP) improves speech recognition", 2013, here on mel bands.
     """
 
     shift: float = 0.1
@@ -35,6 +38,7 @@ class Augmentation:
     time_width: float = 0.15
     band_masks: int = 2
     band_width: int = 6
+    warp: float = 0.0
 
     def __call__(self, frames: Features, hop: float, rng: np.random.Generator) -> Features:
         """Returns changed features (T, F), log energies, of frames `hop` seconds apart."""
@@ -42,6 +46,8 @@ class Augmentation:
             return frames
         changed: Features = _shifted(frames, round(rng.uniform(-1.0, 1.0) * self.shift / hop))
         changed = changed + np.float32(rng.uniform(-self.gain, self.gain))
+        if self.warp:
+            changed = _warped(changed, 1.0 + rng.uniform(-self.warp, self.warp))
         if rng.random() < self.noise:
             changed = np.logaddexp(changed, _noise(changed, rng), dtype=np.float32)
         steps, bands = changed.shape
@@ -64,6 +70,19 @@ def _shifted(frames: Features, by: int) -> Features:
     else:
         result[:by] = frames[-by:]
     return result
+
+
+def _warped(frames: Features, factor: float) -> Features:
+    """Each band from `factor` times its place; above four fifths straight on to the last band."""
+    last = frames.shape[1] - 1
+    place = np.arange(last + 1.0)
+    knee = min(0.8, 0.8 / factor) * last
+    above = knee * factor + (place - knee) * (last - knee * factor) / max(last - knee, 1.0)
+    read = np.clip(np.where(place <= knee, factor * place, above), 0, last)
+    lower = np.minimum(read.astype(np.int64), max(last - 1, 0))
+    part = (read - lower).astype(np.float32)
+    warped: Features = frames[:, lower] * (1 - part) + frames[:, np.minimum(lower + 1, last)] * part
+    return warped
 
 
 def _noise(frames: Features, rng: np.random.Generator) -> Features:

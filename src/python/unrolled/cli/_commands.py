@@ -15,6 +15,7 @@ from ..functional import Precision
 from ..tasks import Task
 from ..tasks import language_model as lm
 from ._compare import compare_app
+from ._export import export
 from ._listen import listen
 from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
@@ -105,12 +106,20 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
         tokens: Annotated[
             bool, typer.Option("--tokens", help="List the probability of every single token too.")
         ] = False,
-        precision: PrecisionOption = "full",
+        precision: Annotated[
+            Precision | None,
+            typer.Option(
+                help="Numbers that the recurrent layers multiply; not given: as the file has them.",
+                show_default=False,
+            ),
+        ] = None,
         **flags: Any,
     ) -> None:
         """Score a checkpoint on files, or on what was held out when it was trained."""
-        original, trained = tasks.load(checkpoint, task)
-        for line in original.evaluate(trained, sources or (), tokens, precision, **flags):
+        saved = tasks.Saved.read(checkpoint, training=False)
+        original = task(saved.options(task), saved.sources)
+        trained, chosen = saved.restore(task), precision or saved.precision
+        for line in original.evaluate(trained, sources or (), tokens, chosen, **flags):
             print(line)
 
     *common, _ = inspect.signature(command).parameters.values()
@@ -133,6 +142,12 @@ app.command(
         "arecord -t raw -f S16_LE -r 16000 | unrolled listen keywords.safetensors -",
     )
 )(listen)
+app.command(
+    epilog=_examples(
+        "unrolled export keywords.safetensors small.safetensors --int8",
+        "unrolled listen small.safetensors recording.flac",
+    )
+)(export)
 app.command(
     epilog=_examples(
         "unrolled transcribe phonemes.safetensors recording.wav --picture heard.png",

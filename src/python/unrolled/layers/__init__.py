@@ -7,6 +7,7 @@ Every layer is called for inference, `y = layer(x)`, and differentiated without 
 from ._adaptive_head import AdaptiveSoftmaxHead as AdaptiveSoftmaxHead
 from ._adaptive_head import frequency_cutoffs as frequency_cutoffs
 from ._base import Layer as Layer
+from ._conv2d import Conv2d as Conv2d
 from ._dropout import Dropout as Dropout
 from ._embedding import Embedding as Embedding
 from ._flat import FlatBuffer as FlatBuffer

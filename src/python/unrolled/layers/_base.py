@@ -117,6 +117,12 @@ class Layer:
         for grad in self._grads.values():
             grad.fill(0)
 
+    def set_precision(self, precision: functional.Precision) -> None:
+        """Makes every recurrent layer multiply in another precision from now on."""
+        for layer in self._walk():
+            if isinstance(layer, ScanOptions):
+                layer.precision = precision
+
     @contextmanager
     def in_precision(self, precision: functional.Precision) -> Iterator[None]:
         """Makes every recurrent layer multiply in another precision for a while.
@@ -129,8 +135,7 @@ class Layer:
         layers = [layer for layer in self._walk() if isinstance(layer, ScanOptions)]
         before = [layer.precision for layer in layers]
         try:
-            for layer in layers:
-                layer.precision = precision
+            self.set_precision(precision)
             yield
         finally:
             for layer, own in zip(layers, before, strict=True):

@@ -1,6 +1,7 @@
 """Checks of constructor arguments; array arguments are checked where they are used."""
 
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,6 +22,19 @@ def checked_size(where: str, name: str, value: int) -> int:
     result = operator.index(value)
     if result < 1:
         raise ValueError(f"[{where}] expected {name} >= 1, got {result}")
+    return result
+
+
+def checked_pair(
+    where: str, name: str, value: int | tuple[int, int], *, least: int
+) -> tuple[int, int]:
+    """Returns one int or two as two; ValueError unless each is at least `least`."""
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"[{where}] expected {name} to be one number or two, got {value}")
+    result = operator.index(pair[0]), operator.index(pair[1])
+    if min(result) < least:
+        raise ValueError(f"[{where}] expected {name} >= {least}, got {value}")
     return result
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..layers import Dropout, Initialiser, Linear, Recurrent
+from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
 from ..layers._types import Array
 from ._acoustic_stream import AcousticStream
 from ._configured import ConfiguredModel
+from ._conv_front_end import ConvFrontEnd
+from ._conv_stream import ConvStream
 
 Lengths = NDArray[np.int64]
 
@@ -21,6 +23,9 @@ class AcousticModel(ConfiguredModel):
         s_n = (x_{nq}, ..., x_{nq+k-1})              k frames side by side, every q frames
         h_n = recurrent(s_n, h_{n-1})
         y_n = W h_n + b          or, pooled, y = W mean_n h_n + b
+
+    With `conv` channels s_n comes from convolutions over time and bands instead (CRNN); k and q are
+    then those of the `ConvFrontEnd`.
 
     With a softmax over symbols and a blank the logits of the steps are what CTC takes; pooled ones
     say which of several words a sequence is. Reading q frames at a step divides the work by q.
@@ -40,6 +45,8 @@ class AcousticModel(ConfiguredModel):
         bidirectional: read in both directions; such a model cannot be streamed.
         stack: k, frames that a step sees.
         stride: q, frames from step to step, at most `stack`.
+        conv: channels of the convolutions before the recurrent layers; 0: frames side by side. With
+            them `stack` and `stride` are theirs.
         pooled: one answer for a sequence rather than one for each step.
         dropout: probability of dropping each output of a recurrent layer in training.
         dtype: float32 or float64.
@@ -47,7 +54,7 @@ class AcousticModel(ConfiguredModel):
         rng: where initial values come from; None draws fresh entropy.
 
     Raises:
-        ValueError: a size below 1, an unknown cell, a stride above `stack`.
+        ValueError: a size below 1, an unknown cell, a stride above `stack`, conv below 0.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class AcousticModel(ConfiguredModel):
         bidirectional: bool = False,
         stack: int = 3,
         stride: int = 2,
+        conv: int = 0,
         pooled: bool = False,
         dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
@@ -73,6 +81,8 @@ class AcousticModel(ConfiguredModel):
         self.stride = checked_size(where, "stride", stride)
         if self.stride > self.stack:
             raise ValueError(f"[{where}] expected stride <= stack, got {stride} and {stack}")
+        if conv < 0:
+            raise ValueError(f"[{where}] expected conv >= 0, got {conv}")
         self.pooled = bool(pooled)
         rng = np.random.default_rng() if rng is None else rng
         self.config = {
@@ -84,13 +94,18 @@ class AcousticModel(ConfiguredModel):
             "bidirectional": bool(bidirectional),
             "stack": stack,
             "stride": stride,
+            "conv": conv,
             "pooled": self.pooled,
             "dropout": dropout,
             "dtype": str(np.dtype(dtype)),
         }
+        self.front_end: ConvFrontEnd | None = None
+        if conv:
+            self.front_end = ConvFrontEnd(features, conv, dtype=dtype, rng=rng, init=init)
+            self.stack, self.stride = self.front_end.reach, self.front_end.stride
         self.rnn: Recurrent[Any] = Recurrent(
             cell,
-            features * stack,
+            self.front_end.output_size if self.front_end else features * stack,
             hidden_size,
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
@@ -101,7 +116,9 @@ class AcousticModel(ConfiguredModel):
         )
         self.dropout = Dropout(dropout)
         self.head = Linear(self.rnn.output_size, outputs, dtype=dtype, rng=rng, init=init)
-        super().__init__(children={"rnn": self.rnn, "dropout": self.dropout, "head": self.head})
+        children: dict[str, Layer] = {"front_end": self.front_end} if self.front_end else {}
+        children |= {"rnn": self.rnn, "dropout": self.dropout, "head": self.head}
+        super().__init__(children=children)
 
     def steps(self, frames: Lengths) -> Lengths:
         """How many steps so many frames give; the last frames may be too few for another one.
@@ -114,15 +131,31 @@ class AcousticModel(ConfiguredModel):
         ).astype(np.int64)
 
     def stacked(self, x: Array, lengths: Lengths | None = None) -> Array:
-        """Returns what each step sees, (N, B, k * F), of x (T, B, F)."""
+        """Returns what the recurrent layers read, (N, B, k * F) or (N, B, K), of x (T, B, F)."""
+        x = self._extended(x, lengths)
+        if self.front_end is not None:
+            return self.front_end(x)
+        frames = len(x)
+        reach = self.stride * int(self.steps(np.array(frames)))
+        return np.concatenate([x[i : i + reach : self.stride] for i in range(self.stack)], axis=2)
+
+    def _seen_vjp(
+        self, x: Array, lengths: Lengths | None
+    ) -> tuple[Array, Callable[[Array], None] | None]:
+        """`stacked` and its pullback; None: nothing before the recurrent layers has parameters."""
+        if self.front_end is None:
+            return self.stacked(x, lengths), None
+        return self.front_end.vjp(self._extended(x, lengths))
+
+    def _extended(self, x: Array, lengths: Lengths | None) -> Array:
+        """x with frames of zeros behind sequences that are shorter than what a step sees."""
         frames, batch, features = x.shape
         if lengths is not None and (lengths < self.stack).any():
             inside = np.arange(frames)[:, None] < lengths
             x = np.where(inside[..., None], x, x.dtype.type(0))
-        if frames < self.stack:
+        if 0 < frames < self.stack:
             x = np.concatenate([x, np.zeros((self.stack - frames, batch, features), x.dtype)])
-        reach = self.stride * int(self.steps(np.array(frames)))
-        return np.concatenate([x[i : i + reach : self.stride] for i in range(self.stack)], axis=2)
+        return x
 
     def __call__(
         self, x: Array, lengths: Lengths | None = None, starts: Lengths | None = None
@@ -156,7 +189,8 @@ class AcousticModel(ConfiguredModel):
         """
         self._check(x, lengths, starts)
         steps = self._steps(x, lengths)
-        (hidden, _), rnn_pullback = self.rnn.vjp(self.stacked(x, lengths), lengths=steps, rng=rng)
+        seen, front_end_pullback = self._seen_vjp(x, lengths)
+        (hidden, _), rnn_pullback = self.rnn.vjp(seen, lengths=steps, rng=rng)
         weights = self._weights(len(hidden), steps, starts) if self.pooled else None
         dropped, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
         y, head_pullback = self.head.vjp(dropped if weights is None else _mean(dropped, weights))
@@ -165,11 +199,15 @@ class AcousticModel(ConfiguredModel):
             dhidden = head_pullback(dy)
             if weights is not None:
                 dhidden = dhidden * weights[..., None]  # (B, H) to (N, B, H)
-            rnn_pullback(dropout_pullback(dhidden), needs_dx=False)
+            dseen, _ = rnn_pullback(
+                dropout_pullback(dhidden), needs_dx=front_end_pullback is not None
+            )
+            if front_end_pullback is not None:
+                front_end_pullback(dseen)
 
         return y, pullback
 
-    def stream(self) -> AcousticStream:
+    def stream(self) -> AcousticStream | ConvStream:
         """Starts a stream: frames in, outputs of the recurrent layers out; see `AcousticStream`.
 
         Raises:
@@ -180,7 +218,9 @@ class AcousticModel(ConfiguredModel):
                 "[AcousticModel] a bidirectional model needs the whole sound: only one that reads "
                 "forwards can be streamed"
             )
-        return AcousticStream(self.rnn, self.stack, self.stride)
+        if self.front_end is None:
+            return AcousticStream(self.rnn, self.stack, self.stride)
+        return ConvStream(self.front_end, AcousticStream(self.rnn, 1, 1), self.features)
 
     def _steps(self, x: Array, lengths: Lengths | None) -> Lengths:
         return self.steps(np.full(x.shape[1], len(x)) if lengths is None else lengths)

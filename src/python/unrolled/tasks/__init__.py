@@ -8,6 +8,7 @@ from . import language_model as language_model
 from . import phonemes as phonemes
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
+from ._export import export as export
 from ._options import TrainOptions as TrainOptions
 from ._options import option as option
 from ._presets import Preset as Preset

@@ -1,6 +1,6 @@
 """Clips as features, and the scenes of training that are made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from unrolled.audio import (
     FeatureSettings,
     Normalisation,
     extract_features,
-    faint_noise,
     read_audio,
     resample,
 )
@@ -48,19 +47,58 @@ class Sounds:
         lengths: (B,) frames of each.
         starts: (B,) where the word begins.
         classes: (B,) int64.
+        others: (B,) int64, classes of the words that are mixed in.
+        part: of `classes` in the mix, 0..1; `others` have the rest.
     """
 
     frames: Array
     lengths: NDArray[np.int64]
     starts: NDArray[np.int64]
     classes: NDArray[np.int64]
+    others: NDArray[np.int64]
+    part: float
 
 
-def together(scenes: Sequence[Scene], normalisation: Normalisation) -> Sounds:
-    """Puts scenes side by side."""
-    frames, lengths = pad_sequences([normalisation(scene.frames) for scene in scenes])
-    starts = np.array([scene.start for scene in scenes], np.int64)
-    return Sounds(frames, lengths, starts, np.array([scene.word for scene in scenes], np.int64))
+def together(
+    scenes: Sequence[Scene],
+    normalisation: Normalisation,
+    others: Sequence[Scene] = (),
+    part: float = 1.0,
+) -> Sounds:
+    """Puts scenes side by side, each mixed with the word of another one (mixup).
+
+    Args:
+        scenes: B scenes.
+        normalisation: of their features, before they are mixed.
+        others: B scenes; nothing: none is mixed in.
+        part: what of a mixed scene is its own, 0..1.
+
+    Source: Zhang et al., "mixup: beyond empirical risk minimization", 2018.
+    """
+    frames = [normalisation(scene.frames) for scene in scenes]
+    if others:
+        words = [normalisation(other.frames[other.start :]) for other in others]
+        starts = [scene.start for scene in scenes]
+        frames = [_mixed(*each, part) for each in zip(frames, starts, words, strict=True)]
+    padded, lengths = pad_sequences(frames)
+    return Sounds(
+        padded,
+        lengths,
+        np.array([scene.start for scene in scenes], np.int64),
+        np.array([scene.word for scene in scenes], np.int64),
+        np.array([other.word for other in others or scenes], np.int64),
+        part,
+    )
+
+
+def _mixed(frames: Features, start: int, word: Features, part: float) -> Features:
+    """Normalised frames, of which those from `start` on are mixed with those of a word."""
+    end = start + len(word)
+    mixed = np.zeros((max(len(frames), end), frames.shape[1]), np.float32)
+    mixed[: len(frames)] = frames
+    mixed[start:] *= np.float32(part)
+    mixed[start:end] += np.float32(1.0 - part) * word
+    return mixed
 
 
 @dataclass
@@ -118,19 +156,19 @@ class ClipFeatures:
         order: NDArray[np.int64] = rng.permutation(count)
         return order + count * rng.integers(self.speeds, size=count)
 
-    def add_noise(
-        self, count: int, word: int, settings: FeatureSettings, rng: np.random.Generator
+    def add(
+        self,
+        count: int,
+        word: int,
+        make: Callable[[np.random.Generator], Features],
+        rng: np.random.Generator,
     ) -> None:
-        """Adds so many clips of faint noise, as long as others, as clips of `word`."""
-        lengths = [len(each) for each in self.frames]
+        """Adds so many clips of `word`, made anew for each speed."""
         size = self.count
         frames: list[Features] = []
         for part in range(self.speeds):
             frames += self.frames[part * size : (part + 1) * size]
-            for _ in range(count):
-                seconds = settings.window + settings.hop * int(rng.choice(lengths))
-                noise = faint_noise(round(seconds * settings.rate), rng)
-                frames.append(extract_features(noise, settings))
+            frames += [make(rng) for _ in range(count)]
         own = self.classes.reshape(self.speeds, size)
         self.classes = np.pad(own, ((0, 0), (0, count)), constant_values=word).ravel()
         self.frames = frames

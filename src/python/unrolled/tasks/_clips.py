@@ -17,6 +17,9 @@ UNKNOWN = "_unknown_"
 #: The class of clips in which nobody speaks.
 SILENCE = "_silence_"
 
+#: The folder of recordings, of any length, in which nobody speaks: silence is cut out of them.
+BACKGROUND = "_background_noise_"
+
 #: The speaker in names as of Google's Speech Commands.
 _SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_")
 
@@ -43,8 +46,8 @@ class Clip:
 def find_clips(sources: Sequence[Path]) -> list[Clip]:
     """Returns the clips of folders and tables, in an order that follows from their names.
 
-    A folder has one folder for each class; a table is a CSV file with the columns `file`, relative
-    to the table, and `class`.
+    A folder has one folder for each class, and may have one of background noise; a table is a CSV
+    file with the columns `file`, relative to the table, and `class`.
 
     Raises:
         FileNotFoundError: a source, or a file in a table, is not there.
@@ -62,9 +65,37 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
 
 def _of_folder(folder: Path) -> Iterator[Clip]:
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in sorted(place.rglob("*")):
-            if path.suffix.lower() in SOUND_ENDINGS:
+        if place.name != BACKGROUND:
+            for path in sounds_below(place):
                 yield Clip(path, place.name)
+
+
+def sounds_below(folder: Path) -> list[Path]:
+    """Returns the sound files of a folder and of those in it, by name; none is not an error."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_ENDINGS)
+
+
+def find_noises(sources: Sequence[Path]) -> list[Path]:
+    """Returns the recordings of background noise that lie in folders, or beside tables."""
+    folders = [source if source.is_dir() else source.parent for source in sources]
+    return [path for folder in folders for path in sounds_below(folder / BACKGROUND)]
+
+
+def find_unknown(folder: Path) -> list[Clip]:
+    """Returns the sounds of a folder, and of those in it, as clips of the class `_unknown_`.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no sounds.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no folder {str(folder)!r}: --unknown takes a folder of other words, made, or none"
+        )
+    clips = [Clip(path, UNKNOWN) for path in sounds_below(folder)]
+    if not clips:
+        raise ValueError(f"there are no sound files in {folder}, the folder of unknown words")
+    return clips
 
 
 def _of_table(table: Path) -> Iterator[Clip]:

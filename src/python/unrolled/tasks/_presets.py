@@ -53,6 +53,19 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
             {"level": "char", "hidden": 512, "dropout": 0.4},
         ),
     },
+    "keywords": {
+        # One family of models, from the smallest to the most accurate.
+        "rnn": Preset("small and quick", {"cell": "rnn", "lr": 1e-3}),
+        "lstm": Preset("LSTMs", {"cell": "lstm"}),
+        "gru": Preset("GRUs, the default", {"cell": "gru"}),
+        "bidirectional": Preset("GRUs both ways, for whole clips", {"bidirectional": True}),
+        # Arik et al., 2017, with two small convolutions in the place of a large one.
+        "crnn": Preset("convolutions, then GRUs; can listen", {"conv": 32}),
+        "clips": Preset(
+            "the best for whole clips: convolutions, GRUs both ways, mixup; cannot listen",
+            {"conv": 32, "bidirectional": True, "silence": False, "mixup": 0.3, "warp": 0.12},
+        ),
+    },
 }
 
 

@@ -10,10 +10,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from unrolled.layers import Layer
 from unrolled.training import (
@@ -27,6 +27,7 @@ from unrolled.training import (
 )
 
 from ._options import TrainOptions
+from ._quantised import dequantised, quantised
 from ._task import Task, TrainedT
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -80,6 +81,7 @@ class _Metadata:
     sources: list[str]
     assets: dict[str, Any]
     trainer: dict[str, Any] | None = None
+    precision: Literal["full", "int8"] = "full"
 
 
 @contextmanager
@@ -135,7 +137,24 @@ class Saved:
     @property
     def weights(self) -> dict[str, Array]:
         """The best parameters, by name."""
-        return self._part(_WEIGHTS)
+        return dequantised(self._part(_WEIGHTS))
+
+    @property
+    def precision(self) -> Literal["full", "int8"]:
+        """What the model's recurrent layers are kept, and multiply, in."""
+        return self.metadata.precision
+
+    def write_model(self, path: PathLike, precision: Literal["full", "int8"]) -> None:
+        """Writes the model alone, see `export`.
+
+        Raises:
+            ValueError: the model is in 8 bits already, and full precision is asked for.
+        """
+        if precision != self.precision == "int8":
+            raise ValueError(f"{self.path} is in int8: what was rounded away does not come back")
+        metadata = asdict(replace(self.metadata, trainer=None, precision=precision))
+        weights = quantised(self.weights) if precision == "int8" else self.weights
+        save_checkpoint(path, {_WEIGHTS + n: array for n, array in weights.items()}, metadata)
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -200,7 +219,10 @@ class Saved:
         """
         options = self.options(task_class)
         with _reading(self.path):
-            return task_class.restore(options, self.metadata.assets, self.weights)
+            trained = task_class.restore(options, self.metadata.assets, self.weights)
+            if self.precision != "full":
+                trained.model.set_precision(self.precision)
+        return trained
 
     def load_into(self, trainer: Trainer[Any], task: Task[Any, Any, Any, Any]) -> None:
         """Puts a new trainer where the run stopped.

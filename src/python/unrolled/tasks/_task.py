@@ -13,7 +13,7 @@ reports and the command line are shared: `register` is all it takes to get
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -36,7 +36,16 @@ from ._options import TrainOptions
 ModelT = TypeVar("ModelT", bound=Layer)
 OptionsT = TypeVar("OptionsT", bound=TrainOptions)
 BatchT = TypeVar("BatchT")
-TrainedT = TypeVar("TrainedT")
+
+
+class Trained(Protocol):
+    """What a user gets and works with: a model with what it takes to use it."""
+
+    @property
+    def model(self) -> Layer: ...
+
+
+TrainedT = TypeVar("TrainedT", bound=Trained)
 
 
 class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import Augmentation, FeatureSettings, Normalisation
+from unrolled.audio import Augmentation, FeatureSettings, Normalisation, read_audio
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -38,10 +38,20 @@ from unrolled.training import (
 )
 
 from ._clip_features import ClipFeatures, Scenes, Sounds, together
-from ._clips import SILENCE, Clip, find_clips, merge_unknown, split_clips
+from ._clips import (
+    SILENCE,
+    UNKNOWN,
+    Clip,
+    find_clips,
+    find_noises,
+    find_unknown,
+    merge_unknown,
+    split_clips,
+)
 from ._listen import Detection as Detection
 from ._listen import Listener as Listener
 from ._listen import listen as listen
+from ._nothing import foreign, silence
 from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
@@ -49,8 +59,15 @@ from ._saved import PathLike, write_model
 from ._spotter import Spotter as Spotter
 from ._task import Task, register
 
-#: Streams of random numbers: of the order of clips, of what is made of them, and of faint noise.
-_ORDER, _CHANGES, _SILENCE = 0, 1, 2
+#: Streams of random numbers: of the order of clips, of what is made of them, of silence and of
+#: unknown words.
+_ORDER, _CHANGES, _SILENCE, _UNKNOWN = 0, 1, 2, 3
+
+#: What `--unknown` may be instead of a folder.
+_MADE, _NONE = "made", "none"
+
+#: Unknown words that are made, for each clip that a keyword has.
+_FOREIGN = 2
 
 #: Clips that are scored at a time.
 _PART = 64
@@ -66,16 +83,24 @@ class Options(TrainOptions):
         None, "folder or table of clips to hold out; not given: one speaker of ten"
     )
     words: str | None = option(None, "words to tell apart, with commas; others become _unknown_")
+    unknown: str = option(
+        "made",
+        "what teaches _unknown_ to a model that listens: a folder of other words; made: the words "
+        "themselves, backwards and in pieces; none: there is no such class",
+    )
     cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
     hidden: int = option(128, "units per recurrent layer and direction")
     layers: int = option(2, "recurrent layers")
+    conv: int = option(0, "channels of two convolutions before the recurrent layers, 0: none")
     bidirectional: bool = option(False, "read backwards too: better, but not while someone speaks")
     dropout: float = option(0.2, "part of the recurrent outputs dropped in training, 0..1")
     features: Literal["mel", "mfcc"] = option("mel", "log energies of mel bands, or cepstra")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
-    silence: bool = option(True, "add a class _silence_ of faint noise, which listening needs")
+    silence: bool = option(True, "add a class _silence_, of _background_noise_ and faint noise")
     speeds: bool = option(True, "train on each clip a tenth faster and slower too")
+    mixup: float = option(0.0, "mix clips with others, by Beta(mixup, mixup); 0: not")
+    warp: float = option(0.0, "stretch frequencies at random by up to this part, 0..1")
     augment: bool = option(True, "change clips at random: place, loudness, noise, masks")
 
     def settings(self) -> FeatureSettings:
@@ -106,11 +131,17 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             training, held_out = split_clips(clips)
         else:
             training, held_out = clips, self._find([Path(options.validation)])
+        if options.unknown not in (_MADE, _NONE):
+            more, more_held_out = split_clips(find_unknown(Path(options.unknown)))
+            training, held_out = training + more, held_out + more_held_out
         words = {clip.word for clip in training}
-        self.words = tuple(sorted(words | {SILENCE} if options.silence else words))
-        if len(self.words) < 2 or not held_out:
+        added = {SILENCE} - words if options.silence else set()
+        if self._listens and options.unknown == _MADE:
+            added |= {UNKNOWN} - words
+        self.words = tuple(sorted(words | added))
+        if len(words | {SILENCE} & added) < 2 or not held_out:
             raise ValueError(
-                f"there are {len(training):,} clips of {len(self.words)} words to train on and "
+                f"there are {len(training):,} clips of {len(words)} words to train on and "
                 f"{len(held_out):,} held out: two words or more, and more clips, are needed"
             )
         self._check_known(held_out)
@@ -119,15 +150,25 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         self.training = ClipFeatures.of(training, self.words, settings, speeds)
         self.normalisation = Normalisation.of(self.training.frames)
         self.seconds = settings.hop * float(np.mean([len(each) for each in self.training.frames]))
-        if options.silence and SILENCE not in words:
-            rng = counter_rng(0, _SILENCE, 0)
-            count = len(training) // len(words)
-            self.training.add_noise(count, self.words.index(SILENCE), settings, rng)
+        self._add(added, len(training) // len(words))
         self.held_out = ClipFeatures.of(held_out, self.words, settings)
         return (
             f"{len(training):,} clips to train on, {len(held_out):,} held out, "
             f"{len(self.words)} words"
         )
+
+    def _add(self, words: set[str], count: int) -> None:
+        """Adds so many clips of each of `words`, made of what there is."""
+        settings, clips = self.options.settings(), self.training
+        keywords, classes = list(clips.frames), clips.classes
+        if UNKNOWN in words:
+            make = foreign(keywords, classes)
+            rng = counter_rng(0, _UNKNOWN, 0)
+            clips.add(_FOREIGN * count, self.words.index(UNKNOWN), make, rng)
+        if SILENCE in words:
+            noises = [read_audio(path, settings.rate) for path in find_noises(self.sources)]
+            make = silence(noises, [len(each) for each in keywords], settings)
+            clips.add(count, self.words.index(SILENCE), make, counter_rng(0, _SILENCE, 0))
 
     def _find(self, sources: Sequence[Path]) -> list[Clip]:
         clips = find_clips(sources)
@@ -141,14 +182,20 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
                 f"there are clips of {', '.join(foreign)}, but none of them to train on"
             )
 
+    @property
+    def _listens(self) -> bool:
+        """Whether the model is to tell words in a stream: it then hears them one after another."""
+        return self.options.silence and not self.options.bidirectional
+
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Sounds]:
         """All clips once in each epoch, in an order and with changes that follow from the seed."""
         options, group = self.options, self.group
         per_epoch = -(-self.training.count // options.batch)
+        changes = options.augment and options.features == "mel"
         scenes = Scenes(
             self.training,
-            silence=self.words.index(SILENCE) if options.silence else None,
-            change=Augmentation() if options.augment and options.features == "mel" else None,
+            silence=self.words.index(SILENCE) if self._listens else None,
+            change=Augmentation(warp=options.warp) if changes else None,
             hop=options.settings().hop,
         )
 
@@ -158,7 +205,12 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             rows = order[part * options.batch : (part + 1) * options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
             made = [scenes.make(int(row), rng) for row in rows]
-            return together(made[group.rows(len(made))], self.normalisation)
+            mine = group.rows(len(made))
+            if not options.mixup:
+                return together(made[mine], self.normalisation)
+            share = float(rng.beta(options.mixup, options.mixup))
+            others = [made[place] for place in rng.permutation(len(made))]
+            return together(made[mine], self.normalisation, others[mine], max(share, 1.0 - share))
 
         return IndexedBatches(make, per_epoch=per_epoch)
 
@@ -172,6 +224,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             num_layers=options.layers,
             cell=CELLS[options.cell],
             bidirectional=options.bidirectional,
+            conv=options.conv,
             pooled=True,
             dropout=options.dropout,
             rng=rng,
@@ -183,7 +236,15 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         """Cross-entropy of the word."""
         logits, pullback = model.vjp(batch.frames, batch.lengths, batch.starts, rng=rng)
         (loss, count), loss_pullback = cross_entropy_vjp(logits, batch.classes)
-        return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
+        if batch.part == 1.0:
+            return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
+        own, rest = batch.part, 1.0 - batch.part
+        (other, _), other_pullback = cross_entropy_vjp(logits, batch.others)
+
+        def mixed_pullback(dloss: float) -> None:
+            pullback(loss_pullback(own * dloss) + other_pullback(rest * dloss))
+
+        return (own * loss + rest * other, count, None), mixed_pullback
 
     @property
     def metric(self) -> Metric:
@@ -266,7 +327,8 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
                     yield f"wrong      {clip.path}: {clip.word} heard as {heard}"
         line = f"right      {(answers == features.classes).mean():.2%} of {len(clips):,} clips"
         if precision != "full":
-            exact = self._log_p(trained.model, features)
+            with trained.model.in_precision("full"):
+                exact = self._log_p(trained.model, features)
             same = (answers == exact.argmax(axis=1)).mean()
             line += f", in {precision}; {same:.2%} of the answers as in full precision"
         yield line

@@ -1,0 +1,132 @@
+"""An exported model is the model: in 8 bits it answers bit for bit as the full one does in int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sounds import say, write_words
+from tolerances import assert_same_bits
+from unrolled import tasks
+from unrolled.cli import main
+from unrolled.models import AcousticModel
+from unrolled.tasks import adding, keywords
+from unrolled.tasks._quantised import dequantised, quantised
+from unrolled.training import CheckpointError, load_checkpoint
+
+pytest.importorskip("soundfile", reason='pip install "unrolled[speech]"')
+
+SMALL: dict[str, Any] = {"bands": 20, "batch": 8, "unknown": "none", "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    words = write_words(folder / "words", 15)
+    keywords.train(words, output=folder / "full.safetensors", steps=20, **SMALL)
+    return folder / "full.safetensors"
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["causal", "both-ways"])
+@pytest.mark.parametrize("conv", [0, 5])
+def test_rounding_twice_is_rounding_once(
+    isa: str, cell: str, both: bool, conv: int, rng: np.random.Generator
+) -> None:
+    model = AcousticModel(
+        9, 5, hidden_size=13, cell=cell, bidirectional=both, conv=conv, pooled=True, rng=rng
+    )
+    model.flat.values[:] *= 10.0 ** rng.uniform(-3, 1, model.flat.values.shape).astype(np.float32)
+    model.rnn.parameters["weight_ih_l0"][2] = 0.0
+    model.rnn.parameters["weight_hh_l1"][3] *= np.float32(1e-33)
+    arrays = quantised(model.parameters)
+    assert {name for name, array in arrays.items() if array.dtype == np.int8} == {
+        f"rnn.{name}" for name in model.rnn.parameters if name.startswith("weight")
+    }
+    again = AcousticModel.from_config(model.config, init="zeros")
+    again.load_parameters(dequantised(arrays))
+    x, lengths = rng.standard_normal((23, 4, 9)).astype(np.float32), np.array([23, 1, 0, 16])
+    with model.in_precision("int8"), again.in_precision("int8"):
+        assert_same_bits(again(x, lengths), model(x, lengths))
+    assert_same_bits(again.head.parameters["weight"], model.head.parameters["weight"])
+    for name, array in quantised(dequantised(arrays)).items():
+        if array.ndim == 2:
+            assert_same_bits(array, arrays[name], name)
+
+
+def test_the_file(checkpoint: Path, tmp_path: Path) -> None:
+    """The default model: under 500 kB, the same answers, and listening in int8 too."""
+    small = tasks.export(checkpoint, tmp_path / "small", precision="int8")
+    assert small == tmp_path / "small.safetensors"
+    assert small.stat().st_size < 500_000 < checkpoint.stat().st_size
+    full, loaded = keywords.load(checkpoint), keywords.load(small)
+    assert (loaded.model.rnn.precision, loaded.words) == ("int8", full.words)
+    rng = np.random.default_rng(1)
+    sounds = [say(word, rng) for word in ("low", "high", "rise")]
+    exact = [full(sound) for sound in sounds]
+    with full.model.in_precision("int8"):
+        expected = [full(sound) for sound in sounds]
+        listener = keywords.Listener(full)
+    assert [loaded(sound) for sound in sounds] == expected != exact
+    other = keywords.Listener(loaded)
+    for sound in sounds:
+        assert other(sound) == listener(sound)
+        assert_same_bits(other.probabilities(), listener.probabilities())
+    again = tasks.export(small, tmp_path / "again", precision="int8")
+    for name, array in load_checkpoint(small).arrays.items():
+        assert_same_bits(load_checkpoint(again).arrays[name], array, name)
+
+
+def test_full_precision_leaves_the_training_out(checkpoint: Path, tmp_path: Path) -> None:
+    path = tasks.export(checkpoint, tmp_path / "plain.safetensors")
+    full, loaded = keywords.load(checkpoint), keywords.load(path)
+    assert_same_bits(loaded.model.flat.values, full.model.flat.values)
+    assert loaded.model.rnn.precision == "full"
+    assert path.stat().st_size < checkpoint.stat().st_size / 2
+    with pytest.raises(CheckpointError, match="holds a model, but no training to resume"):
+        keywords.train((), resume=path, steps=30, quiet=True)
+
+
+def test_another_task(tmp_path: Path) -> None:
+    path = tmp_path / "adding.safetensors"
+    tasks.train(adding.Adding, output=path, steps=2, hidden=8, quiet=True)
+    small = tasks.export(path, tmp_path / "small", precision="int8")
+    assert tasks.load(small, adding.Adding)[1].model.rnn.precision == "int8"
+
+
+def test_commands(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str | Path) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    small = tmp_path / "small.safetensors"
+    assert "small.safetensors, " in run("export", checkpoint, small, "--int8")
+    told = run("evaluate", "keywords", small)
+    assert "in int8; " in told
+    ours, full = (
+        text.split(",")[0]
+        for text in (told, run("evaluate", "keywords", checkpoint, "--precision", "int8"))
+    )
+    assert ours == full
+
+
+def test_errors(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"would be replaced, and its training be lost"):
+        tasks.export(checkpoint, checkpoint)
+    with pytest.raises(ValueError, match="expected precision full or int8, got 'bf16'"):
+        tasks.export(checkpoint, tmp_path / "a", precision="bf16")
+    with pytest.raises(FileNotFoundError):
+        tasks.export(tmp_path / "nothing.safetensors", tmp_path / "a")
+    small = tasks.export(checkpoint, tmp_path / "small", precision="int8")
+    with pytest.raises(ValueError, match="is in int8: what was rounded away does not come back"):
+        tasks.export(small, tmp_path / "a")
+    arrays = load_checkpoint(small, "model.").arrays
+    del arrays["model.rnn.weight_ih_l0.largest"]
+    with pytest.raises(ValueError, match="is in 8 bits, without a scale for each of its rows"):
+        dequantised(arrays)
+    with pytest.raises(TypeError, match=r"int8 takes weights of float32; rnn\.weight_ih_l0 is"):
+        quantised({"rnn.weight_ih_l0": np.zeros((2, 2))})
