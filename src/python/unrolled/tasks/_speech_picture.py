@@ -28,7 +28,7 @@ def draw_speech(
 ) -> None:
     """Writes waveform, log-mel features, probabilities of the symbols and segments, as a PNG.
 
-    Shapes: samples (N,), logits (steps, 1 + symbols).
+    Shapes: samples (N,), logits (steps, V).
     """
     figure_module = import_extra("matplotlib.figure", "train")
     settings = recogniser.settings
@@ -50,12 +50,18 @@ def draw_speech(
     mel.imshow(frames.T, origin="lower", aspect="auto", extent=(0, end, 0, settings.size))
     mel.set_ylabel("mel band")
 
-    probabilities = np.exp(functional.log_softmax(logits.astype(np.float64)))[:, 1:]
+    said = logits[:, : 1 + len(recogniser.symbols)].astype(np.float64)
+    probabilities = np.exp(functional.log_softmax(said))[:, 1:]
     heard = sorted({segment.symbol for segment in segments})
     rows = [recogniser.symbols.index(symbol) for symbol in heard]
     if rows:
         shown = probabilities[:, rows].T
-        extent = (0, recogniser.step * len(logits), -0.5, len(rows) - 0.5)
+        extent = (
+            recogniser.seconds(-0.5),
+            recogniser.seconds(len(logits) - 0.5),
+            -0.5,
+            len(rows) - 0.5,
+        )
         posteriors.imshow(
             shown, origin="lower", aspect="auto", extent=extent, cmap="Greys", vmin=0, vmax=1
         )

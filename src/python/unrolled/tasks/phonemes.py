@@ -10,26 +10,23 @@ The same on the command line: `unrolled train phonemes`, `unrolled evaluate phon
 transcribe`. `--demo` trains on speech that is made on the spot.
 
 Recurrent layers read log-mel features; connectionist temporal classification (CTC) learns from the
-sequence of symbols alone where each of them is. What the symbols are is the data's affair:
-phonemes, letters, or the words of a small vocabulary.
+sequence of symbols alone what is said. Where the data say when each symbol begins and ends, further
+outputs learn that, and the places of recognised symbols come from them. What the symbols are is the
+data's affair: phonemes, letters, or the words of a small vocabulary.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unrolled import functional
 from unrolled.audio import (
     Augmentation,
-    Features,
     FeatureSettings,
     Normalisation,
-    extract_features,
-    read_audio,
 )
 from unrolled.models import AcousticModel
 from unrolled.training import (
@@ -39,21 +36,20 @@ from unrolled.training import (
     LossAndPullback,
     Metric,
     counter_rng,
-    pad_sequences,
 )
 
-from ._edit_distance import error_rate
 from ._options import CELLS, TrainOptions, option
 from ._recogniser import Recogniser as Recogniser
-from ._recogniser import best_symbols
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
-from ._speech_demo import make_speech
+from ._speech_demo import say_sentences
+from ._speech_loss import SpeechLoss, speech_loss_vjp
+from ._speech_score import error_lines
+from ._spoken import Batch, Spoken
 from ._task import Task, register
 from ._utterances import Segment as Segment
 from ._utterances import find_utterances
-from ._watch import watched
 
 #: Streams of random numbers: of the order of utterances, of their changes, and of the split.
 _ORDER, _CHANGES, _SPLIT = 0, 1, 2
@@ -91,42 +87,6 @@ class Options(TrainOptions):
         return FeatureSettings(bands=self.bands, rate=self.rate)
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """Utterances as features, and what is said in each.
-
-    Attributes:
-        frames: (T, F) of each.
-        symbols: the symbols of each.
-    """
-
-    frames: Sequence[Features]
-    symbols: Sequence[Sequence[str]]
-
-    def rows(self, chosen: Sequence[int]) -> "Spoken":
-        """Some of them."""
-        return Spoken([self.frames[i] for i in chosen], [self.symbols[i] for i in chosen])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Utterances side by side.
-
-    Shapes: T frames, B utterances, F features, S symbols.
-
-    Attributes:
-        frames: (T, B, F) normalised features, zero behind the end of each.
-        lengths: (B,) frames of each.
-        labels: (B, S) outputs of the model, 1 + symbol.
-        counts: (B,) symbols of each.
-    """
-
-    frames: Array
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
 @register
 class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
     """A sound in, what is said out."""
@@ -158,32 +118,24 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
                 f"there are {count:,} utterances of {len(self.symbols)} symbols to train on and "
                 f"{len(self.held_out.frames):,} held out, too few"
             )
+        self.timed = any(self.training.segments)
         self.normalisation = Normalisation.of(self.training.frames)
         seconds = sum(map(len, self.training.frames)) * options.settings().hop
         return (
             f"{count:,} utterances ({seconds / 60:.1f} min) to train on, "
             f"{len(self.held_out.frames):,} held out, {len(self.symbols)} symbols"
+            + (" with times" if self.timed else "")
         )
 
     def _read(self, sources: Sequence[Path]) -> Spoken:
-        options = self.options
-        settings = options.settings()
-        if options.demo:
-            made = make_speech(options.sentences, options.rate)
-            frames = [
-                extract_features(each.samples, settings) for each in watched(made, "features")
-            ]
-            return Spoken(frames, [each.symbols for each in made])
+        settings = self.options.settings()
+        if self.options.demo:
+            return say_sentences(self.options.sentences, settings)
         if not sources:
             raise ValueError(
                 "give a folder of sound files with files that say what is said, or --demo"
             )
-        found = find_utterances(sources)
-        frames = [
-            extract_features(read_audio(each.path, options.rate), settings)
-            for each in watched(found, "features")
-        ]
-        return Spoken(frames, [each.symbols for each in found])
+        return Spoken.of(find_utterances(sources), settings)
 
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Batch]:
         """All utterances once in each epoch, those of about the same length together."""
@@ -200,31 +152,23 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             start = options.batch * int(rng.permutation(per_epoch)[part])
             rows = order[start : start + options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
-            frames = [self.training.frames[row] for row in rows]
+            spoken = self.training.rows(rows.tolist())
             if change is not None:
-                frames = [change(each, hop, rng) for each in frames]
-            mine = group.rows(len(rows))
-            said = [self.training.symbols[row] for row in rows]
-            return self._together(Spoken(frames[mine], said[mine]))
+                changed = [change(each, hop, rng) for each in spoken.frames]
+                spoken = replace(spoken, frames=changed)
+            return self._together(spoken.rows(range(len(rows))[group.rows(len(rows))]))
 
         return IndexedBatches(make, per_epoch=per_epoch)
 
     def _together(self, spoken: Spoken) -> Batch:
-        number = {symbol: place for place, symbol in enumerate(self.symbols, 1)}
-        frames, lengths = pad_sequences([self.normalisation(each) for each in spoken.frames])
-        labels = [
-            np.array([number[symbol] for symbol in row if symbol in number], np.int64)
-            for row in spoken.symbols
-        ]
-        padded, counts = pad_sequences(labels)
-        return Batch(frames, lengths, np.ascontiguousarray(padded.T), counts)
+        return Batch.of(spoken, self.symbols, self.options.settings(), self.normalisation)
 
     def build(self, rng: np.random.Generator) -> AcousticModel:
-        """Recurrent layers with an output for each symbol and the blank."""
+        """Recurrent layers with an output for each symbol and the blank; twice, with times."""
         options = self.options
         return AcousticModel(
             options.settings().size,
-            1 + len(self.symbols),
+            (2 if self.timed else 1) * (1 + len(self.symbols)),
             hidden_size=options.hidden,
             num_layers=options.layers,
             cell=CELLS[options.cell],
@@ -236,22 +180,22 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
     def loss(
         self, model: AcousticModel, batch: Batch, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
-        """CTC, in the mean over the symbols of utterances that are long enough for theirs."""
+        """CTC and, where times are known, a cross-entropy of each step; see `SpeechLoss`."""
         logits, pullback = model.vjp(batch.frames, batch.lengths, rng=rng)
-        losses, dlogits = functional.ctc_loss_vjp(
-            logits,
-            batch.labels,
-            input_lengths=model.steps(batch.lengths),
-            label_lengths=batch.counts,
-        )
-        possible = np.isfinite(losses) | np.isnan(losses)  # NaN is to be seen
-        count = int(np.maximum(batch.counts, 1)[possible].sum())
-        loss = float(losses[possible].sum(dtype=np.float64)) / max(count, 1)
+        loss, loss_pullback = self._loss_vjp(model, batch, logits)
 
         def pull(dloss: float) -> None:
-            pullback(dlogits * dlogits.dtype.type(dloss / max(count, 1)))
+            pullback(loss_pullback(dloss))
 
-        return (loss, count, None), pull
+        return (loss.mean, loss.symbols, None), pull
+
+    def _loss_vjp(
+        self, model: AcousticModel, batch: Batch, logits: Array
+    ) -> tuple[SpeechLoss, Callable[[float], Array]]:
+        steps = model.steps(batch.lengths)
+        places = batch.step_places(steps, model.stack, model.stride)
+        outputs = 1 + len(self.symbols)
+        return speech_loss_vjp(logits, steps, batch.labels, batch.counts, places, outputs)
 
     @property
     def metric(self) -> Metric:
@@ -260,18 +204,10 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
 
     def validate(self, model: AcousticModel) -> float:
         """Scores all held-out utterances."""
-        total, count = 0.0, 0
+        total = SpeechLoss()
         for batch, logits in self._read_aloud(model, self.held_out):
-            losses = functional.ctc_loss(
-                logits,
-                batch.labels,
-                input_lengths=model.steps(batch.lengths),
-                label_lengths=batch.counts,
-            )
-            possible = np.isfinite(losses)
-            total += float(losses[possible].sum(dtype=np.float64))
-            count += int(np.maximum(batch.counts, 1)[possible].sum())
-        return total / max(count, 1)
+            total += self._loss_vjp(model, batch, logits)[0]
+        return total.mean
 
     def _read_aloud(self, model: AcousticModel, spoken: Spoken) -> Iterator[tuple[Batch, Array]]:
         """Yields utterances with their logits (N, B, 1 + symbols), in their order."""
@@ -280,14 +216,13 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             batch = self._together(spoken.rows(rows))
             yield batch, model(batch.frames, batch.lengths)
 
-    def heard(self, model: AcousticModel, spoken: Spoken) -> list[tuple[str, ...]]:
+    def heard(self, trained: Recogniser, spoken: Spoken) -> list[list[Segment]]:
         """Returns what a model hears in each utterance."""
-        result = []
-        for batch, logits in self._read_aloud(model, spoken):
-            for row, steps in enumerate(model.steps(batch.lengths)):
-                best = best_symbols(np.ascontiguousarray(logits[:steps, row]))
-                result.append(tuple(self.symbols[symbol - 1] for symbol in best))
-        return result
+        return [
+            trained.segments(np.ascontiguousarray(logits[:steps, row]))
+            for batch, logits in self._read_aloud(trained.model, spoken)
+            for row, steps in enumerate(trained.model.steps(batch.lengths))
+        ]
 
     def assets(self, model: AcousticModel) -> dict[str, Any]:
         """The architecture, the symbols and how features are computed."""
@@ -315,12 +250,11 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
 
     def report(self, trained: Recogniser, path: Path | None) -> Iterator[str]:
         """The error rate, some of what was said and heard, and what to type next."""
-        heard = self.heard(trained.model, self.held_out)
-        rate = error_rate(self.held_out.symbols, heard)
-        yield f"errors     {rate:.2%} of the symbols of {len(heard):,} utterances, held out"
+        heard = self.heard(trained, self.held_out)
+        yield from error_lines(self.held_out, heard)
         for said, understood in list(zip(self.held_out.symbols, heard, strict=True))[:3]:
             yield f"    said   {' '.join(said)}"
-            yield f"    heard  {' '.join(understood)}"
+            yield f"    heard  {' '.join(s.symbol for s in understood)}"
         if path is not None:
             yield "next"
             yield f"    unrolled transcribe {path} FILE"
@@ -341,13 +275,12 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             yield self.load()
             spoken = self.held_out
         with trained.model.in_precision(precision):
-            heard = self.heard(trained.model, spoken)
+            heard = self.heard(trained, spoken)
         if details:
             for said, understood in zip(spoken.symbols, heard, strict=True):
                 yield f"said   {' '.join(said)}"
-                yield f"heard  {' '.join(understood)}"
-        rate = error_rate(spoken.symbols, heard)
-        yield f"errors     {rate:.2%} of the symbols of {len(heard):,} utterances"
+                yield f"heard  {' '.join(s.symbol for s in understood)}"
+        yield from error_lines(spoken, heard)
 
 
 def train(
