@@ -36,6 +36,7 @@ def test_frames_get_the_label_of_the_segment_around_their_middle() -> None:
         [np.zeros((7, 4), np.float32), np.zeros((9, 4), np.float32)],
         [["a", "?", "b"], ["b"]],
         [segments, []],
+        [[], []],
     )
     batch = Batch.of(spoken, ("a", "b"), SETTINGS, PLAIN)
     assert batch.places[:, 0].tolist() == [0, 1, 1, -1, 2, 2, 2, -1, -1]

@@ -11,6 +11,7 @@ from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
 from unrolled.models import AcousticModel
 from unrolled.training import Array
 
+from ._dictionary import Dictionary
 from ._saved import PathLike
 from ._utterances import Segment
 
@@ -35,6 +36,7 @@ class Recogniser:
         settings: of its features.
         normalisation: of its features.
         options: how it was trained.
+        dictionary: words and their phonemes, if it was trained with one.
     """
 
     model: AcousticModel
@@ -42,6 +44,7 @@ class Recogniser:
     settings: FeatureSettings
     normalisation: Normalisation
     options: "Options"
+    dictionary: Dictionary | None = None
 
     def seconds(self, step: float) -> float:
         """Returns the middle of what a step of the model sees, in seconds."""

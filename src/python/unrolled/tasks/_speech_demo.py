@@ -34,7 +34,7 @@ def say_sentences(count: int, settings: FeatureSettings) -> Spoken:
     segments = [
         [Segment(p.symbol, p.start, p.end) for p in each.phonemes if p.symbol] for each in said
     ]
-    return Spoken(frames, [[s.symbol for s in row] for row in segments], segments)
+    return Spoken(frames, [[s.symbol for s in row] for row in segments], segments, [()] * count)
 
 
 def _say(sentence: str, number: int) -> Speech:

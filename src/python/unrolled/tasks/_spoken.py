@@ -27,11 +27,13 @@ class Spoken:
         frames: (T, F) of each.
         symbols: the symbols of each.
         segments: the same with times; none of an utterance whose times are not known.
+        words: the words of each; none where they are not known.
     """
 
     frames: Sequence[Features]
     symbols: Sequence[Sequence[str]]
     segments: Sequence[Sequence[Segment]]
+    words: Sequence[Sequence[str]]
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance], settings: FeatureSettings) -> "Spoken":
@@ -43,6 +45,7 @@ class Spoken:
             ],
             [each.symbols for each in utterances],
             [each.segments for each in utterances],
+            [each.words for each in utterances],
         )
 
     def rows(self, chosen: Sequence[int]) -> "Spoken":
@@ -51,6 +54,7 @@ class Spoken:
             [self.frames[i] for i in chosen],
             [self.symbols[i] for i in chosen],
             [self.segments[i] for i in chosen],
+            [self.words[i] for i in chosen],
         )
 
 

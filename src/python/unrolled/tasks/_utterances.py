@@ -41,11 +41,13 @@ class Utterance:
         path: the sound file.
         symbols: what is said, pauses left out.
         segments: the same with times, where they are known.
+        words: the words that the symbols are the phonemes of, where they are known.
     """
 
     path: Path
     symbols: tuple[str, ...]
     segments: tuple[Segment, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 def find_utterances(sources: Sequence[Path]) -> list[Utterance]:

@@ -38,6 +38,7 @@ from unrolled.training import (
     counter_rng,
 )
 
+from ._dictionary import Dictionary
 from ._options import CELLS, TrainOptions, option
 from ._recogniser import Recogniser as Recogniser
 from ._run import load as _load
@@ -69,6 +70,9 @@ class Options(TrainOptions):
     validation: str | None = option(
         None, "folder or table of utterances to hold out; not given: one of ten"
     )
+    dictionary: str | None = option(
+        None, "file of words and their phonemes, as CMUdict: what is said is given in words"
+    )
     demo: bool = option(False, "make the speech: eSpeak says sentences (extra [speech-demo])")
     sentences: int = option(800, "how many sentences --demo makes")
     cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
@@ -97,12 +101,18 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         "unrolled train phonemes --demo",
         "unrolled train phonemes recordings/ --minutes 20",
         "unrolled train phonemes train.csv --validation val.csv --hidden 256 --minutes 60",
+        "unrolled train phonemes transcripts.csv --dictionary cmudict.dict --minutes 60",
     )
     options_type = Options
+
+    dictionary: Dictionary | None = None
+    left_out = ""  # what could not be used, for people
 
     def load(self) -> str:
         """Reads the utterances, or makes them, and computes their features."""
         options = self.options
+        if options.dictionary is not None:
+            self.dictionary = Dictionary.read(Path(options.dictionary))
         spoken = self._read(self.sources)
         rows = counter_rng(0, _SPLIT, 0).permutation(len(spoken.frames))
         if options.validation is None:
@@ -125,17 +135,22 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             f"{count:,} utterances ({seconds / 60:.1f} min) to train on, "
             f"{len(self.held_out.frames):,} held out, {len(self.symbols)} symbols"
             + (" with times" if self.timed else "")
+            + self.left_out
         )
 
     def _read(self, sources: Sequence[Path]) -> Spoken:
         settings = self.options.settings()
-        if self.options.demo:
+        if not sources and self.options.demo:
             return say_sentences(self.options.sentences, settings)
         if not sources:
             raise ValueError(
                 "give a folder of sound files with files that say what is said, or --demo"
             )
-        return Spoken.of(find_utterances(sources), settings)
+        utterances = find_utterances(sources)
+        if self.dictionary is not None:
+            utterances, note = self.dictionary.pronounced(utterances)
+            self.left_out += f"; {note}" if note else ""
+        return Spoken.of(utterances, settings)
 
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Batch]:
         """All utterances once in each epoch, those of about the same length together."""
@@ -225,13 +240,16 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         ]
 
     def assets(self, model: AcousticModel) -> dict[str, Any]:
-        """The architecture, the symbols and how features are computed."""
-        return {
+        """The architecture, the symbols, how features are computed, and the dictionary."""
+        assets = {
             "model": model.config,
             "symbols": list(self.symbols),
             "features": self.options.settings().to_json(),
             "normalisation": self.normalisation.to_json(),
         }
+        if self.dictionary is not None:
+            assets["dictionary"] = self.dictionary.text
+        return assets
 
     @classmethod
     def restore(
@@ -246,6 +264,7 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             FeatureSettings.from_json(assets["features"]),
             Normalisation.from_json(assets["normalisation"]),
             options,
+            Dictionary.parse(assets["dictionary"]) if "dictionary" in assets else None,
         )
 
     def report(self, trained: Recogniser, path: Path | None) -> Iterator[str]:
@@ -270,7 +289,10 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         """The error rate; with details what was said and heard in each utterance."""
         if sources:
             self.symbols, self.normalisation = trained.symbols, trained.normalisation
+            self.dictionary = trained.dictionary
             spoken = self._read(sources)
+            if self.left_out:
+                yield self.left_out.removeprefix("; ")
         else:
             yield self.load()
             spoken = self.held_out
@@ -316,4 +338,5 @@ def save(recogniser: Recogniser, path: PathLike) -> None:
     """Writes a recogniser into a checkpoint."""
     task = Phonemes(recogniser.options)
     task.symbols, task.normalisation = recogniser.symbols, recogniser.normalisation
+    task.dictionary = recogniser.dictionary
     write_model(path, task, recogniser.model)
