@@ -1,17 +1,25 @@
 """A trained recogniser of phonemes or words: from sound to segments with their probabilities."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
+from unrolled.audio import (
+    FeatureSettings,
+    FeatureStream,
+    Normalisation,
+    Samples,
+    audio_blocks,
+    read_frames,
+)
 from unrolled.models import AcousticModel
 from unrolled.training import Array
 
 from ._dictionary import Dictionary
+from ._long_sound import cut_at_pauses, stream_logits
 from ._saved import PathLike
 from ._utterances import Segment
 
@@ -23,6 +31,13 @@ _WIDTH = 8
 
 #: A symbol reaches so many seconds beyond the steps that say it, unless the next one is nearer.
 _REACH = 0.06
+
+
+#: Seconds of sound that a model which reads backwards too reads at a time, and on either side.
+WINDOW, CONTEXT = 60.0, 5.0
+
+#: Seconds of sound that are searched at a time.
+SHORTEST, LONGEST = 20.0, 40.0
 
 
 @dataclass(frozen=True)
@@ -65,8 +80,45 @@ class Recogniser:
         return logits
 
     def __call__(self, sound: PathLike | Samples) -> list[Segment]:
-        """Returns what is said, symbol by symbol, with times and probabilities."""
-        return self.segments(self.logits(sound))
+        """Returns what is said, symbol by symbol, with times and probabilities.
+
+        Arguments and errors as of `logits`; memory does not grow with the length of a file.
+        """
+        if isinstance(sound, np.ndarray):
+            return list(self.hear((sound,)))
+        return list(self.hear(audio_blocks(sound, self.settings.rate)))
+
+    def hear(
+        self, pieces: Iterable[Samples], decode: Callable[[Array], list[Segment]] | None = None
+    ) -> Iterator[Segment]:
+        """Yields what is said in a sound of any length, in constant memory.
+
+        Args:
+            pieces: samples (N,) of -1..1 at `settings.rate`, any N.
+            decode: from logits (N, V) to segments; None = `segments`. A `WordReader` yields words.
+        """
+        decode = self.segments if decode is None else decode
+        features, seconds = FeatureStream(self.settings), self.seconds(1) - self.seconds(0)
+        outputs = 1 + len(self.symbols)
+        logits = stream_logits(
+            self.model,
+            (self.normalisation(features.push(samples)) for samples in pieces),
+            window=round(WINDOW / seconds),
+            context=round(CONTEXT / seconds),
+        )
+        timed = self.model.config["outputs"] > outputs
+        place = 0.0
+        for first, part in cut_at_pauses(
+            logits,
+            outputs if timed else 0,
+            2 * outputs if timed else outputs,
+            shortest=round(SHORTEST / seconds),
+            longest=round(LONGEST / seconds),
+        ):
+            for segment in decode(part):
+                moved = segment.later(first * seconds)
+                yield replace(moved, start=max(moved.start, place))
+                place = moved.end
 
     def segments(self, logits: Array) -> list[Segment]:
         """Returns the most probable symbols of logits (N, V), with their places.

@@ -4,7 +4,7 @@ import csv
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ._tables import SOUND_ENDINGS, read_rows, read_sources, read_table, table_columns
@@ -25,12 +25,19 @@ class Segment:
         start: when it begins, in seconds.
         end: when it ends.
         probability: how sure a model is of it, 0..1.
+        parts: the phonemes of a word, where they are known.
     """
 
     symbol: str
     start: float
     end: float
     probability: float = 1.0
+    parts: "tuple[Segment, ...]" = ()
+
+    def later(self, seconds: float) -> "Segment":
+        """The same so much later."""
+        parts = tuple(part.later(seconds) for part in self.parts)
+        return replace(self, start=self.start + seconds, end=self.end + seconds, parts=parts)
 
 
 @dataclass(frozen=True)
