@@ -54,9 +54,14 @@ class WordReader:
         lexicon = Lexicon(dictionary, recogniser.symbols)
         self._recogniser = recogniser
         self._search = WordSearch(lexicon, weight)
-        self._context: WordContext = (
+        self._start: WordContext = (
             AnyWord(len(lexicon.words)) if text is None else TextWords(text, lexicon.words).start()
         )
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew: nothing was said before."""
+        self._context = self._start
 
     def __call__(self, logits: Array) -> list[Segment]:
         """Returns the words in the next logits (N, V), with times from the first of them on."""

@@ -38,7 +38,8 @@ from unrolled.training import (
     counter_rng,
 )
 
-from ._dictionary import Dictionary
+from ._dictionary import Dictionary as Dictionary
+from ._edit_distance import error_rate
 from ._options import CELLS, TrainOptions, option
 from ._recogniser import Recogniser as Recogniser
 from ._run import load as _load
@@ -51,6 +52,7 @@ from ._spoken import Batch, Spoken
 from ._task import Task, register
 from ._utterances import Segment as Segment
 from ._utterances import find_utterances
+from ._words import WordReader as WordReader
 
 #: Streams of random numbers: of the order of utterances, of their changes, and of the split.
 _ORDER, _CHANGES, _SPLIT = 0, 1, 2
@@ -231,13 +233,30 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             batch = self._together(spoken.rows(rows))
             yield batch, model(batch.frames, batch.lengths)
 
-    def heard(self, trained: Recogniser, spoken: Spoken) -> list[list[Segment]]:
-        """Returns what a model hears in each utterance."""
-        return [
-            trained.segments(np.ascontiguousarray(logits[:steps, row]))
-            for batch, logits in self._read_aloud(trained.model, spoken)
-            for row, steps in enumerate(trained.model.steps(batch.lengths))
-        ]
+    def heard(
+        self, trained: Recogniser, spoken: Spoken, words: WordReader | None = None
+    ) -> list[list[Segment]]:
+        """Returns which symbols, or words, a model hears in each utterance."""
+        found = []
+        for batch, logits in self._read_aloud(trained.model, spoken):
+            for row, steps in enumerate(trained.model.steps(batch.lengths)):
+                mine = np.ascontiguousarray(logits[:steps, row])
+                if words is not None:
+                    words.reset()
+                found.append((words or trained.segments)(mine))
+        return found
+
+    def _errors(
+        self, trained: Recogniser, spoken: Spoken, heard: Sequence[Sequence[Segment]]
+    ) -> Iterator[str]:
+        """Yields the errors of symbols that were heard and, where words are known, of words."""
+        yield from error_lines(spoken, heard)
+        rows = [row for row, words in enumerate(spoken.words) if words]
+        if trained.dictionary is not None and rows:
+            spoken = spoken.rows(rows)
+            words = self.heard(trained, spoken, WordReader(trained))
+            rate = error_rate(spoken.words, [[word.symbol for word in row] for row in words])
+            yield f"words      {rate:.2%} wrong, without a language model"
 
     def assets(self, model: AcousticModel) -> dict[str, Any]:
         """The architecture, the symbols, how features are computed, and the dictionary."""
@@ -268,9 +287,9 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         )
 
     def report(self, trained: Recogniser, path: Path | None) -> Iterator[str]:
-        """The error rate, some of what was said and heard, and what to type next."""
+        """The error rates, some of what was said and heard, and what to type next."""
         heard = self.heard(trained, self.held_out)
-        yield from error_lines(self.held_out, heard)
+        yield from self._errors(trained, self.held_out, heard)
         for said, understood in list(zip(self.held_out.symbols, heard, strict=True))[:3]:
             yield f"    said   {' '.join(said)}"
             yield f"    heard  {' '.join(s.symbol for s in understood)}"
@@ -286,7 +305,7 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         details: bool,
         precision: functional.Precision,
     ) -> Iterator[str]:
-        """The error rate; with details what was said and heard in each utterance."""
+        """The error rates; with details what was said and heard in each utterance."""
         if sources:
             self.symbols, self.normalisation = trained.symbols, trained.normalisation
             self.dictionary = trained.dictionary
@@ -298,11 +317,12 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             spoken = self.held_out
         with trained.model.in_precision(precision):
             heard = self.heard(trained, spoken)
+            errors = list(self._errors(trained, spoken, heard))
         if details:
             for said, understood in zip(spoken.symbols, heard, strict=True):
                 yield f"said   {' '.join(said)}"
                 yield f"heard  {' '.join(s.symbol for s in understood)}"
-        yield from error_lines(spoken, heard)
+        yield from errors
 
 
 def train(
