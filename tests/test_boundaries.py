@@ -47,6 +47,19 @@ def test_frames_get_the_label_of_the_segment_around_their_middle() -> None:
     assert places.T.tolist() == [[1, -1, 2, -1], [-1] * 4]
 
 
+def test_chains_are_utterances_in_a_row() -> None:
+    frames = [np.full((n, 4), n, np.float32) for n in (10, 20, 30)]
+    segments = [[Segment("a", 0.05, 0.1)], [Segment("b", 0.0, 0.2)], []]
+    spoken = Spoken(frames, [["a"], ["b"], ["a", "b"]], segments, [["u"], ["v"], ["w"]])
+    first, second = (spoken.chained(2, hop=0.01).rows([row]) for row in (0, 1))
+    np.testing.assert_array_equal(first.frames[0], np.concatenate(frames[:2]))
+    assert (first.symbols[0], first.words[0]) == (["a", "b"], ["u", "v"])
+    assert first.segments[0] == [Segment("a", 0.05, 0.1), Segment("b", 0.1, 0.2 + 0.1)]
+    assert (second.symbols[0], second.segments[0]) == (["a", "b"], [])
+    unknown = spoken.chained(3, hop=0.01)
+    assert (unknown.symbols[0], unknown.segments[0]) == (["a", "b", "a", "b"], [])
+
+
 def test_the_gradient_is_that_of_the_loss(rng: np.random.Generator) -> None:
     logits = rng.standard_normal((6, 2, 6))
     steps, labels, counts = np.array([6, 4]), np.array([[1, 2], [2, 0]]), np.array([2, 1])

@@ -65,9 +65,10 @@ def test_checkpoints(trained: tuple[Path, Any], tmp_path: Path) -> None:
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     folder = write_utterances(tmp_path / "data", 12)
+    options: dict[str, Any] = {**SMALL, "chain": 3, "schedule": "constant"}
     paths = [tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"]
-    whole = phonemes.train(folder, output=paths[0], steps=7, schedule="constant", **SMALL)
-    phonemes.train(folder, output=paths[1], steps=3, schedule="constant", **SMALL)
+    whole = phonemes.train(folder, output=paths[0], steps=7, **options)
+    phonemes.train(folder, output=paths[1], steps=3, **options)
     parts = phonemes.train(resume=paths[1], steps=7, quiet=True)
     np.testing.assert_array_equal(parts.model.flat.values, whole.model.flat.values)
 
@@ -169,6 +170,8 @@ def test_bad_sources(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("file,text\n")
     with pytest.raises(ValueError, match="has no columns file,symbols"):
         phonemes.train(tmp_path / "table.csv", steps=1, quiet=True)
+    with pytest.raises(ValueError, match="expected --chain of 1 or more, got 0"):
+        phonemes.train(tmp_path, steps=1, quiet=True, chain=0)
 
 
 def test_edit_distance() -> None:

@@ -17,7 +17,7 @@ from unrolled.tasks._dictionary import Dictionary
 from unrolled.tasks._lexicon import Lexicon
 from unrolled.tasks._text import Vocabulary
 from unrolled.tasks._word_model import AnyWord, TextWords, WordContext
-from unrolled.tasks._word_search import History, WordSearch
+from unrolled.tasks._word_search import History, Place, WordSearch
 
 SYMBOLS = ("x", "y", "z")
 DICTIONARY = Dictionary.parse("a x\nab x y\nab(2) x x\nb y\nbe y\nxyz x y z\nzy z y\nunsayable q")
@@ -160,9 +160,15 @@ def test_probabilities_are_those_of_the_language_model() -> None:
         TextWords(text_model(["a"], "char"), spoken)
 
 
-def test_histories_are_shared() -> None:
+def test_places_are_shared() -> None:
+    """Words that mean the same to the language model lead to the same place."""
     lexicon = Lexicon(DICTIONARY, SYMBOLS)
-    start = History(lexicon, 1.0, AnyWord(6))
-    assert start.after(0) is start.after(0)
-    assert start.after(0).after(2).rows() == [0, 2]
+    start = History(Place(lexicon, AnyWord(6)))
+    assert start.after(0, 1.0).place is start.place
+    assert start.after(0, 1.0).after(2, 1.0).rows() == [0, 2]
+    assert start.after(0, 0.5).score == pytest.approx(-0.5 * np.log(6))
     assert start.rows() == []
+    text = Place(lexicon, TextWords(text_model(["a", "b"]), lexicon.words).start())
+    rows = {lexicon.words[word]: row for row, word in enumerate(lexicon.word_of)}
+    assert text.after(rows["a"]) is text.after(rows["a"])
+    assert text.after(rows["a"]) is not text.after(rows["b"])

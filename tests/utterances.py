@@ -11,7 +11,14 @@ from sounds import RATE, WORDS, say
 from unrolled.audio import faint_noise
 from unrolled.tasks._utterances import Segment
 
-SMALL: dict[str, Any] = {"hidden": 24, "layers": 1, "bands": 20, "batch": 4, "quiet": True}
+SMALL: dict[str, Any] = {
+    "hidden": 24,
+    "layers": 1,
+    "bands": 20,
+    "batch": 4,
+    "chain": 1,
+    "quiet": True,
+}
 
 
 def utter(rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[Segment]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,31 @@ class Spoken:
             [self.segments[i] for i in chosen],
             [self.words[i] for i in chosen],
         )
+
+    def chained(self, length: int, hop: float) -> "Spoken":
+        """Every `length` utterances after each other as one; the last may be shorter.
+
+        Where the times of one are not known, those of the chain are not.
+        """
+        rows = range(len(self.frames))
+        chains = [self.rows(rows[i : i + length]) for i in rows[::length]]
+        return Spoken(
+            [np.concatenate(each.frames) for each in chains],
+            [list(chain.from_iterable(each.symbols)) for each in chains],
+            [each._in_a_row(hop) for each in chains],
+            [list(chain.from_iterable(each.words)) for each in chains],
+        )
+
+    def _in_a_row(self, hop: float) -> list[Segment]:
+        if not all(self.segments):
+            return []
+        lengths = [len(frames) * hop for frames in self.frames]
+        starts = np.cumsum([0.0, *lengths[:-1]]).tolist()
+        return [
+            segment.later(start)
+            for start, segments in zip(starts, self.segments, strict=True)
+            for segment in segments
+        ]
 
 
 @dataclass(frozen=True)

@@ -18,53 +18,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import functional
-from unrolled.functional import CtcPrefix
 from unrolled.training import Array
 
 from ._lexicon import Lexicon, Node
 from ._word_model import WordContext
 
 
-class History:
-    """Words that were said.
+class Place:
+    """A place in what is said, as a language model sees it, and what may follow there.
 
     Args:
         lexicon: the words.
-        weight: what the log-probability of a word counts.
-        context: of the language model behind the words.
+        context: of the language model.
+    """
+
+    def __init__(self, lexicon: Lexicon, context: WordContext) -> None:
+        self._lexicon, self.context = lexicon, context
+        self._after: dict[int, Place] = {}
+        self._reach: dict[Node, NDArray[np.float64]] = {}
+
+    @cached_property
+    def log_p(self) -> NDArray[np.float64]:
+        """(R,) log-probability of the word of each pronunciation."""
+        log_p: NDArray[np.float64] = self.context.log_p[self._lexicon.word_of]
+        return log_p
+
+    def reach(self, node: Node) -> NDArray[np.float64]:
+        """Returns the largest log-probability that each of the node's labels can lead to."""
+        if node not in self._reach:
+            below = self.log_p[node.ends : node.high]
+            self._reach[node] = np.maximum.reduceat(below, node.edges) if below.size else below
+        return self._reach[node]
+
+    def after(self, row: int) -> "Place":
+        """Returns the place behind a pronunciation."""
+        word = int(self._lexicon.word_of[row])
+        if word not in self._after:
+            context = self.context.after(word)
+            same = context is self.context
+            self._after[word] = self if same else Place(self._lexicon, context)
+        return self._after[word]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Words that were said.
+
+    Attributes:
+        place: behind them.
         score: weight * log p of the words.
         before: the words but for the last; None if there are none.
         row: the pronunciation of the last; -1 if there are none.
     """
 
-    def __init__(
-        self,
-        lexicon: Lexicon,
-        weight: float,
-        context: WordContext,
-        score: float = 0.0,
-        before: "History | None" = None,
-        row: int = -1,
-    ) -> None:
-        self._lexicon, self._weight = lexicon, weight
-        self.context, self.score, self.before, self.row = context, score, before, row
-        self._next: dict[int, History] = {}
+    place: Place
+    score: float = 0.0
+    before: "History | None" = None
+    row: int = -1
 
-    @cached_property
-    def scores(self) -> NDArray[np.float64]:
-        """(R,) the score with one more word, by its pronunciation."""
-        scores: NDArray[np.float64] = (
-            self.score + self._weight * self.context.log_p[self._lexicon.word_of]
-        )
-        return scores
-
-    def after(self, row: int) -> "History":
+    def after(self, row: int, weight: float) -> "History":
         """Returns the words and one more."""
-        if row not in self._next:
-            context = self.context.after(int(self._lexicon.word_of[row]))
-            score = float(self.scores[row])
-            self._next[row] = History(self._lexicon, self._weight, context, score, self, row)
-        return self._next[row]
+        score = self.score + weight * float(self.place.log_p[row])
+        return History(self.place.after(row), score, self, row)
 
     def rows(self) -> list[int]:
         """The pronunciations of the words."""
@@ -75,49 +90,49 @@ class History:
         return found[::-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Hypothesis:
     """Words, and where in the tree the word under way is."""
 
     history: History
     node: Node
 
-    @cached_property
-    def reach(self) -> NDArray[np.float64]:
-        """The best score that each of the node's labels can lead to."""
-        if not self.node.labels.size:
-            return np.empty(0)
-        scores = self.history.scores[self.node.ends : self.node.high]
-        reach: NDArray[np.float64] = np.maximum.reduceat(scores, self.node.edges)
-        return reach
-
 
 class _Prefix:
     """What the phonemes of a prefix may stand for.
 
     Args:
+        search: what looks for words.
         hypotheses: the possibilities.
         added: what the beam has added for the language model so far.
         symbols: outputs of the model.
     """
 
-    def __init__(self, hypotheses: list[_Hypothesis], added: float, symbols: int) -> None:
-        self.hypotheses, self._added, self._symbols = hypotheses, added, symbols
+    def __init__(
+        self, search: "WordSearch", hypotheses: list[_Hypothesis], added: float, symbols: int
+    ) -> None:
+        self._search, self._added, self._symbols = search, added, symbols
+        self.hypotheses = hypotheses
 
     @cached_property
     def _best(self) -> NDArray[np.float64]:
         best = np.full(self._symbols, -np.inf)
         for each in self.hypotheses:
             labels = each.node.labels
-            best[labels] = np.maximum(best[labels], each.reach)
+            best[labels] = np.maximum(best[labels], self._reach(each))
         return best
+
+    def _reach(self, hypothesis: _Hypothesis) -> NDArray[np.float64]:
+        """The best score that each label behind a hypothesis can lead to."""
+        history = hypothesis.history
+        return history.score + self._search.weight * history.place.reach(hypothesis.node)
 
     @cached_property
     def extension(self) -> NDArray[np.float64]:
         """(V,) what each further phoneme adds."""
         return self._best - self._added
 
-    def child(self, label: int, root: Node, most: int) -> "_Prefix":
+    def child(self, label: int, root: Node) -> "_Prefix":
         """Returns the prefix that is one phoneme longer."""
         found: list[tuple[float, _Hypothesis]] = []
         for each in self.hypotheses:
@@ -126,13 +141,13 @@ class _Prefix:
                 continue
             if node.labels.size:
                 longer = _Hypothesis(each.history, node)
-                found.append((float(longer.reach.max()), longer))
+                found.append((float(self._reach(longer).max()), longer))
             for row in range(node.low, node.ends):
-                history = each.history.after(row)
+                history = each.history.after(row, self._search.weight)
                 found.append((history.score, _Hypothesis(history, root)))
         found.sort(key=lambda pair: -pair[0])
-        kept = [hypothesis for _, hypothesis in found[:most]]
-        return _Prefix(kept, float(self._best[label]), self._symbols)
+        kept = [hypothesis for _, hypothesis in found[: self._search.most]]
+        return _Prefix(self._search, kept, float(self._best[label]), self._symbols)
 
 
 @dataclass(frozen=True)
@@ -161,15 +176,17 @@ class WordSearch:
             context: what was said before.
         """
         symbols, root = logits.shape[1], self.lexicon.root
-        start = History(self.lexicon, self.weight, context)
+        start = _Hypothesis(History(Place(self.lexicon, context)), root)
         beam = functional.CtcBeam(symbols, width=self.width)
         prefixes = beam.prefixes()
-        known = {prefixes[0].id: _Prefix([_Hypothesis(start, root)], 0.0, symbols)}
+        known = {prefixes[0].id: _Prefix(self, [start], 0.0, symbols)}
         for frame in range(len(logits)):
             extension = np.stack([known[prefix.id].extension for prefix in prefixes])
             beam.step(logits[frame : frame + 1], extension)
             prefixes = beam.prefixes()
-            known = {p.id: known.get(p.id) or self._grown(known, p, root) for p in prefixes}
+            known = {
+                p.id: known.get(p.id) or known[p.parent].child(p.symbol, root) for p in prefixes
+            }
         ends = [
             (each.node is root, prefix.acoustic + each.history.score, each.history)
             for prefix in prefixes
@@ -177,6 +194,3 @@ class WordSearch:
         ]
         _, score, history = max(ends, key=lambda end: end[:2])
         return history, score
-
-    def _grown(self, known: dict[int, _Prefix], prefix: CtcPrefix, root: Node) -> _Prefix:
-        return known[prefix.parent].child(prefix.symbol, root, self.most)

@@ -67,7 +67,7 @@ class WordReader:
         """Returns the words in the next logits (N, V), with times from the first of them on."""
         outputs, lexicon = 1 + len(self._recogniser.symbols), self._search.lexicon
         history, _ = self._search(logits[:, :outputs], self._context)
-        self._context = history.context
+        self._context = history.place.context
         rows = history.rows()
         spoken = [lexicon.labels(row) for row in rows]
         phonemes = iter(self._recogniser.place(logits, [s for labels in spoken for s in labels]))

@@ -84,6 +84,9 @@ class Options(TrainOptions):
     dropout: float = option(0.1, "part of the recurrent outputs dropped in training, 0..1")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
+    chain: int = option(
+        3, "most utterances in a row in training, so that long sounds are nothing new"
+    )
     augment: bool = option(True, "change utterances at random: loudness, noise, masks")
 
     default_minutes: ClassVar[float] = 2.0
@@ -113,6 +116,8 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
     def load(self) -> str:
         """Reads the utterances, or makes them, and computes their features."""
         options = self.options
+        if options.chain < 1:
+            raise ValueError(f"expected --chain of 1 or more, got {options.chain}")
         if options.dictionary is not None:
             self.dictionary = Dictionary.read(Path(options.dictionary))
         spoken = self._read(self.sources)
@@ -173,7 +178,11 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             if change is not None:
                 changed = [change(each, hop, rng) for each in spoken.frames]
                 spoken = replace(spoken, frames=changed)
-            return self._together(spoken.rows(range(len(rows))[group.rows(len(rows))]))
+            length = int(rng.integers(1, options.chain + 1))
+            # Every rank gets something.
+            spoken = spoken.chained(min(length, max(len(rows) // group.size, 1)), hop)
+            count = len(spoken.frames)
+            return self._together(spoken.rows(range(count)[group.rows(count)]))
 
         return IndexedBatches(make, per_epoch=per_epoch)
 
