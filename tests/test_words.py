@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -161,7 +162,7 @@ def test_probabilities_are_those_of_the_language_model() -> None:
 
 
 def test_places_are_shared() -> None:
-    """Words that mean the same to the language model lead to the same place."""
+    """The same words lead to the same place, as long as somebody stands there."""
     lexicon = Lexicon(DICTIONARY, SYMBOLS)
     start = History(Place(lexicon, AnyWord(6)))
     assert start.after(0, 1.0).place is start.place
@@ -170,5 +171,9 @@ def test_places_are_shared() -> None:
     assert start.rows() == []
     text = Place(lexicon, TextWords(text_model(["a", "b"]), lexicon.words).start())
     rows = {lexicon.words[word]: row for row, word in enumerate(lexicon.word_of)}
-    assert text.after(rows["a"]) is text.after(rows["a"])
-    assert text.after(rows["a"]) is not text.after(rows["b"])
+    behind = text.after(rows["a"])
+    assert text.after(rows["a"]) is behind
+    assert text.after(rows["b"]) is not behind
+    gone = weakref.ref(behind)
+    del behind
+    assert gone() is None

@@ -49,7 +49,6 @@ class TextContext:
 
     def __init__(self, words: "TextWords", state: Any = None, token: int = END) -> None:
         self._words, self._before, self._token = words, state, token
-        self._next: dict[int, TextContext] = {}
 
     @cached_property
     def _read(self) -> tuple[Array, Any]:
@@ -58,7 +57,7 @@ class TextContext:
         logits = stream.step(np.array([self._token]))[0]
         return functional.log_softmax(logits.astype(np.float64)[None])[0], stream.state
 
-    @cached_property
+    @property
     def log_p(self) -> Array:
         """(W,) log-probability of each word to come next, in nats."""
         log_p: Array = self._read[0][self._words.tokens] - self._words.share
@@ -66,10 +65,7 @@ class TextContext:
 
     def after(self, word: int) -> "TextContext":
         """Returns the context behind one more word."""
-        token = int(self._words.tokens[word])
-        if token not in self._next:
-            self._next[token] = TextContext(self._words, self._read[1], token)
-        return self._next[token]
+        return TextContext(self._words, self._read[1], int(self._words.tokens[word]))
 
 
 class TextWords:

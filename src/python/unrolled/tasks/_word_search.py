@@ -13,6 +13,7 @@ vocabulary speech recognition", 1996.
 
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from ._word_model import WordContext
 class Place:
     """A place in what is said, as a language model sees it, and what may follow there.
 
+    It knows those behind it as long as somebody stands there: memory is that of the beam.
+
     Args:
         lexicon: the words.
         context: of the language model.
@@ -34,7 +37,7 @@ class Place:
 
     def __init__(self, lexicon: Lexicon, context: WordContext) -> None:
         self._lexicon, self.context = lexicon, context
-        self._after: dict[int, Place] = {}
+        self._after: WeakValueDictionary[int, Place] = WeakValueDictionary()
         self._reach: dict[Node, NDArray[np.float64]] = {}
 
     @cached_property
@@ -53,11 +56,20 @@ class Place:
     def after(self, row: int) -> "Place":
         """Returns the place behind a pronunciation."""
         word = int(self._lexicon.word_of[row])
-        if word not in self._after:
+        place = self._after.get(word)
+        if place is None:
             context = self.context.after(word)
-            same = context is self.context
-            self._after[word] = self if same else Place(self._lexicon, context)
-        return self._after[word]
+            place = self if context is self.context else Place(self._lexicon, context)
+            self._after[word] = place
+        return place
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """The pronunciation of a word, and the words before."""
+
+    row: int
+    before: "_Said | None"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +79,22 @@ class History:
     Attributes:
         place: behind them.
         score: weight * log p of the words.
-        before: the words but for the last; None if there are none.
-        row: the pronunciation of the last; -1 if there are none.
+        said: the words; None if there are none.
     """
 
     place: Place
     score: float = 0.0
-    before: "History | None" = None
-    row: int = -1
+    said: _Said | None = None
 
     def after(self, row: int, weight: float) -> "History":
         """Returns the words and one more."""
         score = self.score + weight * float(self.place.log_p[row])
-        return History(self.place.after(row), score, self, row)
+        return History(self.place.after(row), score, _Said(row, self.said))
 
     def rows(self) -> list[int]:
         """The pronunciations of the words."""
-        found, at = [], self
-        while at.before is not None:
+        found, at = [], self.said
+        while at is not None:
             found.append(at.row)
             at = at.before
         return found[::-1]
