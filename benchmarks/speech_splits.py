@@ -15,14 +15,16 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from unrolled.tasks._utterances import find_utterances
+
 Row = tuple[Path, str]
 
 
-def write(table: Path, rows: Iterable[Row], column: str = "class") -> None:
+def write(table: Path, rows: Iterable[Row]) -> None:
     table.parent.mkdir(parents=True, exist_ok=True)
     with table.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines)
-        writer.writerow(("file", column))
+        writer.writerow(("file", "class"))
         writer.writerows((path.resolve(), word) for path, word in rows)
 
 
@@ -61,16 +63,17 @@ def commands(folder: Path, out: Path) -> None:
 
 
 def grid(folder: Path, out: Path) -> None:
-    """A speaker of the GRID corpus, with the words of its .align files."""
-    sounds = {path.stem: path for path in folder.rglob("*.wav")}
-    rows: list[Row] = []
-    for align in sorted(folder.rglob("*.align")):
-        words = [line.split()[2] for line in align.read_text().splitlines() if line.strip()]
-        said = " ".join(word for word in words if word not in ("sil", "sp"))
-        rows.append((sounds[align.stem], said))
-    test = rows[5::6]
-    write(out / "test.csv", test, "symbols")
-    write(out / "train.csv", (row for row in rows if row not in test), "symbols")
+    """A speaker of the GRID corpus, with the words of its .align files and their times."""
+    utterances = find_utterances([folder])
+    test = utterances[5::6]
+    for name, part in (("test", test), ("train", [u for u in utterances if u not in test])):
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / f"{name}.csv").open("w", encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines)
+            writer.writerow(("file", "start", "end", "symbol"))
+            for utterance in part:
+                for s in utterance.segments:
+                    writer.writerow((utterance.path.resolve(), s.start, s.end, s.symbol))
 
 
 SPLITS = {"fsdd": fsdd, "fsdd-speakers": fsdd_speakers, "commands": commands, "grid": grid}

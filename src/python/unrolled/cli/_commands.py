@@ -152,6 +152,7 @@ app.command(
     epilog=_examples(
         "unrolled transcribe phonemes.safetensors recording.wav --picture heard.png",
         "unrolled transcribe phonemes.safetensors recording.wav --textgrid > recording.TextGrid",
+        "unrolled transcribe phonemes.safetensors talk.mp3 --words --lm words.safetensors",
     )
 )(transcribe)
 

@@ -16,6 +16,27 @@ def edit_distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
     return row[-1]
 
 
+def matches(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Returns the places (i, j) of equal symbols on a shortest way from one to the other."""
+    rows = [list(range(len(second) + 1))]
+    for i, a in enumerate(first, 1):
+        row = [i]
+        for j, b in enumerate(second, 1):
+            row.append(min(rows[-1][j] + 1, row[j - 1] + 1, rows[-1][j - 1] + (a != b)))
+        rows.append(row)
+    i, j, found = len(first), len(second), []
+    while i and j:
+        if rows[i][j] == rows[i - 1][j - 1] + (first[i - 1] != second[j - 1]):
+            i, j = i - 1, j - 1
+            if first[i] == second[j]:
+                found.append((i, j))
+        elif rows[i][j] == rows[i - 1][j] + 1:
+            i -= 1
+        else:
+            j -= 1
+    return found[::-1]
+
+
 def error_rate(said: Sequence[Sequence[Hashable]], heard: Sequence[Sequence[Hashable]]) -> float:
     """Returns all edits of pairs of sequences as a part of the symbols that were said."""
     edits = sum(edit_distance(a, b) for a, b in zip(said, heard, strict=True))

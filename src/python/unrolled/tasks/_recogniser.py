@@ -1,15 +1,25 @@
 """A trained recogniser of phonemes or words: from sound to segments with their probabilities."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
+from unrolled.audio import (
+    FeatureSettings,
+    FeatureStream,
+    Normalisation,
+    Samples,
+    audio_blocks,
+    read_frames,
+)
 from unrolled.models import AcousticModel
 from unrolled.training import Array
 
+from ._dictionary import Dictionary
+from ._long_sound import cut_at_pauses, stream_logits
 from ._saved import PathLike
 from ._utterances import Segment
 
@@ -23,16 +33,25 @@ _WIDTH = 8
 _REACH = 0.06
 
 
+#: Seconds of sound that a model which reads backwards too reads at a time, and on either side.
+WINDOW, CONTEXT = 60.0, 5.0
+
+#: Seconds of sound that are searched at a time.
+SHORTEST, LONGEST = 20.0, 40.0
+
+
 @dataclass(frozen=True)
 class Recogniser:
     """A trained model, and all that it takes to use it.
 
     Attributes:
-        model: the network; output 0 is the blank of CTC, output i + 1 symbol i.
+        model: the network; output 0 is the blank of CTC, output i + 1 symbol i. One that was
+            trained with times has as many outputs more: what a step lies in, a pause or a symbol.
         symbols: what it tells apart.
         settings: of its features.
         normalisation: of its features.
         options: how it was trained.
+        dictionary: words and their phonemes, if it was trained with one.
     """
 
     model: AcousticModel
@@ -40,14 +59,15 @@ class Recogniser:
     settings: FeatureSettings
     normalisation: Normalisation
     options: "Options"
+    dictionary: Dictionary | None = None
 
-    @property
-    def step(self) -> float:
-        """Seconds from one step of the model to the next."""
-        return self.settings.hop * self.model.stride
+    def seconds(self, step: float) -> float:
+        """Returns the middle of what a step of the model sees, in seconds."""
+        first = self.settings.window / 2 + self.settings.hop * (self.model.stack - 1) / 2
+        return first + self.settings.hop * self.model.stride * step
 
     def logits(self, sound: PathLike | Samples) -> Array:
-        """Returns the logits (N, 1 + symbols) of each step of a sound.
+        """Returns the logits (N, V) of each step of a sound.
 
         Args:
             sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
@@ -60,38 +80,95 @@ class Recogniser:
         return logits
 
     def __call__(self, sound: PathLike | Samples) -> list[Segment]:
-        """Returns what is said, symbol by symbol, with times and probabilities."""
-        return self.segments(self.logits(sound))
+        """Returns what is said, symbol by symbol, with times and probabilities.
+
+        Arguments and errors as of `logits`; memory does not grow with the length of a file.
+        """
+        if isinstance(sound, np.ndarray):
+            return list(self.hear((sound,)))
+        return list(self.hear(audio_blocks(sound, self.settings.rate)))
+
+    def hear(
+        self, pieces: Iterable[Samples], decode: Callable[[Array], list[Segment]] | None = None
+    ) -> Iterator[Segment]:
+        """Yields what is said in a sound of any length, in constant memory.
+
+        Args:
+            pieces: samples (N,) of -1..1 at `settings.rate`, any N.
+            decode: from logits (N, V) to segments; None = `segments`. A `WordReader` yields words.
+        """
+        decode = self.segments if decode is None else decode
+        features, seconds = FeatureStream(self.settings), self.seconds(1) - self.seconds(0)
+        outputs = 1 + len(self.symbols)
+        logits = stream_logits(
+            self.model,
+            (self.normalisation(features.push(samples)) for samples in pieces),
+            window=round(WINDOW / seconds),
+            context=round(CONTEXT / seconds),
+        )
+        timed = self.model.config["outputs"] > outputs
+        place = 0.0
+        for first, part in cut_at_pauses(
+            logits,
+            outputs if timed else 0,
+            2 * outputs if timed else outputs,
+            shortest=round(SHORTEST / seconds),
+            longest=round(LONGEST / seconds),
+        ):
+            for segment in decode(part):
+                moved = segment.later(first * seconds)
+                yield replace(moved, start=max(moved.start, place))
+                place = moved.end
 
     def segments(self, logits: Array) -> list[Segment]:
-        """Returns the most probable symbols of logits (N, 1 + symbols), with their places.
+        """Returns the most probable symbols of logits (N, V), with their places.
 
-        The search sums over all ways to place the symbols; times and probabilities are those of the
-        best one: a symbol is where the model says it, and reaches half-way to the next.
+        The search sums over all ways to place the symbols.
         """
-        best = best_symbols(logits)
-        path, _ = functional.ctc_align(logits[:, None], np.array([best], np.int64))
-        probabilities = np.exp(functional.log_softmax(logits.astype(np.float64)))
-        places = [np.flatnonzero(path[:, 0] == i) for i in range(len(best))]
-        # The middle of what a step sees.
-        middle = self.settings.window / 2 + self.settings.hop * (self.model.stack - 1) / 2
-        first = [middle + self.step * float(steps[0]) for steps in places]
-        last = [middle + self.step * float(steps[-1]) for steps in places]
-        found = []
-        for i, symbol in enumerate(best):
-            start = max(first[i] - _REACH, 0.0)
-            end = last[i] + _REACH
+        return self.place(logits, best_symbols(logits[:, : 1 + len(self.symbols)]))
+
+    def place(self, logits: Array, labels: Sequence[int]) -> list[Segment]:
+        """Returns where in logits (N, V) a sequence of labels, 1 + symbol, is said.
+
+        The most probable way to place them is taken (Viterbi). Of a model that was trained with
+        times, a symbol lasts as long as its steps; of another, CTC says it at some moment, and it
+        reaches half-way to the next.
+        """
+        outputs = 1 + len(self.symbols)
+        timed = logits.shape[1] > outputs
+        rows = logits[:, outputs:] if timed else logits
+        path, _ = functional.ctc_align(rows[:, None], np.array([labels], np.int64))
+        probabilities = np.exp(functional.log_softmax(rows.astype(np.float64)))
+        places = [np.flatnonzero(path[:, 0] == i) for i in range(len(labels))]
+        first, last = [int(steps[0]) for steps in places], [int(steps[-1]) for steps in places]
+        if timed:
+            bounds = [
+                (self.seconds(a - 0.5), self.seconds(b + 0.5))
+                for a, b in zip(first, last, strict=True)
+            ]
+        else:
+            bounds = self._bounds_of_spikes(first, last)
+        return [
+            Segment(self.symbols[label - 1], start, end, float(probabilities[steps, label].mean()))
+            for label, steps, (start, end) in zip(labels, places, bounds, strict=True)
+        ]
+
+    def _bounds_of_spikes(
+        self, first: Sequence[int], last: Sequence[int]
+    ) -> list[tuple[float, float]]:
+        bounds = []
+        for i, (a, b) in enumerate(zip(first, last, strict=True)):
+            start, end = max(self.seconds(a) - _REACH, 0.0), self.seconds(b) + _REACH
             if i > 0:
-                start = max(start, (last[i - 1] + first[i]) / 2)
-            if i + 1 < len(best):
-                end = min(end, (last[i] + first[i + 1]) / 2)
-            probability = float(probabilities[places[i], symbol].mean())
-            found.append(Segment(self.symbols[symbol - 1], start, end, probability))
-        return found
+                start = max(start, self.seconds((last[i - 1] + a) / 2))
+            if i + 1 < len(first):
+                end = min(end, self.seconds((b + first[i + 1]) / 2))
+            bounds.append((start, end))
+        return bounds
 
 
 def best_symbols(logits: Array) -> list[int]:
-    """Returns the most probable outputs, blanks taken out, of logits (N, 1 + symbols)."""
+    """Returns the most probable outputs, blanks taken out, of logits (N, 1 + symbols) of CTC."""
     beam = functional.CtcBeam(logits.shape[1], width=_WIDTH)
-    beam.step(logits)
+    beam.step(np.ascontiguousarray(logits))
     return beam.spell(beam.prefixes()[0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from unrolled import functional
 from unrolled.audio import Samples, extract_features
-from unrolled.training import Array, import_extra
+from unrolled.training import import_extra
 
 from ._utterances import Segment
 
@@ -18,18 +18,30 @@ if TYPE_CHECKING:
 #: Inches: a second is so wide, within limits.
 _WIDTH, _NARROWEST, _WIDEST = 3.5, 8.0, 60.0
 
+#: Seconds of a sound that can be shown.
+_LONGEST = 600.0
+
 
 def draw_speech(
     path: Path,
     recogniser: "Recogniser",
     samples: Samples,
-    logits: Array,
     segments: Sequence[Segment],
 ) -> None:
     """Writes waveform, log-mel features, probabilities of the symbols and segments, as a PNG.
 
-    Shapes: samples (N,), logits (steps, 1 + symbols).
+    Args:
+        path: the file.
+        recogniser: the model.
+        samples: (N,), of a sound of at most ten minutes.
+        segments: what was heard, symbols or words.
+
+    Raises:
+        ValueError: the sound is longer.
     """
+    if len(samples) > _LONGEST * recogniser.settings.rate:
+        raise ValueError(f"a picture shows at most {_LONGEST / 60:.0f} minutes of sound")
+    logits = recogniser.logits(samples)
     figure_module = import_extra("matplotlib.figure", "train")
     settings = recogniser.settings
     seconds = len(samples) / settings.rate
@@ -50,12 +62,18 @@ def draw_speech(
     mel.imshow(frames.T, origin="lower", aspect="auto", extent=(0, end, 0, settings.size))
     mel.set_ylabel("mel band")
 
-    probabilities = np.exp(functional.log_softmax(logits.astype(np.float64)))[:, 1:]
-    heard = sorted({segment.symbol for segment in segments})
+    said = logits[:, : 1 + len(recogniser.symbols)].astype(np.float64)
+    probabilities = np.exp(functional.log_softmax(said))[:, 1:]
+    heard = sorted({part.symbol for segment in segments for part in segment.parts or (segment,)})
     rows = [recogniser.symbols.index(symbol) for symbol in heard]
     if rows:
         shown = probabilities[:, rows].T
-        extent = (0, recogniser.step * len(logits), -0.5, len(rows) - 0.5)
+        extent = (
+            recogniser.seconds(-0.5),
+            recogniser.seconds(len(logits) - 0.5),
+            -0.5,
+            len(rows) - 0.5,
+        )
         posteriors.imshow(
             shown, origin="lower", aspect="auto", extent=extent, cmap="Greys", vmin=0, vmax=1
         )

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,22 +33,46 @@ def read_sources(
     return found
 
 
-def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:
-    """Yields file and `column` of each line of a CSV file; files are relative to the table.
+def table_columns(table: Path) -> frozenset[str]:
+    """Returns the names in the first line of a CSV file.
+
+    Raises:
+        ValueError: it is no CSV file in UTF-8.
+    """
+    with table.open(encoding="utf-8", newline="") as lines, _understood(table):
+        return frozenset(next(csv.reader(lines), ()))
+
+
+def read_rows(table: Path, *columns: str) -> Iterator[tuple[int, Path, tuple[str, ...]]]:
+    """Yields the number of each line of a CSV file, its file, and what stands in `columns`.
+
+    Files are relative to the table.
 
     Raises:
         FileNotFoundError: a file in the table is not there.
         ValueError: it lacks a column, or is no CSV file in UTF-8.
     """
-    with table.open(encoding="utf-8", newline="") as lines:
-        try:
-            rows = csv.DictReader(lines)
-            if not {"file", column} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{table} has no columns file,{column} in its first line")
-            for row in rows:
-                path = table.parent / (row["file"] or "")
-                if not path.is_file():
-                    raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
-                yield path, row[column] or ""
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error
+    with table.open(encoding="utf-8", newline="") as lines, _understood(table):
+        rows = csv.DictReader(lines)
+        if not {"file", *columns} <= set(rows.fieldnames or ()):
+            names = ",".join(("file", *columns))
+            raise ValueError(f"{table} has no columns {names} in its first line")
+        for row in rows:
+            path = table.parent / (row["file"] or "")
+            if not path.is_file():
+                raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
+            yield rows.line_num, path, tuple(row[column] or "" for column in columns)
+
+
+def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:
+    """Yields file and `column` of each line of a CSV file; raises as `read_rows`."""
+    for _, path, (value,) in read_rows(table, column):
+        yield path, value
+
+
+@contextmanager
+def _understood(table: Path) -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} is no CSV file in UTF-8: {error}") from error

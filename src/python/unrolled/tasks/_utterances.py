@@ -1,12 +1,13 @@
 """Recordings with what is said in them, as a sequence of symbols: phonemes or words."""
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ._tables import SOUND_ENDINGS, read_sources, read_table
+from ._tables import SOUND_ENDINGS, read_rows, read_sources, read_table, table_columns
 
 #: Ticks a second of .align files (GRID: 25 frames a second, a thousand ticks each).
 _ALIGN_TICKS = 25_000.0
@@ -24,12 +25,19 @@ class Segment:
         start: when it begins, in seconds.
         end: when it ends.
         probability: how sure a model is of it, 0..1.
+        parts: the phonemes of a word, where they are known.
     """
 
     symbol: str
     start: float
     end: float
     probability: float = 1.0
+    parts: "tuple[Segment, ...]" = ()
+
+    def later(self, seconds: float) -> "Segment":
+        """The same so much later."""
+        parts = tuple(part.later(seconds) for part in self.parts)
+        return replace(self, start=self.start + seconds, end=self.end + seconds, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,13 @@ class Utterance:
         path: the sound file.
         symbols: what is said, pauses left out.
         segments: the same with times, where they are known.
+        words: the words that the symbols are the phonemes of, where they are known.
     """
 
     path: Path
     symbols: tuple[str, ...]
     segments: tuple[Segment, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
@@ -53,7 +63,8 @@ def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
     Of a folder, every sound file with a file of the same name that says what is said: `.align`
     (start end symbol, as of GRID), `.TextGrid` (the first tier), `.csv` (start,end,symbol in
     seconds) or `.txt` (symbols between spaces). Both may lie in different folders below it. A table
-    is a CSV file with the columns `file`, relative to the table, and `symbols`, between spaces.
+    is a CSV file with the columns `file`, relative to the table, and `symbols`, between spaces; or
+    with `file,start,end,symbol`, a line for each symbol, times in seconds.
 
     Raises:
         FileNotFoundError: a source, or a file in a table, is not there.
@@ -65,7 +76,7 @@ def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
         raise ValueError(
             f"there are no utterances in {names}: give a folder of sound files with .align, "
             ".TextGrid, .csv or .txt files of the same names, or a CSV file with the columns "
-            "file,symbols"
+            "file,symbols or file,start,end,symbol"
         )
     return found
 
@@ -79,8 +90,19 @@ def _of_folder(folder: Path) -> Iterator[Utterance]:
 
 
 def _of_table(table: Path) -> Iterator[Utterance]:
-    for path, said in read_table(table, "symbols"):
-        yield Utterance(path, tuple(said.split()))
+    if not {"start", "end", "symbol"} <= table_columns(table):
+        for path, said in read_table(table, "symbols"):
+            yield Utterance(path, tuple(said.split()))
+        return
+    segments: dict[Path, list[Segment]] = {}
+    for line, path, (start, end, symbol) in read_rows(table, "start", "end", "symbol"):
+        try:
+            segment = Segment(symbol, float(start), float(end))
+        except ValueError as error:
+            raise ValueError(f"{table}, line {line}: {error}") from error
+        segments.setdefault(path, []).append(segment)
+    for path, rows in segments.items():
+        yield _utterance(path, rows)
 
 
 def _with_segments(path: Path, said: Path) -> Utterance:
@@ -88,9 +110,15 @@ def _with_segments(path: Path, said: Path) -> Utterance:
         segments = READERS[said.suffix](said.read_text(encoding="utf-8"))
     except (ValueError, LookupError) as error:
         raise ValueError(f"{said} cannot be understood: {error}") from error
+    return _utterance(path, segments)
+
+
+def _utterance(path: Path, segments: Sequence[Segment]) -> Utterance:
+    """What is said, pauses left out; with times if every symbol takes some."""
     spoken = tuple(segment for segment in segments if segment.symbol.lower() not in _PAUSES)
-    timed = spoken if all(segment.end > segment.start for segment in spoken) else ()
-    return Utterance(path, tuple(segment.symbol for segment in spoken), timed)
+    timed = all(0.0 <= segment.start < segment.end < math.inf for segment in spoken)
+    symbols = tuple(segment.symbol for segment in spoken)
+    return Utterance(path, symbols, spoken if timed else ())
 
 
 def _read_align(text: str) -> list[Segment]:

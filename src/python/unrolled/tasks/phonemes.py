@@ -10,26 +10,23 @@ The same on the command line: `unrolled train phonemes`, `unrolled evaluate phon
 transcribe`. `--demo` trains on speech that is made on the spot.
 
 Recurrent layers read log-mel features; connectionist temporal classification (CTC) learns from the
-sequence of symbols alone where each of them is. What the symbols are is the data's affair:
-phonemes, letters, or the words of a small vocabulary.
+sequence of symbols alone what is said. Where the data say when each symbol begins and ends, further
+outputs learn that, and the places of recognised symbols come from them. What the symbols are is the
+data's affair: phonemes, letters, or the words of a small vocabulary.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unrolled import functional
 from unrolled.audio import (
     Augmentation,
-    Features,
     FeatureSettings,
     Normalisation,
-    extract_features,
-    read_audio,
 )
 from unrolled.models import AcousticModel
 from unrolled.training import (
@@ -39,21 +36,23 @@ from unrolled.training import (
     LossAndPullback,
     Metric,
     counter_rng,
-    pad_sequences,
 )
 
+from ._dictionary import Dictionary as Dictionary
 from ._edit_distance import error_rate
 from ._options import CELLS, TrainOptions, option
 from ._recogniser import Recogniser as Recogniser
-from ._recogniser import best_symbols
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
-from ._speech_demo import make_speech
+from ._speech_demo import say_sentences
+from ._speech_loss import SpeechLoss, speech_loss_vjp
+from ._speech_score import error_lines
+from ._spoken import Batch, Spoken
 from ._task import Task, register
 from ._utterances import Segment as Segment
 from ._utterances import find_utterances
-from ._watch import watched
+from ._words import WordReader as WordReader
 
 #: Streams of random numbers: of the order of utterances, of their changes, and of the split.
 _ORDER, _CHANGES, _SPLIT = 0, 1, 2
@@ -73,6 +72,9 @@ class Options(TrainOptions):
     validation: str | None = option(
         None, "folder or table of utterances to hold out; not given: one of ten"
     )
+    dictionary: str | None = option(
+        None, "file of words and their phonemes, as CMUdict: what is said is given in words"
+    )
     demo: bool = option(False, "make the speech: eSpeak says sentences (extra [speech-demo])")
     sentences: int = option(800, "how many sentences --demo makes")
     cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
@@ -82,6 +84,9 @@ class Options(TrainOptions):
     dropout: float = option(0.1, "part of the recurrent outputs dropped in training, 0..1")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
+    chain: int = option(
+        3, "most utterances in a row in training, so that long sounds are nothing new"
+    )
     augment: bool = option(True, "change utterances at random: loudness, noise, masks")
 
     default_minutes: ClassVar[float] = 2.0
@@ -89,42 +94,6 @@ class Options(TrainOptions):
     def settings(self) -> FeatureSettings:
         """The features that were asked for."""
         return FeatureSettings(bands=self.bands, rate=self.rate)
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """Utterances as features, and what is said in each.
-
-    Attributes:
-        frames: (T, F) of each.
-        symbols: the symbols of each.
-    """
-
-    frames: Sequence[Features]
-    symbols: Sequence[Sequence[str]]
-
-    def rows(self, chosen: Sequence[int]) -> "Spoken":
-        """Some of them."""
-        return Spoken([self.frames[i] for i in chosen], [self.symbols[i] for i in chosen])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Utterances side by side.
-
-    Shapes: T frames, B utterances, F features, S symbols.
-
-    Attributes:
-        frames: (T, B, F) normalised features, zero behind the end of each.
-        lengths: (B,) frames of each.
-        labels: (B, S) outputs of the model, 1 + symbol.
-        counts: (B,) symbols of each.
-    """
-
-    frames: Array
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    counts: NDArray[np.int64]
 
 
 @register
@@ -137,12 +106,20 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         "unrolled train phonemes --demo",
         "unrolled train phonemes recordings/ --minutes 20",
         "unrolled train phonemes train.csv --validation val.csv --hidden 256 --minutes 60",
+        "unrolled train phonemes transcripts.csv --dictionary cmudict.dict --minutes 60",
     )
     options_type = Options
+
+    dictionary: Dictionary | None = None
+    left_out = ""  # what could not be used, for people
 
     def load(self) -> str:
         """Reads the utterances, or makes them, and computes their features."""
         options = self.options
+        if options.chain < 1:
+            raise ValueError(f"expected --chain of 1 or more, got {options.chain}")
+        if options.dictionary is not None:
+            self.dictionary = Dictionary.read(Path(options.dictionary))
         spoken = self._read(self.sources)
         rows = counter_rng(0, _SPLIT, 0).permutation(len(spoken.frames))
         if options.validation is None:
@@ -158,32 +135,29 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
                 f"there are {count:,} utterances of {len(self.symbols)} symbols to train on and "
                 f"{len(self.held_out.frames):,} held out, too few"
             )
+        self.timed = any(self.training.segments)
         self.normalisation = Normalisation.of(self.training.frames)
         seconds = sum(map(len, self.training.frames)) * options.settings().hop
         return (
             f"{count:,} utterances ({seconds / 60:.1f} min) to train on, "
             f"{len(self.held_out.frames):,} held out, {len(self.symbols)} symbols"
+            + (" with times" if self.timed else "")
+            + self.left_out
         )
 
     def _read(self, sources: Sequence[Path]) -> Spoken:
-        options = self.options
-        settings = options.settings()
-        if options.demo:
-            made = make_speech(options.sentences, options.rate)
-            frames = [
-                extract_features(each.samples, settings) for each in watched(made, "features")
-            ]
-            return Spoken(frames, [each.symbols for each in made])
+        settings = self.options.settings()
+        if not sources and self.options.demo:
+            return say_sentences(self.options.sentences, settings)
         if not sources:
             raise ValueError(
                 "give a folder of sound files with files that say what is said, or --demo"
             )
-        found = find_utterances(sources)
-        frames = [
-            extract_features(read_audio(each.path, options.rate), settings)
-            for each in watched(found, "features")
-        ]
-        return Spoken(frames, [each.symbols for each in found])
+        utterances = find_utterances(sources)
+        if self.dictionary is not None:
+            utterances, note = self.dictionary.pronounced(utterances)
+            self.left_out += f"; {note}" if note else ""
+        return Spoken.of(utterances, settings)
 
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Batch]:
         """All utterances once in each epoch, those of about the same length together."""
@@ -200,31 +174,27 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             start = options.batch * int(rng.permutation(per_epoch)[part])
             rows = order[start : start + options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
-            frames = [self.training.frames[row] for row in rows]
+            spoken = self.training.rows(rows.tolist())
             if change is not None:
-                frames = [change(each, hop, rng) for each in frames]
-            mine = group.rows(len(rows))
-            said = [self.training.symbols[row] for row in rows]
-            return self._together(Spoken(frames[mine], said[mine]))
+                changed = [change(each, hop, rng) for each in spoken.frames]
+                spoken = replace(spoken, frames=changed)
+            length = int(rng.integers(1, options.chain + 1))
+            # Every rank gets something.
+            spoken = spoken.chained(min(length, max(len(rows) // group.size, 1)), hop)
+            count = len(spoken.frames)
+            return self._together(spoken.rows(range(count)[group.rows(count)]))
 
         return IndexedBatches(make, per_epoch=per_epoch)
 
     def _together(self, spoken: Spoken) -> Batch:
-        number = {symbol: place for place, symbol in enumerate(self.symbols, 1)}
-        frames, lengths = pad_sequences([self.normalisation(each) for each in spoken.frames])
-        labels = [
-            np.array([number[symbol] for symbol in row if symbol in number], np.int64)
-            for row in spoken.symbols
-        ]
-        padded, counts = pad_sequences(labels)
-        return Batch(frames, lengths, np.ascontiguousarray(padded.T), counts)
+        return Batch.of(spoken, self.symbols, self.options.settings(), self.normalisation)
 
     def build(self, rng: np.random.Generator) -> AcousticModel:
-        """Recurrent layers with an output for each symbol and the blank."""
+        """Recurrent layers with an output for each symbol and the blank; twice, with times."""
         options = self.options
         return AcousticModel(
             options.settings().size,
-            1 + len(self.symbols),
+            (2 if self.timed else 1) * (1 + len(self.symbols)),
             hidden_size=options.hidden,
             num_layers=options.layers,
             cell=CELLS[options.cell],
@@ -236,22 +206,22 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
     def loss(
         self, model: AcousticModel, batch: Batch, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
-        """CTC, in the mean over the symbols of utterances that are long enough for theirs."""
+        """CTC and, where times are known, a cross-entropy of each step; see `SpeechLoss`."""
         logits, pullback = model.vjp(batch.frames, batch.lengths, rng=rng)
-        losses, dlogits = functional.ctc_loss_vjp(
-            logits,
-            batch.labels,
-            input_lengths=model.steps(batch.lengths),
-            label_lengths=batch.counts,
-        )
-        possible = np.isfinite(losses) | np.isnan(losses)  # NaN is to be seen
-        count = int(np.maximum(batch.counts, 1)[possible].sum())
-        loss = float(losses[possible].sum(dtype=np.float64)) / max(count, 1)
+        loss, loss_pullback = self._loss_vjp(model, batch, logits)
 
         def pull(dloss: float) -> None:
-            pullback(dlogits * dlogits.dtype.type(dloss / max(count, 1)))
+            pullback(loss_pullback(dloss))
 
-        return (loss, count, None), pull
+        return (loss.mean, loss.symbols, None), pull
+
+    def _loss_vjp(
+        self, model: AcousticModel, batch: Batch, logits: Array
+    ) -> tuple[SpeechLoss, Callable[[float], Array]]:
+        steps = model.steps(batch.lengths)
+        places = batch.step_places(steps, model.stack, model.stride)
+        outputs = 1 + len(self.symbols)
+        return speech_loss_vjp(logits, steps, batch.labels, batch.counts, places, outputs)
 
     @property
     def metric(self) -> Metric:
@@ -260,18 +230,10 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
 
     def validate(self, model: AcousticModel) -> float:
         """Scores all held-out utterances."""
-        total, count = 0.0, 0
+        total = SpeechLoss()
         for batch, logits in self._read_aloud(model, self.held_out):
-            losses = functional.ctc_loss(
-                logits,
-                batch.labels,
-                input_lengths=model.steps(batch.lengths),
-                label_lengths=batch.counts,
-            )
-            possible = np.isfinite(losses)
-            total += float(losses[possible].sum(dtype=np.float64))
-            count += int(np.maximum(batch.counts, 1)[possible].sum())
-        return total / max(count, 1)
+            total += self._loss_vjp(model, batch, logits)[0]
+        return total.mean
 
     def _read_aloud(self, model: AcousticModel, spoken: Spoken) -> Iterator[tuple[Batch, Array]]:
         """Yields utterances with their logits (N, B, 1 + symbols), in their order."""
@@ -280,23 +242,42 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             batch = self._together(spoken.rows(rows))
             yield batch, model(batch.frames, batch.lengths)
 
-    def heard(self, model: AcousticModel, spoken: Spoken) -> list[tuple[str, ...]]:
-        """Returns what a model hears in each utterance."""
-        result = []
-        for batch, logits in self._read_aloud(model, spoken):
-            for row, steps in enumerate(model.steps(batch.lengths)):
-                best = best_symbols(np.ascontiguousarray(logits[:steps, row]))
-                result.append(tuple(self.symbols[symbol - 1] for symbol in best))
-        return result
+    def heard(
+        self, trained: Recogniser, spoken: Spoken, words: WordReader | None = None
+    ) -> list[list[Segment]]:
+        """Returns which symbols, or words, a model hears in each utterance."""
+        found = []
+        for batch, logits in self._read_aloud(trained.model, spoken):
+            for row, steps in enumerate(trained.model.steps(batch.lengths)):
+                mine = np.ascontiguousarray(logits[:steps, row])
+                if words is not None:
+                    words.reset()
+                found.append((words or trained.segments)(mine))
+        return found
+
+    def _errors(
+        self, trained: Recogniser, spoken: Spoken, heard: Sequence[Sequence[Segment]]
+    ) -> Iterator[str]:
+        """Yields the errors of symbols that were heard and, where words are known, of words."""
+        yield from error_lines(spoken, heard)
+        rows = [row for row, words in enumerate(spoken.words) if words]
+        if trained.dictionary is not None and rows:
+            spoken = spoken.rows(rows)
+            words = self.heard(trained, spoken, WordReader(trained))
+            rate = error_rate(spoken.words, [[word.symbol for word in row] for row in words])
+            yield f"words      {rate:.2%} wrong, without a language model"
 
     def assets(self, model: AcousticModel) -> dict[str, Any]:
-        """The architecture, the symbols and how features are computed."""
-        return {
+        """The architecture, the symbols, how features are computed, and the dictionary."""
+        assets = {
             "model": model.config,
             "symbols": list(self.symbols),
             "features": self.options.settings().to_json(),
             "normalisation": self.normalisation.to_json(),
         }
+        if self.dictionary is not None:
+            assets["dictionary"] = self.dictionary.text
+        return assets
 
     @classmethod
     def restore(
@@ -310,16 +291,16 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             FeatureSettings.from_json(assets["features"]),
             Normalisation.from_json(assets["normalisation"]),
             options,
+            Dictionary.parse(assets["dictionary"]) if "dictionary" in assets else None,
         )
 
     def report(self, trained: Recogniser, path: Path | None) -> Iterator[str]:
-        """The error rate, some of what was said and heard, and what to type next."""
-        heard = self.heard(trained.model, self.held_out)
-        rate = error_rate(self.held_out.symbols, heard)
-        yield f"errors     {rate:.2%} of the symbols of {len(heard):,} utterances, held out"
+        """The error rates, some of what was said and heard, and what to type next."""
+        heard = self.heard(trained, self.held_out)
+        yield from self._errors(trained, self.held_out, heard)
         for said, understood in list(zip(self.held_out.symbols, heard, strict=True))[:3]:
             yield f"    said   {' '.join(said)}"
-            yield f"    heard  {' '.join(understood)}"
+            yield f"    heard  {' '.join(s.symbol for s in understood)}"
         if path is not None:
             yield "next"
             yield f"    unrolled transcribe {path} FILE"
@@ -332,21 +313,24 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         details: bool,
         precision: functional.Precision,
     ) -> Iterator[str]:
-        """The error rate; with details what was said and heard in each utterance."""
+        """The error rates; with details what was said and heard in each utterance."""
         if sources:
             self.symbols, self.normalisation = trained.symbols, trained.normalisation
+            self.dictionary = trained.dictionary
             spoken = self._read(sources)
+            if self.left_out:
+                yield self.left_out.removeprefix("; ")
         else:
             yield self.load()
             spoken = self.held_out
         with trained.model.in_precision(precision):
-            heard = self.heard(trained.model, spoken)
+            heard = self.heard(trained, spoken)
+            errors = list(self._errors(trained, spoken, heard))
         if details:
             for said, understood in zip(spoken.symbols, heard, strict=True):
                 yield f"said   {' '.join(said)}"
-                yield f"heard  {' '.join(understood)}"
-        rate = error_rate(spoken.symbols, heard)
-        yield f"errors     {rate:.2%} of the symbols of {len(heard):,} utterances"
+                yield f"heard  {' '.join(s.symbol for s in understood)}"
+        yield from errors
 
 
 def train(
@@ -382,4 +366,5 @@ def save(recogniser: Recogniser, path: PathLike) -> None:
     """Writes a recogniser into a checkpoint."""
     task = Phonemes(recogniser.options)
     task.symbols, task.normalisation = recogniser.symbols, recogniser.normalisation
+    task.dictionary = recogniser.dictionary
     write_model(path, task, recogniser.model)

@@ -1,0 +1,147 @@
+"""Pronouncing dictionaries: words and their phonemes, as in CMUdict."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from ._utterances import Utterance
+
+#: WORD, or WORD(2) for a further pronunciation.
+_WORD = re.compile(r"(\S+?)(?:\(\d+\))?")
+
+#: A vowel of CMUdict with its stress.
+_STRESSED = re.compile(r"([A-Z]+)[012]")
+
+#: What stands around a word in a transcript without being a part of it.
+_PUNCTUATION = '.,;:!?"()[]{}<>«»“”„‘…–—-*/\\'
+
+#: Unknown words that a message names.
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Words and how they may be pronounced.
+
+    Attributes:
+        entries: by word, in lower case, its pronunciations, the usual one first.
+    """
+
+    entries: Mapping[str, tuple[tuple[str, ...], ...]]
+
+    @classmethod
+    def parse(cls, text: str) -> "Dictionary":
+        """Reads lines of a word and its phonemes, between spaces.
+
+        Further pronunciations have lines of their own, WORD(2) or the word again. Lines that begin
+        with ";;;" and what follows " #" are comments. The stress of vowels (AH0, AH1, AH2) is left
+        out.
+
+        Raises:
+            ValueError: a line has no phonemes, or there is none at all.
+        """
+        entries: dict[str, list[tuple[str, ...]]] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            fields = line.partition(" #")[0].split()
+            if not fields or line.startswith(";;;"):
+                continue
+            match = _WORD.fullmatch(fields[0])
+            if match is None or len(fields) < 2:
+                raise ValueError(
+                    f"line {number}: expected a word and its phonemes, got {line.strip()!r}"
+                )
+            spoken = tuple(map(phoneme, fields[1:]))
+            known = entries.setdefault(match[1].lower(), [])
+            if spoken not in known:
+                known.append(spoken)
+        if not entries:
+            raise ValueError("there are no words")
+        return cls({word: tuple(spoken) for word, spoken in entries.items()})
+
+    @classmethod
+    def read(cls, path: Path) -> "Dictionary":
+        """Reads a file; raises FileNotFoundError, or ValueError where it is no dictionary."""
+        if not path.is_file():
+            raise FileNotFoundError(f"no dictionary {str(path)!r}")
+        try:
+            data = path.read_bytes()
+            try:
+                text = data.decode("utf-8-sig")
+            except UnicodeDecodeError:
+                text = data.decode("latin-1")  # older versions of CMUdict
+            return cls.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{path} is no pronouncing dictionary: {error}") from error
+
+    @cached_property
+    def text(self) -> str:
+        """The dictionary as `parse` reads it."""
+        lines = (
+            f"{word} {' '.join(spoken)}"
+            for word, several in self.entries.items()
+            for spoken in several
+        )
+        return "\n".join(lines)
+
+    @cached_property
+    def phonemes(self) -> frozenset[str]:
+        """All phonemes of all words."""
+        return frozenset(
+            symbol for several in self.entries.values() for spoken in several for symbol in spoken
+        )
+
+    def pronounced(self, utterances: Sequence[Utterance]) -> tuple[list[Utterance], str]:
+        """Returns utterances as phonemes, and a text about those that had to be left out, or "".
+
+        Words become their usual pronunciations, without times. Symbols that are all phonemes of the
+        dictionary stay as they are, with their times.
+
+        Raises:
+            ValueError: no utterance is left.
+        """
+        symbols = {phoneme(symbol) for each in utterances for symbol in each.symbols}
+        if symbols <= self.phonemes:
+            return [_without_stress(each) for each in utterances], ""
+        found, unknown = [], set()
+        for each in utterances:
+            words = [word for symbol in each.symbols if (word := plain_word(symbol))]
+            missing = {word for word in words if word not in self.entries}
+            unknown |= missing
+            if not missing:
+                spoken = tuple(symbol for word in words for symbol in self.entries[word][0])
+                found.append(Utterance(each.path, spoken, words=tuple(words)))
+        if not unknown:
+            return found, ""
+        note = (
+            f"{len(utterances) - len(found):,} utterances left out, "
+            f"{len(unknown):,} of their words are not in the dictionary: {_some(unknown)}"
+        )
+        if not found:
+            raise ValueError(f"no utterance is left to use: {note}")
+        return found, note
+
+
+def phoneme(symbol: str) -> str:
+    """Returns a symbol of a dictionary without the stress of CMUdict's vowels."""
+    match = _STRESSED.fullmatch(symbol)
+    return match[1] if match else symbol
+
+
+def plain_word(symbol: str) -> str:
+    """Returns a word of a transcript as dictionaries have it; "" for mere punctuation."""
+    return symbol.strip(_PUNCTUATION).lower().replace("\u2019", "'")
+
+
+def _without_stress(utterance: Utterance) -> Utterance:
+    return replace(
+        utterance,
+        symbols=tuple(map(phoneme, utterance.symbols)),
+        segments=tuple(replace(s, symbol=phoneme(s.symbol)) for s in utterance.segments),
+    )
+
+
+def _some(words: Iterable[str]) -> str:
+    ordered = sorted(words)
+    return ", ".join(ordered[:_NAMED]) + (", ..." if len(ordered) > _NAMED else "")

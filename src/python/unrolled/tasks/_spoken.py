@@ -1,0 +1,153 @@
+"""Utterances as arrays: features, what is said in them, and where."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.audio import (
+    Features,
+    FeatureSettings,
+    Normalisation,
+    extract_features,
+    read_audio,
+)
+from unrolled.training import Array, pad_sequences
+
+from ._utterances import Segment, Utterance
+from ._watch import watched
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Utterances as features, and what is said in each.
+
+    Attributes:
+        frames: (T, F) of each.
+        symbols: the symbols of each.
+        segments: the same with times; none of an utterance whose times are not known.
+        words: the words of each; none where they are not known.
+    """
+
+    frames: Sequence[Features]
+    symbols: Sequence[Sequence[str]]
+    segments: Sequence[Sequence[Segment]]
+    words: Sequence[Sequence[str]]
+
+    @classmethod
+    def of(cls, utterances: Sequence[Utterance], settings: FeatureSettings) -> "Spoken":
+        """Reads the sounds of utterances; raises as `read_audio`."""
+        return cls(
+            [
+                extract_features(read_audio(each.path, settings.rate), settings)
+                for each in watched(utterances, "features")
+            ],
+            [each.symbols for each in utterances],
+            [each.segments for each in utterances],
+            [each.words for each in utterances],
+        )
+
+    def rows(self, chosen: Sequence[int]) -> "Spoken":
+        """Some of them."""
+        return Spoken(
+            [self.frames[i] for i in chosen],
+            [self.symbols[i] for i in chosen],
+            [self.segments[i] for i in chosen],
+            [self.words[i] for i in chosen],
+        )
+
+    def chained(self, length: int, hop: float) -> "Spoken":
+        """Every `length` utterances after each other as one; the last may be shorter.
+
+        Where the times of one are not known, those of the chain are not.
+        """
+        rows = range(len(self.frames))
+        chains = [self.rows(rows[i : i + length]) for i in rows[::length]]
+        return Spoken(
+            [np.concatenate(each.frames) for each in chains],
+            [list(chain.from_iterable(each.symbols)) for each in chains],
+            [each._in_a_row(hop) for each in chains],
+            [list(chain.from_iterable(each.words)) for each in chains],
+        )
+
+    def _in_a_row(self, hop: float) -> list[Segment]:
+        if not all(self.segments):
+            return []
+        lengths = [len(frames) * hop for frames in self.frames]
+        starts = np.cumsum([0.0, *lengths[:-1]]).tolist()
+        return [
+            segment.later(start)
+            for start, segments in zip(starts, self.segments, strict=True)
+            for segment in segments
+        ]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances side by side.
+
+    Shapes: T frames, B utterances, F features, S symbols. Labels are outputs of the model, 1 +
+    symbol.
+
+    Attributes:
+        frames: (T, B, F) normalised features, zero behind the end of each.
+        lengths: (B,) frames of each.
+        labels: (B, S) what is said.
+        counts: (B,) symbols of each.
+        places: (T, B) the label that is said in each frame, 0 in pauses; -1 where it is not known.
+    """
+
+    frames: Array
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        spoken: Spoken,
+        symbols: Sequence[str],
+        settings: FeatureSettings,
+        normalisation: Normalisation,
+    ) -> "Batch":
+        """Puts utterances side by side; what is not among `symbols` is left out."""
+        label = {symbol: place for place, symbol in enumerate(symbols, 1)}
+        frames, lengths = pad_sequences([normalisation(each) for each in spoken.frames])
+        said = [[label[symbol] for symbol in row if symbol in label] for row in spoken.symbols]
+        labels, counts = pad_sequences([np.array(row, np.int64) for row in said])
+        places, _ = pad_sequences(
+            [
+                _places(segments, label, len(each), settings)
+                for each, segments in zip(spoken.frames, spoken.segments, strict=True)
+            ],
+            value=-1,
+        )
+        return cls(frames, lengths, np.ascontiguousarray(labels.T), counts, places)
+
+    def step_places(self, steps: NDArray[np.int64], stack: int, stride: int) -> NDArray[np.int64]:
+        """Returns `places` (N, B) in the middle frame of each step of a model.
+
+        Args:
+            steps: (B,) how many steps each utterance has.
+            stack: frames that a step sees.
+            stride: frames from step to step.
+        """
+        count = int(steps.max(initial=0))
+        middle = stride * np.arange(count) + (stack - 1) // 2
+        places = self.places[np.minimum(middle, len(self.places) - 1)]
+        return np.where(np.arange(count)[:, None] < steps, places, -1)
+
+
+def _places(
+    segments: Sequence[Segment], label: Mapping[str, int], count: int, settings: FeatureSettings
+) -> NDArray[np.int64]:
+    """Returns the label of each of `count` frames, that of the segment in which its middle lies."""
+    places = np.full(count, 0 if segments else -1, np.int64)
+    for segment in segments:
+        times = np.array([segment.start, segment.end]) - settings.window / 2
+        first, last = np.clip(np.ceil(times / settings.hop), 0, count).astype(int)
+        places[first:last] = label.get(segment.symbol, -1)
+    return places
