@@ -19,6 +19,7 @@ from ._listen import listen
 from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
 from ._transcribe import transcribe
+from ._translate import translate
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -139,6 +140,12 @@ app.command(
         "unrolled transcribe phonemes.safetensors recording.wav --textgrid > recording.TextGrid",
     )
 )(transcribe)
+app.command(
+    epilog=_examples(
+        'unrolled translate translation.safetensors "Good morning." --attention read.png',
+        "unrolled translate translation.safetensors - --beam 5 < text.en > text.de",
+    )
+)(translate)
 
 
 @app.command(
