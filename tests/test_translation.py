@@ -236,7 +236,8 @@ def test_numbers_and_dates_in_words() -> None:
 
 
 def test_pronunciations(tmp_path: Path) -> None:
-    letters = dict(zip("abdeginorst", "AA B D EH G IH N OW R S T".split(), strict=True))
+    phonemes = ["AA", "B", "D", "EH", "G", "IH", "N", "OW", "R", "S", "T"]
+    letters = dict(zip("abdeginorst", phonemes, strict=True))
     rng = np.random.default_rng(0)
     words = {"".join(rng.choice(list(letters), rng.integers(2, 6))) for _ in range(400)}
     lines = [f"{word} {' '.join(letters[c] for c in word)}" for word in sorted(words)]

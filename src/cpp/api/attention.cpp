@@ -1,6 +1,7 @@
 #include "api/attention.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
@@ -64,6 +65,11 @@ AttentionMemory<T>::AttentionMemory(const ArrayView& keys, const ArrayView& valu
   const Kernels<T>& kernel = kernels_of<T>(table_);
   // Each part begins at a cache line, for whole vectors.
   const int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  // Sizes can be computed in 64 bits where this is no more than all memory.
+  if (4.0 * static_cast<double>(S_ + line) * static_cast<double>(B_) *
+          static_cast<double>(K_ + M_ + line) >
+      0x1p58)
+    throw std::bad_alloc();
   std::vector<int64_t> starts;
   int64_t total = 0;
   const auto take = [&](int64_t size) {
@@ -89,6 +95,7 @@ AttentionMemory<T>::AttentionMemory(const ArrayView& keys, const ArrayView& valu
   run_team(team_size(work, 0, B_), [&](const Team& team) {
     for (int64_t b = B_ * team.rank / team.size; b < B_ * (team.rank + 1) / team.size; ++b) {
       const AttentionSource<T>& to = from_[static_cast<size_t>(b)];
+      if (to.S == 0) continue;
       const Rows<const T> of_keys = column(k, b), of_values = column(v, b);
       if (additive)
         for (int64_t s = 0; s < to.S; ++s)
@@ -138,7 +145,7 @@ void AttentionMemory<T>::attend(const ArrayView& queries, const ArrayView& sourc
                             column(w, n),
                             column(c, n)};
       if (args.source.S == 0) args.steps = 0;
-      kernel.attention(args);
+      if (args.steps > 0) kernel.attention(args);
       zero_rows(args.contexts, args.steps, steps, M_);
       zero_rows(args.weights, args.steps, steps, S_);
       for (int64_t t = 0; t < args.steps; ++t)
@@ -195,7 +202,7 @@ void AttentionMemory<T>::pull(const ArrayView& queries, const ArrayView& lengths
       args.outer = outer.data() + team.rank * kernel.outer_scratch;
       if (dk.data != nullptr) zero_rows(args.dkeys, 0, S_, K_);
       if (dv.data != nullptr) zero_rows(args.dvalues, 0, S_, M_);
-      kernel.attention_backward(args);
+      if (args.steps > 0) kernel.attention_backward(args);
       if (dq.data != nullptr) zero_rows(args.dqueries, args.steps, steps, K_);
       if (!to.scored) zero_rows(args.dscores, args.steps, steps, S_);
     }

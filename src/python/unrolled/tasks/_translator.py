@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: Places of padded sources that are translated at a time.
 _PART = 1024
 
+#: Tokens of a text that is never cut.
+_SHORT = 20
+
 #: Ends of pieces after which a text that is too long is cut best.
 _SENTENCE_ENDS = (".", "!", "?", ";", ":", ",")
 
@@ -170,7 +173,7 @@ class Translator:
 
     def parts(self, tokens: Sequence[int]) -> Iterator[Sequence[int]]:
         """Yields the parts in which a source is translated: one, unless it is too long."""
-        limit = self.longest + self.longest // 4
+        limit = max(self.longest + self.longest // 4, _SHORT)
         while len(tokens) > limit:
             cut = self._cut(tokens[:limit])
             yield tokens[:cut]
