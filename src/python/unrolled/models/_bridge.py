@@ -38,7 +38,6 @@ class Bridge(Layer):
         rng: np.random.Generator,
         init: str | Initialiser,
     ) -> None:
-        self._states = states
         self._maps = [
             [Linear(inputs, outputs, dtype=dtype, rng=rng, init=init) for _ in range(num_layers)]
             for _ in states
@@ -53,46 +52,55 @@ class Bridge(Layer):
 
     def __call__(self, state: Any) -> Any:
         """Returns the decoder's first state."""
-        return self.vjp(state)[0]
+        results = [
+            np.stack([linear(x) for linear, x in zip(maps, _join(array, len(maps)), strict=True)])
+            for array, maps in zip(_as_tuple(state), self._maps, strict=True)
+        ]
+        np.tanh(results[0], out=results[0])
+        return _like(state, results)
 
     def vjp(self, state: Any) -> tuple[Any, Callable[[Any], Any]]:
-        """Returns the decoder's first state and its pullback, dstate of either side."""
-        single = len(self._states) == 1
-        results: list[Array] = []
-        pullbacks = []
-        for array, maps in zip([state] if single else state, self._maps, strict=True):
+        """Returns the decoder's first state and its pullback, from dstate to dstate."""
+        arrays = _as_tuple(state)
+        results, pullbacks = [], []
+        for array, maps in zip(arrays, self._maps, strict=True):
             joined = _join(array, len(maps))
             pairs = [linear.vjp(x) for linear, x in zip(maps, joined, strict=True)]
-            y = np.stack([y for y, _ in pairs])
-            results.append(np.tanh(y) if not results else y)
+            results.append(np.stack([y for y, _ in pairs]))
             pullbacks.append([pull for _, pull in pairs])
-        h = results[0]
+        h = np.tanh(results[0], out=results[0])
 
         def pullback(dstate: Any) -> Any:
+            dh, *others = _as_tuple(dstate)
             grads = []
-            for k, (dy, pulls) in enumerate(
-                zip([dstate] if single else dstate, pullbacks, strict=True)
-            ):
-                if k == 0:
-                    dy = dy * (1.0 - h * h)
-                dx = [pull(part) for pull, part in zip(pulls, dy, strict=True)]
-                grads.append(_split(np.stack(dx)))
-            return grads[0] if single else tuple(grads)
+            for dy, pulls in zip((dh * (1.0 - h * h), *others), pullbacks, strict=True):
+                dx = np.stack([pull(part) for pull, part in zip(pulls, dy, strict=True)])
+                grads.append(_split(dx, len(arrays[0])))
+            return _like(state, grads)
 
-        def _split(dx: Array) -> Array:
-            directions = (state if single else state[0]).shape[0] // len(dx)
-            layers, batch, width = dx.shape
-            parts = dx.reshape(layers, batch, directions, width // directions)
-            return np.ascontiguousarray(
-                parts.transpose(0, 2, 1, 3).reshape(layers * directions, batch, -1)
-            )
+        return _like(state, results), pullback
 
-        return (h if single else tuple(results)), pullback
+
+def _as_tuple(state: Any) -> tuple[Array, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
+def _like(state: Any, arrays: list[Array]) -> Any:
+    """The arrays as a state of the form of `state`."""
+    return tuple(arrays) if isinstance(state, tuple) else arrays[0]
 
 
 def _join(array: Array, layers: int) -> Array:
     """(L*D, B, E) to (L, B, D*E)."""
     scans, batch, width = array.shape
-    parts = array.reshape(layers, scans // layers, batch, width)
-    joined: Array = np.ascontiguousarray(parts.transpose(0, 2, 1, 3)).reshape(layers, batch, -1)
+    parts = array.reshape(layers, scans // layers, batch, width).swapaxes(1, 2)
+    joined: Array = np.ascontiguousarray(parts).reshape(layers, batch, -1)
     return joined
+
+
+def _split(array: Array, scans: int) -> Array:
+    """(L, B, D*E) to (L*D, B, E): undoes `_join`."""
+    layers, batch, _ = array.shape
+    parts = array.reshape(layers, batch, scans // layers, -1).swapaxes(1, 2)
+    split: Array = np.ascontiguousarray(parts).reshape(scans, batch, -1)
+    return split

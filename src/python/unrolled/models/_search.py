@@ -112,8 +112,12 @@ def beam_search(
         logits, weights = stream.step(last)
         live.coverage = live.coverage + weights
         tokens, scores = functional.best_tokens(
-            logits, options.width + 1, banned=_banned(live, most, step, logits, options)
+            logits, options.width + 1, banned=_banned(live, options)
         )
+        full = np.flatnonzero(most[live.sources] <= step)  # nothing but the end may come
+        tokens[full], scores[full] = -1, -np.inf
+        tokens[full, 0] = END
+        scores[full, 0] = functional.log_softmax(logits[full].astype(np.float64))[:, END]
         parents, last = _select(live, tokens, scores, found, source_lengths, options)
         stream.keep(parents)
         step += 1
@@ -122,13 +126,9 @@ def beam_search(
     return [each[: options.width] for each in found]
 
 
-def _banned(
-    live: _Live, most: Integers, step: int, logits: Array, options: BeamOptions
-) -> list[tuple[int, int]]:
+def _banned(live: _Live, options: BeamOptions) -> list[tuple[int, int]]:
     """Pairs (row, token) that may not come next."""
     pairs = [(row, token) for row in range(len(live.tokens)) for token in options.banned]
-    full = np.flatnonzero(most[live.sources] <= step)  # nothing but the end may come
-    pairs += [(row, token) for row in full.tolist() for token in range(1, logits.shape[1])]
     n = options.no_repeat
     if n:
         for row, (tokens, seen) in enumerate(zip(live.tokens, live.ngrams, strict=True)):

@@ -15,7 +15,7 @@ The encoder reads the whole source; only then does the decoder write, one token 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -301,10 +301,15 @@ class TranslationTask(Task[Options, Seq2Seq, Batch, Translator]):
         if not pairs:
             raise ValueError("there are no pairs to score")
         search = {"width": 1} if greedy else {}
+        encoded = self._encoded([pair for pair in pairs if pair.source and pair.target])
         with trained.model.in_precision(precision):
-            written = self._written(trained, pairs, **search)
-            scored = [pair for pair in pairs if pair.source and pair.target]
-            loss = self._loss(trained.model, self._encoded(scored)) if scored else 0.0
+            # A copy, so that what it packs in this precision is not kept.
+            written = self._written(replace(trained), pairs, **search)
+            loss = self._loss(trained.model, encoded)
+        cost = ""
+        if precision != "full":
+            exact = self._loss(trained.model, encoded)
+            cost = f", in {precision} {loss / max(exact, 1e-9) - 1:+.2%} of the loss"
         if details:
             for text, pair in zip(written, pairs, strict=True):
                 yield from (
@@ -316,7 +321,7 @@ class TranslationTask(Task[Options, Seq2Seq, Batch, Translator]):
             yield from error_scores(written, pairs)
         else:
             yield from corpus_scores(written, [pair.target for pair in pairs])
-        yield f"held out   {self.metric.text(loss)} {self.metric.name}, {len(pairs):,} pairs"
+        yield f"held out   {self.metric.text(loss)} {self.metric.name}, {len(pairs):,} pairs{cost}"
 
 
 def train(
