@@ -76,7 +76,7 @@ def test_picture(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("red", "--nbest", 9), "--nbest 9 needs a --beam of at least as many, not 5"),
+        (("red", "--nbest", 9, "--beam", 5), "--nbest 9 needs a --beam of at least as many, not 5"),
         (("red", "--sample", "--nbest", 2), "choose one of --sample and --nbest"),
         (("-", "--attention", "a.png"), "--attention shows one text"),
         (("", "--attention", "a.png"), "there is no text to read"),

@@ -108,7 +108,8 @@ def test_scores(trained: tuple[Path, Any], tmp_path: Path) -> None:
     assert any(line.startswith("chrF") for line in lines)
     assert "perplexity per token, 40 pairs" in lines[-1]
     own = list(task.evaluate(translate, [], False, "int8", greedy=True))
-    assert "pairs to train on" in own[0]
+    assert "perplexity per token, 25 pairs, in int8" in own[-1]
+    assert list(task.evaluate(translate, files, True, "full")) == lines
 
 
 def test_scores_are_those_of_their_definition() -> None:
@@ -222,6 +223,11 @@ def test_joint_tokens_and_input_feeding(tmp_path: Path) -> None:
     translate = translation.train(files, steps=4, **options)
     assert translate.source.to_json() == translate.target.to_json()
     assert translate.model.decoder.input_feeding
+    task = translation.TranslationTask(translate.options, files)
+    with translate.model.in_precision("int8"):
+        task.source, task.target = translate.source, translate.target
+        encoded = task._encoded([Pair("one dog", ("Hund eins",))])
+        assert np.isfinite(task._loss(translate.model, encoded))
     assert isinstance(translate("one dog"), str)
 
 

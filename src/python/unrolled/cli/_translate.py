@@ -23,13 +23,20 @@ def translate(
         str,
         typer.Argument(metavar="TEXT or -", help="A text, or - for lines on standard input."),
     ] = "-",
-    beam: Annotated[int, typer.Option(help="Hypotheses that are kept; 1: greedy.", min=1)] = 5,
+    beam: Annotated[
+        int | None,
+        typer.Option(help="Hypotheses that are kept; 1: greedy (default 5 or as trained).", min=1),
+    ] = None,
     nbest: Annotated[
         int, typer.Option(help="Show so many translations with their scores.", min=1)
     ] = 1,
     length_penalty: Annotated[
-        float, typer.Option(help="How much longer translations are preferred, 0..1.", min=0.0)
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="How much longer translations are preferred, 0..1 (default 1 or as trained).",
+            min=0.0,
+        ),
+    ] = None,
     coverage_penalty: Annotated[
         float, typer.Option(help="How much it costs to leave parts unread.", min=0.0)
     ] = 0.0,
@@ -48,13 +55,16 @@ def translate(
     ] = None,
 ) -> None:
     """Translate a text, or each line of standard input."""
-    if nbest > beam:
+    if beam is not None and nbest > beam:
         raise ValueError(f"--nbest {nbest} needs a --beam of at least as many, not {beam}")
     if sample and nbest > 1:
         raise ValueError("choose one of --sample and --nbest")
     if attention is not None and text == "-":
         raise ValueError("--attention shows one text: give it on the command line")
     translator = translation.load(checkpoint)
+    options = translator.options
+    width = max(options.beam, nbest) if beam is None else beam
+    penalty = options.length_penalty if length_penalty is None else length_penalty
     for texts in [[text]] if text != "-" else _lines():
         if sample:
             found = [
@@ -63,8 +73,8 @@ def translate(
         else:
             found = translator.translate(
                 texts,
-                width=beam,
-                length_penalty=length_penalty,
+                width=width,
+                length_penalty=penalty,
                 coverage_penalty=coverage_penalty,
                 no_repeat=no_repeat,
             )

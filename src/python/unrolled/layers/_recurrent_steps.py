@@ -33,11 +33,10 @@ class RecurrentSteps:
     ) -> None:
         if layer.num_directions == 2:
             raise ValueError("[steps_vjp] a bidirectional layer has no steps")
-        self._layer, self._rng = layer, rng
-        self._dropout = layer.dropout if training else 0.0
+        self._layer, self._rng, self._training = layer, rng, training
         where = type(layer).__name__
         self._weight_masks = [
-            draw_mask(where, "weight_dropout", layer.weight_dropout if training else 0.0, rng)
+            draw_mask(where, "weight_dropout", layer.weight_dropout, rng) if training else None
             for _ in range(layer.num_layers)
         ]
         self._weights = [layer._pack(scan, mask) for scan, mask in enumerate(self._weight_masks)]
@@ -52,7 +51,7 @@ class RecurrentSteps:
     def _draw_masks(self) -> list[Mask]:
         layer = self._layer
         where = type(layer).__name__
-        p = [0.0, *[self._dropout] * (layer.num_layers - 1)]
+        p = [0.0, *[layer.dropout if self._training else 0.0] * (layer.num_layers - 1)]
         # A mask holds for one step, so that the same seed is variational dropout.
         return [draw_mask(where, "dropout", each, self._rng) for each in p]
 
@@ -69,10 +68,14 @@ class RecurrentSteps:
         saved, final = [], []
         y = x[None]
         for weights, own, mask in zip(self._weights, initial, masks, strict=True):
-            y, last, one = functional.scan_vjp(weights, mask(y), own, lengths=live)
-            saved.append(one)
+            if self._training:
+                y, last, one = functional.scan_vjp(weights, mask(y), own, lengths=live)
+                saved.append(one)
+            else:
+                y, last = functional.scan(weights, y, own, lengths=live)
             final.append(last)
-        self._tape.append((saved, masks))
+        if self._training:
+            self._tape.append((saved, masks))
         return y[0], as_state(join_state(final))
 
     def pull(self, dy: Array, dstate: Any) -> tuple[Array, Any]:
@@ -91,6 +94,7 @@ class RecurrentSteps:
             dw_ih, dw_hh, *dbiases = (layer._grads[name] for name in layer._scan_names[k])
             db_ih, db_hh = dbiases if layer.bias else (None, None)
             drop = self._weight_masks[k]
+            assert drop is not None  # there is a tape
             dmasked = np.zeros_like(dw_hh) if drop.p else dw_hh
             below, dinitial[k] = functional.scan_backward(
                 saved[k], dx, dfinal[k], grads=(dw_ih, dmasked, db_ih, db_hh)

@@ -84,10 +84,12 @@ class Translator:
 
         Args:
             texts: one sentence each, as people write them.
-            search: `width=5`, `length_penalty=1.0`, `coverage_penalty=`, `no_repeat=`, see
-                `BeamOptions`.
+            search: `width=`, `length_penalty=` (not given: those of the options), and
+                `coverage_penalty=`, `no_repeat=`, see `BeamOptions`.
         """
-        options = replace(BeamOptions(banned=(UNKNOWN,)), **search)
+        own = self.options
+        default = BeamOptions(own.beam, own.length_penalty, banned=(UNKNOWN,))
+        options = replace(default, **search)
 
         def find(sources: Array, lengths: Lengths, most: Lengths) -> list[list[Hypothesis]]:
             memory, state = self.model.encode(sources, lengths)

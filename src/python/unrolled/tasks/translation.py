@@ -102,7 +102,7 @@ class Options(TrainOptions):
     dropout: float = option(0.2, "part of inputs and outputs dropped in training, 0..1")
     label_smoothing: float = option(0.1, "part of the probability that all tokens share, 0..1")
     tied: bool = option(True, "share the target's embedding with the output")
-    beam: int = option(5, "hypotheses that are kept when the model is scored")
+    beam: int = option(5, "hypotheses that are kept in translating, unless told otherwise")
     length_penalty: float = option(1.0, "how much longer translations are preferred, 0..1")
 
     default_minutes: ClassVar[float] = 30.0
@@ -270,16 +270,14 @@ class TranslationTask(Task[Options, Seq2Seq, Batch, Translator]):
 
     def pictures(self, trained: Translator, path: Path) -> Iterator[tuple[str, Path]]:
         """What the first held-out translation read, step by step."""
-        text = self.held_out.pairs[0].source
-        picture = path.with_name(f"{path.stem}-attention.png")
-        draw_attention(picture, *trained.attention(text, trained(text)))
-        yield "attention", picture
+        texts = (pair.source for pair in self.held_out.pairs)
+        text = next((t for t in texts if len(list(trained.parts(trained.encode(t)))) == 1), None)
+        if text is not None:
+            picture = path.with_name(f"{path.stem}-attention.png")
+            draw_attention(picture, *trained.attention(text, trained(text)))
+            yield "attention", picture
 
     def _written(self, trained: Translator, pairs: Sequence[Pair], **search: Any) -> list[str]:
-        search = {
-            "width": self.options.beam,
-            "length_penalty": self.options.length_penalty,
-        } | search
         return [found[0].text for found in trained.translate([p.source for p in pairs], **search)]
 
     def evaluate(
@@ -294,10 +292,9 @@ class TranslationTask(Task[Options, Seq2Seq, Batch, Translator]):
         """BLEU, chrF and perplexity, or errors of words and phonemes; with details every text."""
         if sources:
             pairs = read_some(self.options, files_of(sources, None, None, None))
-            self.source, self.target = trained.source, trained.target
         else:
-            yield self.load()
-            pairs = list(self.held_out.pairs)
+            _, pairs = read_training(self.options, self.sources)
+        self.source, self.target = trained.source, trained.target
         if not pairs:
             raise ValueError("there are no pairs to score")
         search = {"width": 1} if greedy else {}
