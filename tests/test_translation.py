@@ -280,6 +280,14 @@ def test_multi30k_is_read() -> None:
     assert all(pair.source and pair.target for pair in pairs)
 
 
+def test_the_demo_brings_its_preset() -> None:
+    options: Any = tasks.make_options(translation.TranslationTask, {"demo": True, "hidden": 64})
+    assert (options.tokens, options.target_tokens, options.hidden) == ("word", "bpe", 64)
+    assert options.budget().minutes == 1.5
+    plain: Any = tasks.make_options(translation.TranslationTask, {"demo": False})
+    assert plain.tokens == "bpe"
+
+
 @pytest.mark.slow
 def test_the_demo_learns(tmp_path: Path) -> None:
     """Numbers and dates in words: at least 99% of unseen ones come out exactly."""

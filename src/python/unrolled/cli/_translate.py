@@ -54,7 +54,7 @@ def translate(
         Path | None, typer.Option(help="PNG to draw: what each word was written from.")
     ] = None,
 ) -> None:
-    """Translate a text, or each line of standard input."""
+    """Translate a text, or each line of standard input: of a file or a pipe 64 at a time."""
     if beam is not None and nbest > beam:
         raise ValueError(f"--nbest {nbest} needs a --beam of at least as many, not {beam}")
     if sample and nbest > 1:

@@ -150,17 +150,17 @@ def _select(
     Of each source the `width` best candidates may end. So many others go on, each row having one
     more candidate than that.
     """
-    totals = live.log_p[:, None] + scores
     width = tokens.shape[1]
+    totals, flat = (live.log_p[:, None] + scores).ravel(), tokens.ravel().tolist()
     # Of each source the best first; equals in the order of rows and tokens.
-    order = np.lexsort((-totals.ravel(), np.repeat(live.sources, width)))
+    order = np.lexsort((-totals, np.repeat(live.sources, width)))
     starts = np.searchsorted(live.sources[order // width], np.arange(len(found) + 1))
+    places, log_p = order.tolist(), totals.tolist()
     kept: list[tuple[int, int, float]] = []
-    for source in np.unique(live.sources):
+    for source in np.unique(live.sources).tolist():
         going: list[tuple[int, int, float]] = []
-        for rank, place in enumerate(order[starts[source] : starts[source + 1]]):
-            row, token = int(place) // width, int(tokens.ravel()[place])
-            total = float(totals.ravel()[place])
+        for rank, place in enumerate(places[starts[source] : starts[source + 1]]):
+            row, token, total = place // width, flat[place], log_p[place]
             if token < 0 or len(going) == options.width:
                 break
             if token != END:
