@@ -22,8 +22,10 @@ Integers = NDArray[np.int64]
 #: One pair of so many is held out where the user splits nothing, and at most so many.
 _HELD_OUT_ONE_OF, _MOST_HELD_OUT = 20, 1000
 
+#: Pairs that the demo makes.
 _DEMO_PAIRS = 20_000
 
+#: Stream of random numbers of the split.
 _SPLIT = 0
 
 
