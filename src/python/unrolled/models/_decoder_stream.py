@@ -23,7 +23,7 @@ class PackedDecoder:
     """
 
     def __init__(self, decoder: "Decoder") -> None:
-        self._table = decoder.embedding.weight.copy()
+        self._table = decoder.table()
         self._rnn: Stream[Any] = decoder.rnn.stream(1)
         self._output = Projection(
             decoder.output.parameters["weight"],
