@@ -1,5 +1,6 @@
 """The decoder of a sequence-to-sequence model: recurrent layers with attention over a memory."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,9 +51,9 @@ class Decoder(Layer):
         score: see `Attention`.
         input_feeding: whether the recurrent layers read o_{t-1}.
         dropout: of the inputs and between layers, the same in every step, and of o_t.
-        tied: the embedding is the head's matrix, times sqrt(E) (Vaswani et al. 2017): its rows have
-            a length of about 1 where it begins, too little to be read. Without that Multi30k has
-            twice the perplexity after 250 updates.
+        tied: the embedding is the head's matrix, times sqrt(E) (Vaswani et al. 2017): its rows
+            begin too short to be read. Without that Multi30k has twice the perplexity after 250
+            updates.
         dtype, rng, init: as of every layer.
     """
 
@@ -74,7 +75,7 @@ class Decoder(Layer):
         init: str | Initialiser,
     ) -> None:
         self.input_feeding = bool(input_feeding)
-        self._scale = np.dtype(dtype).type(embedding_size**0.5 if tied else 1.0)
+        self._scale = math.sqrt(embedding_size) if tied else 1.0
         self.rnn: Recurrent[Any] = Recurrent(
             cell,
             embedding_size * (2 if input_feeding else 1),
