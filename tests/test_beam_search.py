@@ -107,6 +107,30 @@ def test_a_wider_beam_is_no_worse_here(model: Seq2Seq) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
+def test_poor_ends_do_not_stop_a_good_target() -> None:
+    """Ends that are hardly possible fill the beam before the sure target has been written."""
+
+    class Sure:
+        """Writes 1 six times and ends; everything else has next to no probability."""
+
+        def __init__(self) -> None:
+            self.lengths = np.zeros(1, np.int64)
+
+        def step(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            logits = np.tile(np.array([-9.0, 0.0, -12.0], np.float32), (tokens.size, 1))
+            logits[self.lengths >= 6] = [0.0, -9.0, -12.0]
+            return logits, np.zeros((tokens.size, 1), np.float32)
+
+        def keep(self, parents: np.ndarray) -> None:
+            self.lengths = self.lengths[parents] + 1
+
+    stream: Any = Sure()
+    for width in (1, 2, 3, 5):
+        stream.lengths = np.zeros(1, np.int64)
+        (found,) = beam_search(stream, np.array([1]), np.array([20]), BeamOptions(width))
+        assert found[0].tokens == (1,) * 6
+
+
 def test_no_ngram_comes_twice(model: Seq2Seq) -> None:
     for n in (1, 2):
         for hypotheses in search(model, 20, width=4, no_repeat=n):

@@ -89,7 +89,8 @@ def beam_search(
     """Returns the hypotheses of each source, the best first, at most `options.width`.
 
     Every step is one call over all hypotheses of all sources. A source is done when so many of its
-    hypotheses have ended; those that reach its longest length are ended there.
+    hypotheses have ended and none under way scores better than the best of them: a sure model ends
+    several at once that are hardly possible. Those that reach the longest length are ended there.
 
     Args:
         stream: at its beginning.
@@ -167,7 +168,7 @@ def _select(
                 going.append((row, token, total))
             elif rank < options.width:
                 found[source].append(_ended(live, row, total, int(source_lengths[source]), options))
-        if len(found[source]) < options.width:
+        if not _done(live, found[source], going, options):
             kept += going
     parents = np.array([row for row, _, _ in kept], np.int64)
     last = np.array([token for _, token, _ in kept], np.int64)
@@ -184,9 +185,27 @@ def _select(
     return parents, last
 
 
+def _done(
+    live: _Live,
+    found: list[Hypothesis],
+    going: list[tuple[int, int, float]],
+    options: BeamOptions,
+) -> bool:
+    if len(found) < options.width or not going:
+        return not going
+    row, _, log_p = going[0]
+    best = log_p / _norm(len(live.tokens[row]) + 1, options)
+    return best <= max(hypothesis.score for hypothesis in found)
+
+
+def _norm(count: int, options: BeamOptions) -> float:
+    """What log p of so many tokens is divided by; the end is one more."""
+    return ((6 + count) / 6) ** options.length_penalty
+
+
 def _ended(live: _Live, row: int, log_p: float, places: int, options: BeamOptions) -> Hypothesis:
     tokens = live.tokens[row]
-    score = log_p / ((6 + len(tokens)) / 6) ** options.length_penalty  # the end is one more
+    score = log_p / _norm(len(tokens), options)
     if options.coverage_penalty:
         read = np.clip(live.coverage[row, :places], 1e-12, 1.0)
         score += options.coverage_penalty * float(np.log(read).sum())
