@@ -200,7 +200,7 @@ def _done(
 
 def _norm(count: int, options: BeamOptions) -> float:
     """What log p of so many tokens is divided by; the end is one more."""
-    return ((6 + count) / 6) ** options.length_penalty
+    return float(((6 + count) / 6) ** options.length_penalty)
 
 
 def _ended(live: _Live, row: int, log_p: float, places: int, options: BeamOptions) -> Hypothesis:
