@@ -109,13 +109,7 @@ class Attention(Layer):
             lengths: (B,) queries of each column, None = T; behind them both results are 0.
             memory_lengths: (B,) places of each source, None = S; the others get no weight.
         """
-        packed = functional.AttentionMemory(
-            self._keys(memory),
-            memory,
-            self._parameters.get("vector"),
-            lengths=memory_lengths,
-            backward=False,
-        )
+        packed = self._packed(memory, memory_lengths, backward=False)
         return packed.attend(self._projected(queries), lengths=lengths)
 
     def vjp(
@@ -132,14 +126,12 @@ class Attention(Layer):
         to the parameters: leave them as they are until it has run. No gradient goes into weights.
         """
         self._expect(self._own_names)
-        memory_of = functional.AttentionMemory(
-            self._keys(memory), memory, self._parameters.get("vector"), lengths=memory_lengths
-        )
+        packed = self._packed(memory, memory_lengths)
         projected = self._projected(queries)
-        contexts, weights = memory_of.attend(projected, lengths=lengths)
+        contexts, weights = packed.attend(projected, lengths=lengths)
 
         def pullback(dcontexts: Array) -> tuple[Array, Array]:
-            dprojected, dkeys, dvalues = memory_of.pull(
+            dprojected, dkeys, dvalues = packed.pull(
                 projected, weights, dcontexts, lengths=lengths, dvector=self._grads.get("vector")
             )
             dqueries = self._pull_projection(queries, dprojected)
@@ -153,9 +145,7 @@ class Attention(Layer):
         self, memory: Array, steps: int, *, memory_lengths: Array | None = None
     ) -> AttentionSteps:
         """Starts training step by step, where a query depends on the context before it."""
-        packed = functional.AttentionMemory(
-            self._keys(memory), memory, self._parameters.get("vector"), lengths=memory_lengths
-        )
+        packed = self._packed(memory, memory_lengths)
 
         def pull(queries: Array, dprojected: Array, dkeys: Array, dvalues: Array) -> Array:
             self._pull_projection(queries, dprojected, needs_dx=False)
@@ -167,14 +157,8 @@ class Attention(Layer):
 
     def reader(self, memory: Array, *, memory_lengths: Array | None = None) -> AttentionReader:
         """Returns the memory packed for inference; parameters and memory are copied."""
-        packed = functional.AttentionMemory(
-            self._keys(memory),
-            memory,
-            self._parameters.get("vector"),
-            lengths=memory_lengths,
-            backward=False,
-        )
-        return AttentionReader(packed, self._projection())
+        packed = self._packed(memory, memory_lengths, backward=False)
+        return AttentionReader(packed, self._projection(backward=False))
 
     # A query is multiplied by one matrix, if any, and so are the places for their keys.
 
@@ -182,11 +166,12 @@ class Attention(Layer):
     def _query_weight(self) -> str | None:
         return {"dot": None, "general": "weight"}.get(self.score, "query_weight")
 
-    def _projection(self) -> Projection | None:
+    def _projection(self, *, backward: bool = True) -> Projection | None:
         name = self._query_weight
         if name is None:
             return None
-        return Projection(self._parameters[name], self._parameters.get("bias"))
+        bias = self._parameters.get("bias")
+        return Projection(self._parameters[name], bias, backward=backward)
 
     def _projected(self, queries: Array) -> Array:
         name = self._query_weight
@@ -207,6 +192,12 @@ class Attention(Layer):
             needs_dx=needs_dx,
         )
         return dy if dqueries is None else dqueries
+
+    def _packed(
+        self, memory: Array, lengths: Array | None, *, backward: bool = True
+    ) -> functional.AttentionMemory:
+        keys, vector = self._keys(memory), self._parameters.get("vector")
+        return functional.AttentionMemory(keys, memory, vector, lengths=lengths, backward=backward)
 
     def _keys(self, memory: Array) -> Array:
         weight = self._parameters.get("memory_weight")

@@ -19,7 +19,7 @@ Integers = NDArray[np.int64]
 class PackedDecoder:
     """A decoder with its weights packed once, for any number of sources.
 
-    The parameters are copied: training that goes on does not change it.
+    Parameters must not change while it is in use.
     """
 
     def __init__(self, decoder: "Decoder") -> None:

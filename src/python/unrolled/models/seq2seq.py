@@ -209,7 +209,7 @@ class Seq2Seq(Layer):
         )
 
     def packed(self) -> PackedDecoder:
-        """Returns the decoder packed for writing, with copied parameters; see `PackedDecoder`."""
+        """Returns the decoder with its weights packed for writing; see `PackedDecoder`."""
         return PackedDecoder(self.decoder)
 
     def describe(self) -> str:
