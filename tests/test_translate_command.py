@@ -40,6 +40,16 @@ def test_one_text(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (code, out) == (0, "roter Hund\n")
 
 
+@pytest.mark.parametrize(
+    "command", ["translate", "train translation", "evaluate translation", "compare translation"]
+)
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, *command.split(), "--help")
+    assert code == 0
+    assert "Usage: unrolled" in out
+    assert "For example:" in out
+
+
 def test_lines(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
