@@ -148,6 +148,22 @@ def test_linear_cross_entropy(
         assert_same_bits(array, copy)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_smoothed_labels(isa: str, dtype: type, smoothing: float, rng: np.random.Generator) -> None:
+    rows, hidden, vocabulary = 33, 9, 101
+    x, weight = normal(rng, dtype, rows, hidden), normal(rng, dtype, vocabulary, hidden)
+    targets = rng.integers(-1, vocabulary, rows)
+    expected = reference.linear_cross_entropy_vjp(
+        x, weight, None, targets, 0.5, smoothing=smoothing
+    )
+    got = functional.linear_cross_entropy_vjp(x, weight, None, targets, 0.5, smoothing=smoothing)
+    roundings = 2 * (hidden + 1) + 2 * vocabulary + rows
+    for one, truth in zip(got[:3], expected[:3], strict=True):
+        assert_close(one, truth, K=roundings, kind="head")
+    with pytest.raises(ValueError, match=r"smoothing in \[0, 1\), got 1"):
+        functional.linear_cross_entropy_vjp(x, weight, None, targets, smoothing=1.0)
+
+
 def test_cross_entropy_of_huge_logits(isa: str, dtype: type) -> None:
     """exp of the logits overflows; the loss does not."""
     x, weight = np.ones((2, 1), dtype), np.array([[1e4], [-1e4], [0.0]], dtype)

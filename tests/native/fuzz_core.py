@@ -192,7 +192,8 @@ def _head(source: Source, dtype: str) -> None:
     _call(source, _core.linear_backward, x, w, y, np.zeros_like(x), w.copy(), b.copy())
     targets = _values(source, (rows,), "i8", outputs)
     losses = np.zeros(rows, dtype)
-    _call(source, _core.cross_entropy, x, w, b, targets, losses, 1.0, x.copy(), w.copy(), b.copy())
+    gradients = (x.copy(), w.copy(), b.copy())
+    _call(source, _core.cross_entropy, x, w, b, targets, losses, 1.0, 0.1, *gradients)
     _call(source, _core.embedding, targets, w, np.zeros((rows, inputs), dtype))
     _call(source, _core.embedding_backward, targets, x, w.copy())
     out = np.zeros(rows, np.int64)
@@ -215,6 +216,25 @@ def _ctc(source: Source, dtype: str) -> None:
     _call(source, beam.step, _values(source, (1, V), dtype), _values(source, (count, V), "f8"))
     for prefix in beam.prefixes():
         beam.spell(prefix[0])
+
+
+def _attention(source: Source, dtype: str) -> None:
+    T, B, S, K, M = (_size(source) for _ in range(5))
+    queries, keys = _values(source, (T, B, K), dtype), _values(source, (S, B, K), dtype)
+    values = _values(source, (S, B, M), dtype)
+    vector = _values(source, (K,), dtype) if source.one_in(2) else None
+    ends, lengths = (_values(source, (B,), "i8", most=n + 1) for n in (S, T))
+    memory = _call(source, _core.AttentionMemory, keys, values, vector, ends, True)
+    weights, contexts = np.zeros((T, B, S), dtype), np.zeros((T, B, M), dtype)
+    _call(source, memory.attend, queries, np.arange(B), lengths, contexts, weights)
+    dvector = None if vector is None else vector.copy()
+    _call(
+        source, memory.pull, queries, lengths, weights, contexts, weights.copy(), source.one_in(2),
+        queries.copy(), keys.copy(), values.copy(), dvector,
+    )  # fmt: skip
+    tokens, scores = np.zeros((B, 3), np.int64), np.zeros((B, 3))
+    banned = np.sort(_values(source, (S, 2), "i8", most=max(B, K)), axis=0)
+    _call(source, _core.best_tokens, _values(source, (B, K), dtype), banned, tokens, scores)
 
 
 def _flat(source: Source, dtype: str) -> None:
@@ -251,4 +271,17 @@ def _system(source: Source, dtype: str) -> None:
     _core.trim_memory()
 
 
-_CALLS = (_scan, _scan, _scan, _stream, _head, _head, _ctc, _ctc, _flat, _system)
+_CALLS = (
+    _scan,
+    _scan,
+    _scan,
+    _stream,
+    _head,
+    _head,
+    _ctc,
+    _ctc,
+    _attention,
+    _attention,
+    _flat,
+    _system,
+)

@@ -115,7 +115,7 @@ void run_linear_backward(const ArrayView& x, const ArrayView& weight, const Arra
 template <class T>
 void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
                        const ArrayView& targets, const ArrayView& losses, double scale,
-                       const CrossEntropyGradients& gradients) {
+                       double smoothing, const CrossEntropyGradients& gradients) {
   const char* name = "linear_cross_entropy";
   const int64_t N = axis(x, 0), V = axis(weight, 0), I = axis(weight, 1);
   if (V < 1)
@@ -130,7 +130,10 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   const T* w = contiguous<const T>({name, "weight", "(V, H)", {V, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({name, "bias", "(V,)", {V}}, bias, Access::kRead);
   args.targets = checked_indices(name, "targets", targets, N, V, true);
+  if (!(smoothing >= 0.0 && smoothing < 1.0))
+    fail_value("[linear_cross_entropy] expected smoothing in [0, 1), got ", smoothing);
   args.scale = static_cast<T>(scale);
+  args.smoothing = static_cast<T>(smoothing);
   args.losses = contiguous<T>({name, "losses", "(N,)", {N}}, losses, Access::kWrite);
   args.dx = contiguous<T>({name, "dx", "(N, H)", {N, I}}, gradients.dx, Access::kWrite);
   args.dweight =
@@ -281,7 +284,7 @@ void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions
   template void run_linear_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,      \
                                        const ArrayView&, const ArrayView&, const ArrayView&);     \
   template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,        \
-                                     const ArrayView&, const ArrayView&, double,                  \
+                                     const ArrayView&, const ArrayView&, double, double,          \
                                      const CrossEntropyGradients&);                               \
   template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);           \
   template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&);  \

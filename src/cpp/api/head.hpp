@@ -42,11 +42,12 @@ struct CrossEntropyGradients {
 };
 
 // losses (N) of logits x weight^T + bias against targets (N); never holds more than a block of
-// logits. Gradients are those of scale * sum(losses); dweight and dbias are added to.
+// logits. Gradients are those of scale * sum(losses); dweight and dbias are added to. `smoothing`:
+// part of the target's probability that all classes share, 0 <= smoothing < 1.
 template <class T>
 void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
                        const ArrayView& targets, const ArrayView& losses, double scale,
-                       const CrossEntropyGradients& gradients);
+                       double smoothing, const CrossEntropyGradients& gradients);
 
 // out (N, E) = rows `indices` (N) of weight (V, E).
 template <class T>

@@ -5,6 +5,7 @@
 
 namespace unrolled {
 
+void register_attention(pybind11::module_& m);
 void register_sequence(pybind11::module_& m);
 void register_stream(pybind11::module_& m);
 void register_ctc(pybind11::module_& m);

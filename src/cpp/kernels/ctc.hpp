@@ -55,16 +55,6 @@ UNROLLED_INLINE Vec<T> log_add(Vec<T> a, Vec<T> b, Vec<T> c) {
   return high + log1p(exp(min(a, b) - high) + exp(min(larger, c) - high));
 }
 
-// log of the sum of e^x over V numbers. NaN where one is NaN.
-template <class T>
-inline T log_sum_exp(const T* x, int64_t V) {
-  const T top = largest_logit(x, V);
-  Vec<T> total(T(0));
-  for (int64_t v = 0; v < V; v += kLanes<T>)
-    total = total + exp(load_logits(x, v, V) - Vec<T>(top));
-  return top + static_cast<T>(__builtin_log(static_cast<double>(sum_lanes(total))));
-}
-
 // The sequence, and where its scratch lies.
 template <class T>
 class Ctc {

@@ -86,9 +86,10 @@ void linear_backward(const LinearBackwardArgs<T>& a, const Team& team) {
 }
 
 // Loss of one row of V logits, in nats. With `gradient` the logits are replaced by
-// scale * (softmax - onehot(target)). A row with a negative target counts for nothing.
+// scale * (softmax - p), where p is onehot(target) or, with smoothing s, (1 - s) onehot + s / V. A
+// row with a negative target counts for nothing.
 template <class T>
-inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradient) {
+inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, T smoothing, bool gradient) {
   if (target < 0) {
     if (gradient)
       for (int64_t v = 0; v < V; ++v) logits[v] = T(0);
@@ -96,7 +97,12 @@ inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradie
   }
   constexpr int L = kLanes<T>;
   const T top = largest_logit(logits, V);
-  const T target_logit = logits[target];
+  T expected_logit = logits[target];
+  if (smoothing > T(0)) {
+    Vec<T> sum(T(0));
+    for (int64_t v = 0; v < V; v += L) sum = sum + load_tail(logits, v, V);
+    expected_logit += smoothing * (sum_lanes(sum) / static_cast<T>(V) - expected_logit);
+  }
   Vec<T> total(T(0));
   for (int64_t v = 0; v < V; v += L) {
     // NaN logits survive: exp and the sum keep them, and `top` cannot hide them.
@@ -107,10 +113,12 @@ inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, bool gradie
   const T sum = sum_lanes(total);
   if (gradient) {
     const Vec<T> factor(scale / sum);
-    for (int64_t v = 0; v < V; v += L) store_tail(logits, v, V, load_tail(logits, v, V) * factor);
-    logits[target] -= scale;
+    const Vec<T> shared(-scale * smoothing / static_cast<T>(V));
+    for (int64_t v = 0; v < V; v += L)
+      store_tail(logits, v, V, multiply_add(load_tail(logits, v, V), factor, shared));
+    logits[target] -= scale * (T(1) - smoothing);
   }
-  return static_cast<T>(__builtin_log(static_cast<double>(sum))) + (top - target_logit);
+  return static_cast<T>(__builtin_log(static_cast<double>(sum))) + (top - expected_logit);
 }
 
 template <class T>
@@ -137,7 +145,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
                                      {0, panels});
     for (int64_t n = part.begin; n < part.end; ++n)
       a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V, a.targets[begin + n],
-                                         a.scale, gradient);
+                                         a.scale, a.smoothing, gradient);
     if (!gradient) continue;
     const Rows<const T> d{logits.data, logits.stride};
     input_gradient(d, a.packed_t, a.V, a.I, part, a.dx + begin * a.I);

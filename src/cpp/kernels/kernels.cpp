@@ -6,6 +6,7 @@
 #endif
 
 #include "cells/all.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/backward.hpp"
 #include "kernels/ctc.hpp"
 #include "kernels/elementwise.hpp"
@@ -58,6 +59,12 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .linear = linear<T>,
           .linear_backward = linear_backward<T>,
           .cross_entropy = cross_entropy<T>,
+          .source_panel = kSourceVectors * kLanes<T>,
+          .pack_source_rows = pack_source_rows<T>,
+          .pack_source_columns = pack_source_columns<T>,
+          .attention = attention<T>,
+          .attention_backward = attention_backward<T>,
+          .log_sum_exp = log_sum_exp<T>,
           .ctc_scratch = ctc_scratch<T>,
           .ctc = ctc<T>,
           .adam = adam<T>,

@@ -1,4 +1,4 @@
-// What the softmax cross-entropy and CTC share: rows of logits, read to their very end.
+// What losses, attention and the search for words share: rows of logits, read to their very end.
 #pragma once
 
 #include "simd/math.hpp"
@@ -19,6 +19,16 @@ inline T largest_logit(const T* logits, int64_t V) {
   Vec<T> best(static_cast<T>(-__builtin_huge_val()));
   for (int64_t v = 0; v < V; v += kLanes<T>) best = max(best, load_logits(logits, v, V));
   return max_lane(best);
+}
+
+// log of the sum of e^x over V numbers. NaN where one is NaN.
+template <class T>
+inline T log_sum_exp(const T* x, int64_t V) {
+  const T top = largest_logit(x, V);
+  Vec<T> total(T(0));
+  for (int64_t v = 0; v < V; v += kLanes<T>)
+    total = total + exp(load_logits(x, v, V) - Vec<T>(top));
+  return top + static_cast<T>(__builtin_log(static_cast<double>(sum_lanes(total))));
 }
 
 }  // namespace unrolled::UNROLLED_ISA

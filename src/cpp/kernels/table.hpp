@@ -193,6 +193,7 @@ struct CrossEntropyArgs {
   const T* bias;            // (V), padded to whole panels, or null
   const int64_t* targets;   // (N), negative: ignored
   T scale;                  // of the gradients
+  T smoothing;              // part of the target's probability that all classes share
   T* losses;                // (N)
   T *dx, *dweight, *dbias;  // dx is written, the others are added to; dbias may be null
   Rows<T> logits[2];        // scratch: two blocks of `block` rows, used alternately
@@ -209,6 +210,42 @@ struct CtcArgs {
   const int64_t* labels;  // (S)
   Rows<T> dlogits;        // (frames, V), written unless the loss is inf; data null: the loss only
   T* scratch;             // ctc_scratch(frames, S) elements
+};
+
+// The memory of one source, packed: what attention reads. With `additive` keys stand in rows (S, K)
+// for their sums with queries, else in panels for their products. The backward copies may be null.
+template <class T>
+struct AttentionSource {
+  int64_t S;          // places
+  const T* keys;      // additive: [S][K]; else [panels of S][K][panel]
+  const T* values;    // [panels of M][S][panel]
+  const T* keys_t;    // [panels of K][S][panel]; null where additive
+  const T* values_t;  // [panels of S][M][panel]
+};
+
+// Queries over one source; see kernels/attention.hpp. Rows are written as far as S.
+template <class T>
+struct AttentionArgs {
+  int64_t steps, K, M;
+  AttentionSource<T> source;
+  const T* vector;        // (K) of additive scores; null: dot products
+  Rows<const T> queries;  // (steps, K)
+  Rows<T> weights;        // (steps, S)
+  Rows<T> contexts;       // (steps, M)
+};
+
+template <class T>
+struct AttentionBackwardArgs {
+  int64_t steps, K, M;
+  AttentionSource<T> source;
+  const T* vector;
+  Rows<const T> queries, weights, dcontexts;
+  Rows<T> dscores;  // (steps, S), written, or with `scored` read
+  bool scored;
+  Rows<T> dqueries;        // (steps, K), written; data null: not wanted
+  Rows<T> dkeys, dvalues;  // (S, K) and (S, M), added to; data null: not wanted
+  T* dvector;              // (K), added to together with dkeys where additive
+  T* outer;                // scratch: outer_scratch elements
 };
 
 // What every optimizer reads: the gradient is grads * scale, clamped to -limit..limit.
@@ -265,6 +302,12 @@ struct Kernels {
   void (*linear)(const LinearArgs<T>& args, const Team& team);
   void (*linear_backward)(const LinearBackwardArgs<T>& args, const Team& team);
   void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);
+  int64_t source_panel;  // columns of a panel over the places of a source
+  void (*pack_source_rows)(Rows<const T> rows, int64_t S, int64_t K, T* packed);
+  void (*pack_source_columns)(Rows<const T> rows, int64_t S, int64_t K, T* packed);
+  void (*attention)(const AttentionArgs<T>& args);
+  void (*attention_backward)(const AttentionBackwardArgs<T>& args);
+  T (*log_sum_exp)(const T* x, int64_t V);
   int64_t (*ctc_scratch)(int64_t frames, int64_t S);
   double (*ctc)(const CtcArgs<T>& args);  // returns the loss
   void (*adam)(const AdamArgs<T>& args, const Team& team);

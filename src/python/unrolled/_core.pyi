@@ -64,6 +64,37 @@ class PackedLinear:
         y: _Array,  # (N, O)
     ) -> None: ...
 
+class AttentionMemory:
+    def __init__(
+        self,
+        keys: _Array,  # (S, B, K)
+        values: _Array,  # (S, B, M)
+        vector: _Array | None,  # (K,), additive scores; None: dot products
+        lengths: NDArray[np.int64],  # (B,)
+        backward: bool,
+    ) -> None: ...
+    def attend(
+        self,
+        queries: _Array,  # (T, N, K)
+        sources: NDArray[np.int64],  # (N,)
+        lengths: NDArray[np.int64],  # (N,)
+        contexts: _Array,  # (T, N, M)
+        weights: _Array,  # (T, N, S)
+    ) -> None: ...
+    def pull(
+        self,
+        queries: _Array,  # (T, B, K)
+        lengths: NDArray[np.int64],  # (B,)
+        weights: _Array,  # (T, B, S)
+        dcontexts: _Array,  # (T, B, M)
+        dscores: _Array,  # (T, B, S), written, or with `scored` read
+        scored: bool,
+        dqueries: _Array | None,  # (T, B, K)
+        dkeys: _Array | None,  # (S, B, K)
+        dvalues: _Array | None,  # (S, B, M)
+        dvector: _Array | None,  # (K,), added to
+    ) -> None: ...
+
 class CtcBeam:
     def __init__(self, symbols: int, blank: int, width: int, candidates: int) -> None: ...
     def step(
@@ -149,9 +180,16 @@ def cross_entropy(
     targets: NDArray[np.int64],  # (N,), negative: ignored
     losses: _Array,  # (N,)
     scale: float,
+    smoothing: float,
     dx: _Array | None,  # None: losses only
     dweight: _Array | None,
     dbias: _Array | None,
+) -> None: ...
+def best_tokens(
+    logits: _Array,  # (N, V)
+    banned: NDArray[np.int64],  # (P, 2): rows and tokens, sorted by row
+    tokens: NDArray[np.int64],  # (N, k)
+    scores: NDArray[np.float64],  # (N, k)
 ) -> None: ...
 def ctc(
     logits: _Array,  # (T, B, V)

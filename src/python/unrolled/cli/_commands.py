@@ -20,6 +20,7 @@ from ._listen import listen
 from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
 from ._transcribe import transcribe
+from ._translate import translate
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -155,6 +156,12 @@ app.command(
         "unrolled transcribe phonemes.safetensors talk.mp3 --words --lm words.safetensors",
     )
 )(transcribe)
+app.command(
+    epilog=_examples(
+        'unrolled translate translation.safetensors "Good morning." --attention read.png',
+        "unrolled translate translation.safetensors - --beam 5 < text.en > text.de",
+    )
+)(translate)
 
 
 @app.command(

@@ -10,6 +10,8 @@ the arrays that the caller passes.
 """
 
 from .._core import Weights as Weights
+from ._attention import AttentionMemory as AttentionMemory
+from ._attention import best_tokens as best_tokens
 from ._cells import CellInfo as CellInfo
 from ._cells import cell_info as cell_info
 from ._cells import cells as cells

@@ -91,6 +91,7 @@ def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: A
         indices_of("linear_cross_entropy", "targets", targets),
         losses,
         1.0,
+        0.0,
         None,
         None,
         None,
@@ -99,9 +100,19 @@ def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: A
 
 
 def linear_cross_entropy_vjp(
-    x: Array, weight: Array, bias: Array | None, targets: ArrayLike, scale: float = 1.0
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    targets: ArrayLike,
+    scale: float = 1.0,
+    *,
+    smoothing: float = 0.0,
 ) -> tuple[Array, Array, Array, Array | None]:
     """`linear_cross_entropy` with the gradients of scale * sum(losses), in one pass.
+
+    Label smoothing takes the part `smoothing`, 0 <= smoothing < 1, of the target's probability and
+    gives it to all classes alike: the loss is that of (1 - smoothing) onehot + smoothing / V.
+    Source: Szegedy et al., "Rethinking the Inception architecture", 2016.
 
     Returns:
         losses (N,), dx (N, H), dweight (V, H), dbias (V,) or None; all new arrays.
@@ -117,6 +128,7 @@ def linear_cross_entropy_vjp(
         indices_of("linear_cross_entropy", "targets", targets),
         losses,
         scale,
+        smoothing,
         dx,
         dweight,
         dbias,

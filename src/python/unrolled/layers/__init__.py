@@ -6,6 +6,11 @@ Every layer is called for inference, `y = layer(x)`, and differentiated without 
 
 from ._adaptive_head import AdaptiveSoftmaxHead as AdaptiveSoftmaxHead
 from ._adaptive_head import frequency_cutoffs as frequency_cutoffs
+from ._attention import Attention as Attention
+from ._attention import Score as Score
+from ._attention_steps import AttentionReader as AttentionReader
+from ._attention_steps import AttentionSteps as AttentionSteps
+from ._attention_steps import Projection as Projection
 from ._base import Layer as Layer
 from ._conv2d import Conv2d as Conv2d
 from ._dropout import Dropout as Dropout
@@ -24,6 +29,7 @@ from ._listener import GradientListener as GradientListener
 from ._lstm import LSTM as LSTM
 from ._memory import LayerMemory as LayerMemory
 from ._recurrent import Recurrent as Recurrent
+from ._recurrent_steps import RecurrentSteps as RecurrentSteps
 from ._rnn import RNN as RNN
 from ._softmax_head import SoftmaxHead as SoftmaxHead
 from ._specs import ParameterSpec as ParameterSpec

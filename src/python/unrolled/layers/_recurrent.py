@@ -13,6 +13,7 @@ from ._inputs import time_major_input
 from ._mask import Mask, draw_mask
 from ._memory import LayerMemory, stack_memory
 from ._options import ScanOptions
+from ._recurrent_steps import RecurrentSteps
 from ._resets import reverse_resets
 from ._specs import recurrent_specs
 from ._state import StateT, as_state, join_state, split_state
@@ -246,6 +247,12 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
         return Stream([self._pack(scan) for scan in range(self.num_layers)], batch)
+
+    def steps_vjp(
+        self, *, rng: np.random.Generator | None = None, training: bool = True
+    ) -> RecurrentSteps:
+        """Starts `vjp` step by step, see there; without `training` nothing is dropped."""
+        return RecurrentSteps(self, rng, training=training)
 
     def _pack(self, scan: int, mask: Mask | None = None) -> functional.Weights:
         """Returns the packed weights of one direction of one layer; with a mask, for training.

@@ -40,8 +40,13 @@ class SoftmaxHead(Linear):
         )
         return losses.reshape(targets.shape)
 
-    def loss_vjp(self, x: Array, targets: Array) -> tuple[float, Callable[..., Array]]:
+    def loss_vjp(
+        self, x: Array, targets: Array, *, smoothing: float = 0.0
+    ) -> tuple[float, Callable[..., Array]]:
         """Returns the mean loss of the positions that count, and its pullback.
+
+        With `smoothing` the loss is that of smoothed labels, see
+        `functional.linear_cross_entropy_vjp`.
 
         Gradients come out of the same pass over blocks of logits as the losses, so the pullback
         only scales and adds.
@@ -58,6 +63,7 @@ class SoftmaxHead(Linear):
             self._parameters["weight"],
             self._parameters.get("bias"),
             targets.reshape(-1),
+            smoothing=smoothing,
         )
         loss = float(losses.sum(dtype=np.float64)) / max(counted, 1)
 

@@ -6,6 +6,7 @@ compiled kernels must agree with this file, and this file must agree with centra
 Shapes: T steps, B batch, I input, H hidden, G gates, N rows, V vocabulary.
 """
 
+from ._attention import attention_vjp as attention_vjp
 from ._cells import CELLS as CELLS
 from ._cells import Cell as Cell
 from ._cells import sigmoid as sigmoid

@@ -21,8 +21,12 @@ def linear_cross_entropy_vjp(
     bias: npt.ArrayLike | None,
     targets: npt.ArrayLike,
     scale: float = 1.0,
+    *,
+    smoothing: float = 0.0,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Losses -log softmax(x W^T + b)[target] and the gradients of scale * sum(losses).
+
+    With smoothing s the target is the distribution (1 - s) onehot + s / V.
 
     Shapes:
         x (N, H); weight (V, H); bias (V,) or None; targets (N,) in 0..V-1, or -1 = ignored, which
@@ -37,11 +41,13 @@ def linear_cross_entropy_vjp(
     logits = x[counted] @ weight.T + (0.0 if bias is None else np.asarray(bias, np.float64))
     log_p = log_softmax(logits) if len(counted) else logits
     index = np.arange(len(counted)), targets[counted]
+    wanted = np.full_like(log_p, smoothing / len(weight))
+    wanted[index] += 1.0 - smoothing
     losses = np.zeros(len(x))
     losses[counted] = -log_p[index]
-    dlogits = np.exp(log_p)
-    dlogits[index] -= 1.0
-    dlogits *= scale
+    if smoothing:
+        losses[counted] = -(wanted * log_p).sum(axis=1)
+    dlogits = (np.exp(log_p) - wanted) * scale
     dx = np.zeros_like(x)
     dx[counted] = dlogits @ weight
     dbias = None if bias is None else dlogits.sum(axis=0)

@@ -6,6 +6,7 @@ from . import digits as digits
 from . import keywords as keywords
 from . import language_model as language_model
 from . import phonemes as phonemes
+from . import translation as translation
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._export import export as export

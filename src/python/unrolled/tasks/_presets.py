@@ -66,6 +66,52 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
             {"conv": 32, "bidirectional": True, "silence": False, "mixup": 0.3, "warp": 0.12},
         ),
     },
+    "translation": {
+        # Sub-words keep the output small, which is most of the work; dropout is what 29,000 pairs
+        # need most.
+        "multi30k": Preset(
+            "tens of thousands of short pairs",
+            {
+                "tokens": "bpe",
+                "vocabulary": 6000,
+                "hidden": 384,
+                "embedding": 256,
+                "layers": 1,
+                "dropout": 0.4,
+                "label_smoothing": 0.1,
+                "lr": 2e-3,
+            },
+        ),
+        # Sub-words are parts of the few words there are, so that new ones can be spelt.
+        "demo": Preset(
+            "what --demo takes",
+            {
+                "tokens": "word",
+                "target_tokens": "bpe",
+                "vocabulary": 160,
+                "hidden": 128,
+                "embedding": 64,
+                "dropout": 0.0,
+                "label_smoothing": 0.0,
+                "lr": 5e-3,
+            },
+        ),
+        "g2p": Preset(
+            "letters to phonemes, from a pronouncing dictionary",
+            {
+                "data": "dictionary",
+                "tokens": "char",
+                "target_tokens": "symbol",
+                "lower": True,
+                "hidden": 256,
+                "embedding": 128,
+                "layers": 2,
+                "dropout": 0.2,
+                "batch": 128,
+                "lr": 3e-3,
+            },
+        ),
+    },
 }
 
 

@@ -19,6 +19,7 @@ from unrolled.models import AcousticModel
 from unrolled.training import Array
 
 from ._dictionary import Dictionary
+from ._fits import check_fit
 from ._long_sound import cut_at_pauses, stream_logits
 from ._saved import PathLike
 from ._utterances import Segment
@@ -60,6 +61,10 @@ class Recogniser:
     normalisation: Normalisation
     options: "Options"
     dictionary: Dictionary | None = None
+
+    def __post_init__(self) -> None:
+        count = 1 + len(self.symbols)
+        check_fit("outputs", self.model.head.output_size, "symbols and the blank", count, 2 * count)
 
     def seconds(self, step: float) -> float:
         """Returns the middle of what a step of the model sees, in seconds."""

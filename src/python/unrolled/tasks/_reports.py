@@ -1,6 +1,6 @@
 """What a run leaves beside its checkpoint: a log, pictures, and a page to read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class NoReports:
         *,
         loss: float | None = None,
         samples: Sequence[str] = (),
+        drawings: Iterable[tuple[str, Path]] = (),
     ) -> list[str]:
         """Writes nothing; see `Reports.write`."""
         return []
@@ -98,6 +99,7 @@ class Reports(NoReports):
         *,
         loss: float | None = None,
         samples: Sequence[str] = (),
+        drawings: Iterable[tuple[str, Path]] = (),
     ) -> list[str]:
         """Writes score, pictures and page; returns a line about each file.
 
@@ -106,6 +108,7 @@ class Reports(NoReports):
             ending: why it ended, in words.
             loss: mean loss of the best model on all held-out data, if it was scored.
             samples: the lines of `Task.report`.
+            drawings: the pictures of `Task.pictures`, drawn as they are asked for.
         """
         if self._target is None or self._log is None:
             return []
@@ -115,6 +118,7 @@ class Reports(NoReports):
         pictures: list[Picture] = []
         try:
             pictures.extend(self._draw(trainer, self._target))
+            pictures.extend(Picture(*drawing) for drawing in drawings)
             lines = [f"{picture.name:10} {picture.path}" for picture in pictures]
         except ImportError as error:
             lines = [f"no pictures: {error}"]

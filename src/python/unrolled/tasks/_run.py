@@ -23,7 +23,7 @@ from unrolled.training import (
 )
 
 from ._options import TrainOptions
-from ._presets import preset_options
+from ._presets import preset_options, presets
 from ._reports import NoReports, Reports
 from ._saved import PathLike, Saved, write_run
 from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
@@ -173,7 +173,8 @@ def _train(
         return trained
     loss = task.score(model)
     samples = () if quiet and target is None else tuple(task.report(trained, target))
-    files = reports.write(trainer, ending, loss=loss, samples=samples)
+    drawings = () if target is None else task.pictures(trained, target)
+    files = reports.write(trainer, ending, loss=loss, samples=samples, drawings=drawings)
     for line in (*_summary(trainer, task.metric, loss, target), *files, *samples):
         say(line)
     return trained
@@ -220,7 +221,9 @@ def make_options(
                 f"[train {task_class.name}] expected {name} to be one of "
                 f"{', '.join(map(repr, choices))}, got {value!r}"
             )
-    preset = given.get("preset")
+    # A flag that has a preset of its name, as a demo, brings it along.
+    flags = (name for name in presets(task_class.name) if given.get(name) is True)
+    preset = given.get("preset") or next(flags, None)
     chosen = {} if preset is None else preset_options(task_class.name, preset)
     return task_class.options_type(**{**chosen, **given})
 

@@ -9,6 +9,7 @@ from unrolled import functional
 from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
 from unrolled.models import AcousticModel
 
+from ._fits import check_fit
 from ._saved import PathLike
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Spotter:
     normalisation: Normalisation
     seconds: float
     options: "Options"
+
+    def __post_init__(self) -> None:
+        check_fit("outputs", self.model.head.output_size, "words", len(self.words))
 
     def __call__(self, sound: PathLike | Samples) -> list[tuple[str, float]]:
         """Returns every word with its probability, the most probable first.

@@ -172,6 +172,18 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
             path: its checkpoint, None if there is none.
         """
 
+    def pictures(self, trained: TrainedT, path: Path) -> Iterator[tuple[str, Path]]:
+        """Draws pictures of the task's own beside the checkpoint; yields names and files.
+
+        Args:
+            trained: the best model of the run.
+            path: its checkpoint.
+
+        Raises:
+            ImportError: what draws is not installed; the report does without.
+        """
+        yield from ()
+
     @abstractmethod
     def evaluate(
         self,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from unrolled.models import LanguageModel
 
+from ._fits import check_fit
 from ._text import Vocabulary
 
 if TYPE_CHECKING:
@@ -29,6 +30,4 @@ class TextModel:
     options: "Options"
 
     def __post_init__(self) -> None:
-        outputs, tokens = self.model.head.output_size, len(self.vocabulary)
-        if outputs != tokens:
-            raise ValueError(f"the model has {outputs:,} outputs, its vocabulary {tokens:,} tokens")
+        check_fit("outputs", self.model.head.output_size, "vocabulary", len(self.vocabulary))

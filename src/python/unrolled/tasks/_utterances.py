@@ -130,7 +130,8 @@ def _read_align(text: str) -> list[Segment]:
 
 
 def _read_csv(text: str) -> list[Segment]:
-    rows = csv.DictReader(text.splitlines())
+    # What a short line lacks is no symbol and no time, rather than None.
+    rows = csv.DictReader(text.splitlines(), restval="")
     return [Segment(row["symbol"], float(row["start"]), float(row["end"])) for row in rows]
 
 
