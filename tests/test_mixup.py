@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from tolerances import STEP, assert_close, assert_same_bits, assert_slope
 from unrolled.audio import Augmentation, Normalisation
@@ -84,3 +87,10 @@ def test_bands_are_warped(rng: np.random.Generator) -> None:
     for bands in (1, 2):
         assert change(np.ones((4, bands), np.float32), 0.01, rng).shape == (4, bands)
     assert_same_bits(Augmentation(**still)(frames, 0.01, rng), frames)
+
+
+def test_errors(tmp_path: Path) -> None:
+    for options in ({"mixup": -0.1}, {"warp": 0.6}, {"warp": float("nan")}):
+        (name,) = options
+        with pytest.raises(ValueError, match=rf"\[train keywords\] expected 0 <= {name} <= "):
+            keywords.train(tmp_path, steps=1, quiet=True, **options)

@@ -100,7 +100,7 @@ class Options(TrainOptions):
     silence: bool = option(True, "add a class _silence_, of _background_noise_ and faint noise")
     speeds: bool = option(True, "train on each clip a tenth faster and slower too")
     mixup: float = option(0.0, "mix clips with others, by Beta(mixup, mixup); 0: not")
-    warp: float = option(0.0, "stretch frequencies at random by up to this part, 0..1")
+    warp: float = option(0.0, "stretch frequencies at random by up to this part, 0..0.5")
     augment: bool = option(True, "change clips at random: place, loudness, noise, masks")
 
     def settings(self) -> FeatureSettings:
@@ -126,6 +126,9 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         options = self.options
         if not self.sources:
             raise ValueError("give a folder with one folder of sound files for each word")
+        for name, value, most in (("mixup", options.mixup, np.inf), ("warp", options.warp, 0.5)):
+            if not 0.0 <= value <= most:
+                raise ValueError(f"[train keywords] expected 0 <= {name} <= {most}, got {value}")
         clips = self._find(self.sources)
         if options.validation is None:
             training, held_out = split_clips(clips)
