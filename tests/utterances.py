@@ -16,7 +16,6 @@ SMALL: dict[str, Any] = {
     "layers": 1,
     "bands": 20,
     "batch": 4,
-    "chain": 1,
     "quiet": True,
 }
 

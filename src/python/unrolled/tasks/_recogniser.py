@@ -33,7 +33,6 @@ _WIDTH = 8
 #: A symbol reaches so many seconds beyond the steps that say it, unless the next one is nearer.
 _REACH = 0.06
 
-
 #: Seconds of sound that a model which reads backwards too reads at a time, and on either side.
 WINDOW, CONTEXT = 60.0, 5.0
 

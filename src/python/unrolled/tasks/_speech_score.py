@@ -15,7 +15,7 @@ def boundary_errors(
 ) -> NDArray[np.float64]:
     """Returns by how many seconds starts and ends of recognised segments miss the true ones.
 
-    Source of which segment is which: the shortest edit from what was said to what was heard.
+    Which segment is which follows from the shortest edit from what was said to what was heard.
     """
     misses = []
     for truth, found in zip(said, heard, strict=True):

@@ -23,11 +23,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import (
-    Augmentation,
-    FeatureSettings,
-    Normalisation,
-)
+from unrolled.audio import Augmentation, FeatureSettings, Normalisation
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -85,7 +81,7 @@ class Options(TrainOptions):
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
     chain: int = option(
-        3, "most utterances in a row in training, so that long sounds are nothing new"
+        1, "most utterances in a row in training; more than 1 where long sounds lose words"
     )
     augment: bool = option(True, "change utterances at random: loudness, noise, masks")
 
@@ -345,7 +341,7 @@ def train(
 
     Args:
         sources: folders of sounds with files that say what is said, or CSV files with the columns
-            file,symbols; none with `demo=True`.
+            file,symbols or file,start,end,symbol; none with `demo=True`.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.
