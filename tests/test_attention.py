@@ -188,7 +188,7 @@ def test_gradient_of_the_layer_is_the_slope(score: Any, rng: np.random.Generator
 
 
 def test_values_are_those_of_torch(dtype: Any, rng: np.random.Generator) -> None:
-    """`general` as masked scaled dot-product attention of torch, its scale taken out."""
+    """`general` as masked scaled dot-product attention of torch."""
     torch = pytest.importorskip("torch", reason='pip install "unrolled[peers]"')
     T, B, S, H, M = 6, 4, 9, 8, 12
     layer = Attention(H, M, "general", dtype=dtype, rng=rng)
@@ -204,7 +204,7 @@ def test_values_are_those_of_torch(dtype: Any, rng: np.random.Generator) -> None
     keys = theirs[1].transpose(0, 1)
     mask = torch.tensor(np.arange(S) < places[:, None])[:, None]
     out = torch.nn.functional.scaled_dot_product_attention(
-        (theirs[0] @ weight.T).transpose(0, 1), keys, keys, attn_mask=mask, scale=1.0
+        (theirs[0] @ weight.T).transpose(0, 1), keys, keys, attn_mask=mask
     ).transpose(0, 1)
     out.backward(torch.tensor(dcontexts))
     K = 3 * (H + M + S + T)

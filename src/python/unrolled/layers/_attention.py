@@ -1,5 +1,6 @@
 """Attention: for each step of a decoder, a mean of the encoder's outputs with learnt weights."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
@@ -22,12 +23,14 @@ class Attention(Layer):
     """Reads a memory of S places: a softmax of scores weighs them for each query.
 
         dot        score(q, m) = q . m                              needs H = M
-        general    score(q, m) = (W q) . m
+        general    score(q, m) = (W q) . m / sqrt(M)
         concat     score(q, m) = v . tanh(W_q q + W_m m)
         additive   score(q, m) = v . tanh(W_q q + W_m m + b)
         a = softmax over the places of the source alone;  c = sum_s a_s m_s
 
     The first three are Luong's (his concat has W_q and W_m side by side), the last is Bahdanau's.
+    The root, of Vaswani et al. 2017, is not: without it training makes the scores so large that the
+    softmax sees one place alone and learns no more.
 
     Shapes: T steps, B batch, S places, H size of queries, M of the memory, A of the hidden layer.
         weight (M, H) of general; query_weight (A, H), memory_weight (A, M), vector (A,) of concat
@@ -74,6 +77,7 @@ class Attention(Layer):
                 "'general' takes any"
             )
         self.score = score
+        self._scale = 1.0 / math.sqrt(M) if score == "general" else 1.0
         specs = {
             "weight": ParameterSpec("weight", "input", (M, H), ("y",), H),
             "query_weight": ParameterSpec("query_weight", "input", (A, H), ("y",), H),
@@ -171,13 +175,18 @@ class Attention(Layer):
         if name is None:
             return None
         bias = self._parameters.get("bias")
-        return Projection(self._parameters[name], bias, backward=backward)
+        return Projection(self._scaled(name), bias, backward=backward)
 
     def _projected(self, queries: Array) -> Array:
         name = self._query_weight
         if name is None:
             return queries
-        return functional.linear(queries, self._parameters[name], self._parameters.get("bias"))
+        return functional.linear(queries, self._scaled(name), self._parameters.get("bias"))
+
+    def _scaled(self, name: str) -> Array:
+        """The matrix of the queries, with the root of general scores."""
+        weight: Array = self._parameters[name] * self._scale
+        return weight
 
     def _pull_projection(self, queries: Array, dy: Array, *, needs_dx: bool = True) -> Array:
         name = self._query_weight
@@ -186,7 +195,7 @@ class Attention(Layer):
         dqueries = functional.linear_backward(
             queries,
             self._parameters[name],
-            dy,
+            dy * self._scale,
             dweight=self._grads[name],
             dbias=self._grads.get("bias"),
             needs_dx=needs_dx,
