@@ -6,14 +6,13 @@ Milliseconds are medians; torch takes log_softmax, ctc_loss and backward, ours t
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
 import unrolled
 from unrolled import functional
+from unrolled.bench._timing import measure
 
 # T, B, V, S: phonemes, letters, keywords, word pieces, long utterances.
 SHAPES = [
@@ -23,16 +22,7 @@ SHAPES = [
     (500, 16, 500, 60),
     (1000, 16, 30, 150),
 ]
-REPEATS = 21
-
-
-def median(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begun)
-    return 1e3 * float(np.median(times))
+SECONDS = 2.0  # for each shape
 
 
 def main() -> None:
@@ -56,8 +46,11 @@ def main() -> None:
             loss = torch.nn.functional.ctc_loss(log_p, targets, *lengths, reduction="sum")  # noqa: B023
             loss.backward()
 
-        ours = median(lambda: functional.ctc_loss_vjp(logits, labels))  # noqa: B023
-        other = median(of_torch)
+        def of_ours() -> None:
+            functional.ctc_loss_vjp(logits, labels)  # noqa: B023
+
+        times = measure({"ours": of_ours, "torch": of_torch}, seconds=SECONDS)
+        ours, other = (1e3 * times[name].median for name in ("ours", "torch"))
         shape = ", ".join(map(str, (steps, batch, symbols, length)))
         print(f"| {shape} | {ours:.2f} | {other:.2f} | {other / ours:.1f}x |")
 

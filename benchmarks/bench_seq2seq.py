@@ -8,18 +8,17 @@ input feeding, softmax over V.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
 import unrolled
+from unrolled.bench._timing import measure
 from unrolled.models import Seq2Seq
 
 # B, S = T, H = E, V
 SHAPES = [(64, 20, 256, 4000), (16, 20, 256, 4000), (64, 20, 128, 200)]
-REPEATS = 7
+SECONDS = 6.0  # for each shape
 
 
 class Peer(torch.nn.Module):
@@ -65,16 +64,6 @@ class Peer(torch.nn.Module):
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def median(call: Callable[[], object]) -> float:
-    call()
-    times = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begun)
-    return 1e3 * float(np.median(times))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
@@ -107,7 +96,8 @@ def main() -> None:
                 theirs.zero_grad()  # noqa: B023
                 theirs(*pair).backward()  # noqa: B023
 
-            mine, other = median(of_ours), median(of_torch)
+            times = measure({"ours": of_ours, "torch": of_torch}, seconds=SECONDS)
+            mine, other = (1e3 * times[name].median for name in ("ours", "torch"))
             shape = f"{batch}, {steps}, {hidden}, {vocabulary}"
             fed = "yes" if feeding else "no"
             print(f"| {shape} | {fed} | {mine:.1f} | {other:.1f} | {other / mine:.1f}x |")

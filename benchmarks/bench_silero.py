@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,11 @@ import onnxruntime
 
 from unrolled import functional
 from unrolled.audio import read_audio
+from unrolled.bench._timing import measure
 from unrolled.interop.onnx import RecurrentNode, recurrent_nodes
 
 RATE, WINDOW, CONTEXT = 16_000, 512, 64
-ROUNDS = 40
+SECONDS = 4.0  # for each comparison
 
 
 def model_file() -> Path:
@@ -79,17 +78,6 @@ def lstm_alone(model: Any, node: RecurrentNode) -> Any:
     )
 
 
-def medians(*runs: Callable[[], Any]) -> list[float]:
-    """Median seconds of each, in turns."""
-    seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(ROUNDS):
-        for run, mine in zip(runs, seconds, strict=True):
-            begun = time.perf_counter()
-            run()
-            mine.append(time.perf_counter() - begun)
-    return [float(np.median(mine)) for mine in seconds]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sound", type=Path)
@@ -126,7 +114,8 @@ def main() -> None:
         ("whole sound, ms", lambda: node.layer(x), peer_whole),
         ("step by step, ms", our_steps, peer_steps),
     ):
-        mine, other = medians(ours, theirs)
+        times = measure({"ours": ours, "theirs": theirs}, seconds=SECONDS)
+        mine, other = times["ours"].median, times["theirs"].median
         print(f"{what:24}{mine * 1e3:12.2f}{other * 1e3:14.2f}{other / mine:7.1f}x")
 
 

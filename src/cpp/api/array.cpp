@@ -101,4 +101,16 @@ void check_writable(const Expected& expected, const ArrayView& view) {
   if (!view.writable) fail_value(subject(expected), " to be writable, got a read-only array");
 }
 
+const int64_t* checked_integers(const char* function, const char* name, const ArrayView& view,
+                                int64_t N, int64_t limit, bool may_be_negative) {
+  const int64_t* values =
+      contiguous<const int64_t>({function, name, "(N,)", {N}}, view, Access::kRead);
+  for (int64_t n = 0; n < N; ++n)
+    if (values[n] > limit || (values[n] < 0 && !may_be_negative))
+      fail_value("[", function, "] expected ", name, " in 0 .. ", limit,
+                 may_be_negative ? " (negative: ignored)" : "", ", got ", values[n],
+                 " at position ", n);
+  return values;
+}
+
 }  // namespace unrolled

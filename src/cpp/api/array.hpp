@@ -61,6 +61,15 @@ template <class... Parts>
   throw std::invalid_argument(text.str());
 }
 
+// The size of an axis, 0 where there is none; the check of the shape comes later.
+inline int64_t axis(const ArrayView& view, int index) {
+  return index < view.dimensions ? view.shape[index] : 0;
+}
+
+inline int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
 // Each throws TypeError (wrong dtype) or ValueError by way of std exceptions when the view differs.
 void check_kind(const Expected& expected, const ArrayView& view, Kind kind);
 void check_shape(const Expected& expected, const ArrayView& view);
@@ -85,6 +94,10 @@ T* contiguous(const Expected& expected, const ArrayView& view, Access access) {
   if (access == Access::kWrite) check_writable(expected, view);
   return static_cast<T*>(view.data);
 }
+
+// Integers (N) in 0 .. limit. Negative ones are errors too, or mean "ignored".
+const int64_t* checked_integers(const char* function, const char* name, const ArrayView& view,
+                                int64_t N, int64_t limit, bool may_be_negative = false);
 
 // A (T, B, width) argument with unit last stride.
 template <class T>

@@ -11,10 +11,6 @@ namespace {
 
 const char* const kName = "attention";
 
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 // Rows (t, n) of column n.
 template <class T>
 Rows<T> column(const Sequence<T>& all, int64_t n) {
@@ -24,21 +20,6 @@ Rows<T> column(const Sequence<T>& all, int64_t n) {
 template <class T>
 void zero_rows(const Rows<T>& rows, int64_t begin, int64_t end, int64_t width) {
   for (int64_t t = begin; t < end; ++t) std::fill_n(rows.data + t * rows.stride, width, T(0));
-}
-
-// Integers (N) in 0 .. limit.
-const int64_t* checked(const char* what, const ArrayView& view, int64_t N, int64_t limit) {
-  const int64_t* values =
-      contiguous<const int64_t>({kName, what, "(N,)", {N}}, view, Access::kRead);
-  for (int64_t n = 0; n < N; ++n)
-    if (values[n] < 0 || values[n] > limit)
-      fail_value("[attention] expected ", what, " in 0 .. ", limit, ", got ", values[n],
-                 " at position ", n);
-  return values;
-}
-
-int64_t axis(const ArrayView& view, int index) {
-  return index < view.dimensions ? view.shape[index] : 0;
 }
 
 }  // namespace
@@ -57,7 +38,7 @@ AttentionMemory<T>::AttentionMemory(const ArrayView& keys, const ArrayView& valu
   const auto v =
       sequence<const T>({kName, "values", "(S, B, M)", {S_, B_, M_}}, values, Access::kRead);
   const T* weights = contiguous<const T>({kName, "vector", "(K,)", {K_}}, vector, Access::kRead);
-  const int64_t* ends = checked("source lengths", lengths, B_, S_);
+  const int64_t* ends = checked_integers(kName, "source lengths", lengths, B_, S_);
   const bool additive = weights != nullptr;
   if (additive) vector_.assign(weights, weights + K_);
   lengths_.assign(ends, ends + B_);
@@ -129,8 +110,8 @@ void AttentionMemory<T>::attend(const ArrayView& queries, const ArrayView& sourc
       sequence<T>({kName, "contexts", "(T, N, M)", {steps, N, M_}}, contexts, Access::kWrite);
   const auto w =
       sequence<T>({kName, "weights", "(T, N, S)", {steps, N, S_}}, weights, Access::kWrite);
-  const int64_t* from = checked("sources", sources, N, B_ - 1);
-  const int64_t* ends = checked("lengths", lengths, N, steps);
+  const int64_t* from = checked_integers(kName, "sources", sources, N, B_ - 1);
+  const int64_t* ends = checked_integers(kName, "lengths", lengths, N, steps);
   double total = 0;
   for (int64_t n = 0; n < N; ++n) total += work(from[n], ends[n]);
   const Kernels<T>& kernel = kernels_of<T>(table_);
@@ -179,7 +160,7 @@ void AttentionMemory<T>::pull(const ArrayView& queries, const ArrayView& lengths
   T* dvector = contiguous<T>({kName, "dvector", "(K,)", {K_}}, to.dvector, Access::kWrite);
   if (!vector_.empty() && (dvector == nullptr) != (dk.data == nullptr))
     fail_value("[attention] expected both of dkeys and dvector or neither, got one");
-  const int64_t* ends = checked("lengths", lengths, B_, steps);
+  const int64_t* ends = checked_integers(kName, "lengths", lengths, B_, steps);
 
   const Kernels<T>& kernel = kernels_of<T>(table_);
   double total = 0;

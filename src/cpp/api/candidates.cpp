@@ -9,10 +9,6 @@
 namespace unrolled {
 namespace {
 
-int64_t axis(const ArrayView& view, int index) {
-  return index < view.dimensions ? view.shape[index] : 0;
-}
-
 // The pairs (row, token) of one row.
 struct Pairs {
   const int64_t *begin, *end;

@@ -13,29 +13,8 @@
 namespace unrolled {
 namespace {
 
-int64_t axis(const ArrayView& view, int index) {
-  return index < view.dimensions ? view.shape[index] : 0;
-}
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 double product_flops(int64_t a, int64_t b, int64_t c) {
   return 2.0 * static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
-}
-
-// Indices (N) below `count`. Negative ones are errors too, or mean "ignored".
-const int64_t* checked_indices(const char* function, const char* name, const ArrayView& view,
-                               int64_t N, int64_t count, bool may_be_negative) {
-  const int64_t* indices =
-      contiguous<const int64_t>({function, name, "(N,)", {N}}, view, Access::kRead);
-  for (int64_t n = 0; n < N; ++n)
-    if (indices[n] >= count || (indices[n] < 0 && !may_be_negative))
-      fail_value("[", function, "] expected ", name, " in 0 .. ", count - 1,
-                 may_be_negative ? " (negative: ignored)" : "", ", got ", indices[n],
-                 " at position ", n);
-  return indices;
 }
 
 }  // namespace
@@ -129,7 +108,7 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   args.x = contiguous<const T>({name, "x", "(N, H)", {N, I}}, x, Access::kRead);
   const T* w = contiguous<const T>({name, "weight", "(V, H)", {V, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({name, "bias", "(V,)", {V}}, bias, Access::kRead);
-  args.targets = checked_indices(name, "targets", targets, N, V, true);
+  args.targets = checked_integers(name, "targets", targets, N, V - 1, true);
   if (!(smoothing >= 0.0 && smoothing < 1.0))
     fail_value("[linear_cross_entropy] expected smoothing in [0, 1), got ", smoothing);
   args.scale = static_cast<T>(scale);
@@ -165,7 +144,7 @@ void run_embedding(const ArrayView& indices, const ArrayView& weight, const Arra
   const T* w =
       contiguous<const T>({"embedding", "weight", "(V, E)", {V, E}}, weight, Access::kRead);
   T* to = contiguous<T>({"embedding", "out", "(N, E)", {N, E}}, out, Access::kWrite);
-  const int64_t* index = checked_indices("embedding", "indices", indices, N, V, false);
+  const int64_t* index = checked_integers("embedding", "indices", indices, N, V - 1);
   for (int64_t n = 0; n < N; ++n)
     std::memcpy(to + n * E, w + index[n] * E, static_cast<size_t>(E) * sizeof(T));
 }
@@ -177,7 +156,7 @@ void run_embedding_backward(const ArrayView& indices, const ArrayView& dy,
   const int64_t N = axis(indices, 0), V = axis(dweight, 0), E = axis(dweight, 1);
   const T* from = contiguous<const T>({name, "dy", "(N, E)", {N, E}}, dy, Access::kRead);
   T* to = contiguous<T>({name, "dweight", "(V, E)", {V, E}}, dweight, Access::kWrite);
-  const int64_t* index = checked_indices(name, "indices", indices, N, V, false);
+  const int64_t* index = checked_integers(name, "indices", indices, N, V - 1);
   // In token order by one thread: rows repeat, and the sum of each must have one order.
   for (int64_t n = 0; n < N; ++n)
     for (int64_t e = 0; e < E; ++e) to[index[n] * E + e] += from[n * E + e];

@@ -81,16 +81,15 @@ class Constants:
         while stack:
             value, visited = stack.pop()
             if visited:
-                if self._nodes[value] not in ordered:
-                    ordered.append(self._nodes[value])
-            elif value not in seen:
-                seen.add(value)
-                if value in self._initializers:
-                    continue
-                if value not in self._nodes:
-                    raise ValueError(f"{where}: {name} depends on {value}, which is no constant")
+                ordered.append(self._nodes[value])
+            elif value in self._nodes and value not in seen:
+                seen.update(self._nodes[value].output)
                 stack.append((value, True))
                 stack += [(each, False) for each in _read_by(self._nodes[value])]
+            elif value in self._initializers:
+                seen.add(value)
+            elif value not in seen:
+                raise ValueError(f"{where}: {name} depends on {value}, which is no constant")
         return ordered, seen
 
 

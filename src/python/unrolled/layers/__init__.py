@@ -33,4 +33,7 @@ from ._recurrent_steps import RecurrentSteps as RecurrentSteps
 from ._rnn import RNN as RNN
 from ._softmax_head import SoftmaxHead as SoftmaxHead
 from ._specs import ParameterSpec as ParameterSpec
+from ._state import as_state as as_state
+from ._state import map_state as map_state
+from ._state import state_arrays as state_arrays
 from ._stream import Stream as Stream

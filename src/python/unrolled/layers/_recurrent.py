@@ -296,9 +296,12 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             weight_masks: list[Mask] = []
             for direction in range(self.num_directions):
                 scan = layer * self.num_directions + direction
-                reverse = direction == 1
-                cuts = reverse_resets(resets, lengths) if reverse else resets
-                out = self._half(y, direction)
+                options: dict[str, Any] = {
+                    "lengths": lengths,
+                    "resets": reverse_resets(resets, lengths) if direction else resets,
+                    "reverse": direction == 1,
+                    "out": self._half(y, direction),
+                }
                 if training:
                     mask = draw_mask(self._where, "weight_dropout", self.weight_dropout, rng)
                     weight_masks.append(mask)
@@ -307,23 +310,12 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                         self._pack(scan, mask),
                         x,
                         initial[scan],
-                        lengths=lengths,
-                        resets=cuts,
-                        reverse=reverse,
-                        out=out,
                         recompute=self.recompute,
+                        **options,
                     )
                     saved.append(one)
                 else:
-                    _, last = functional.scan(
-                        self._pack(scan),
-                        x,
-                        initial[scan],
-                        lengths=lengths,
-                        resets=cuts,
-                        reverse=reverse,
-                        out=out,
-                    )
+                    _, last = functional.scan(self._pack(scan), x, initial[scan], **options)
                 final.append(last)
             looked_up = isinstance(x, functional.Lookup)
             tapes.append(Tape(x.shape[2], looked_up, input_mask, tuple(saved), tuple(weight_masks)))
@@ -351,26 +343,40 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                 dx = self._empty(steps, batch, tape.input_size, outer=layer == 0)
             for direction, saved in enumerate(tape.saved):
                 scan = layer * self.num_directions + direction
-                dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
-                db_ih, db_hh = dbiases if self.bias else (None, None)
-                mask = tape.weight_masks[direction]
-                dmasked = np.zeros_like(dw_hh) if mask.p else dw_hh
-                dx, dinitial[scan] = functional.scan_backward(
+                dx, dinitial[scan] = self._pull_scan(
+                    scan,
                     saved,
+                    tape.weight_masks[direction],
                     None if dy is None else self._half(dy, direction),
                     dfinal[scan],
-                    grads=(dw_ih, dmasked, db_ih, db_hh),
                     dx=dx,
                     accumulate_dx=direction > 0,
                     needs_dx=wanted,
                 )
-                if mask.p:
-                    dw_hh += mask(dmasked)
                 self._added(self._scan_names[scan])
             dy = None if dx is None else tape.input_mask(dx)
         if dy is not None and not tapes[0].looked_up:
             dy = self._swapped(dy)
         return dy, cast(StateT, as_state(join_state(dinitial)))
+
+    def _pull_scan(
+        self,
+        scan: int,
+        saved: functional.Saved,
+        mask: Mask,
+        dy: Array | None,
+        dfinal: tuple[Array, ...] | None,
+        **options: Any,
+    ) -> tuple[Array | None, tuple[Array, ...]]:
+        """BPTT of one scan, see `functional.scan_backward`; adds to the parameters' gradients."""
+        dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
+        db_ih, db_hh = dbiases if self.bias else (None, None)
+        dmasked = np.zeros_like(dw_hh) if mask.p else dw_hh
+        grads = (dw_ih, dmasked, db_ih, db_hh)
+        result = functional.scan_backward(saved, dy, dfinal, grads=grads, **options)
+        if mask.p:
+            dw_hh += mask(dmasked)
+        return result
 
     @property
     def _where(self) -> str:

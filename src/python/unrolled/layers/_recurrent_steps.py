@@ -34,12 +34,14 @@ class RecurrentSteps:
         if layer.num_directions == 2:
             raise ValueError("[steps_vjp] a bidirectional layer has no steps")
         self._layer, self._rng, self._training = layer, rng, training
-        where = type(layer).__name__
+        drop = layer.weight_dropout if training else 0.0
         self._weight_masks = [
-            draw_mask(where, "weight_dropout", layer.weight_dropout, rng) if training else None
-            for _ in range(layer.num_layers)
+            draw_mask(layer._where, "weight_dropout", drop, rng) for _ in range(layer.num_layers)
         ]
-        self._weights = [layer._pack(scan, mask) for scan, mask in enumerate(self._weight_masks)]
+        self._weights = [
+            layer._pack(scan, mask if training else None)
+            for scan, mask in enumerate(self._weight_masks)
+        ]
         self._masks = self._draw_masks()
         self._tape: list[tuple[list[functional.Saved], list[Mask]]] = []
 
@@ -50,10 +52,9 @@ class RecurrentSteps:
 
     def _draw_masks(self) -> list[Mask]:
         layer = self._layer
-        where = type(layer).__name__
         p = [0.0, *[layer.dropout if self._training else 0.0] * (layer.num_layers - 1)]
         # A mask holds for one step, so that the same seed is variational dropout.
-        return [draw_mask(where, "dropout", each, self._rng) for each in p]
+        return [draw_mask(layer._where, "dropout", each, self._rng) for each in p]
 
     def __call__(self, x: Array, state: Any, live: Array) -> tuple[Array, Any]:
         """Advances all rows whose `live` (B,) int64 is 1; returns outputs (B, H) and the state.
@@ -62,9 +63,8 @@ class RecurrentSteps:
         """
         layer = self._layer
         masks = self._masks if layer.variational else self._draw_masks()
-        shape = (layer.num_layers, len(x), layer.hidden_size)
-        names = functional.cell_info(layer.cell).states
-        initial = split_state(type(layer).__name__, state, names, shape, layer.dtype)
+        names, shape = layer._state_names, layer._shape(len(x))
+        initial = split_state(layer._where, state, names, shape, layer.dtype)
         saved, final = [], []
         y = x[None]
         for weights, own, mask in zip(self._weights, initial, masks, strict=True):
@@ -85,22 +85,12 @@ class RecurrentSteps:
         """
         layer = self._layer
         saved, masks = self._tape.pop()
-        shape = (layer.num_layers, len(dy), layer.hidden_size)
-        names = [f"d{name}" for name in functional.cell_info(layer.cell).states]
-        dfinal = split_state(type(layer).__name__, dstate, names, shape, layer.dtype)
+        names, shape = [f"d{name}" for name in layer._state_names], layer._shape(len(dy))
+        dfinal = split_state(layer._where, dstate, names, shape, layer.dtype)
         dinitial: list[tuple[Array, ...]] = [()] * layer.num_layers
         dx = dy[None]
         for k in range(layer.num_layers - 1, -1, -1):
-            dw_ih, dw_hh, *dbiases = (layer._grads[name] for name in layer._scan_names[k])
-            db_ih, db_hh = dbiases if layer.bias else (None, None)
-            drop = self._weight_masks[k]
-            assert drop is not None  # there is a tape
-            dmasked = np.zeros_like(dw_hh) if drop.p else dw_hh
-            below, dinitial[k] = functional.scan_backward(
-                saved[k], dx, dfinal[k], grads=(dw_ih, dmasked, db_ih, db_hh)
-            )
+            below, dinitial[k] = layer._pull_scan(k, saved[k], self._weight_masks[k], dx, dfinal[k])
             assert below is not None
             dx = masks[k](below)
-            if drop.p:
-                dw_hh += drop(dmasked)
         return dx[0], as_state(join_state(dinitial))

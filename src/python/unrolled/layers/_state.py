@@ -1,7 +1,7 @@
 """States of stacked recurrent layers: between torch's stacked form and one tuple per scan."""
 
-from collections.abc import Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -68,3 +68,13 @@ def join_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
 def as_state(arrays: tuple[Array, ...]) -> object:
     """Returns `arrays` in a layer's form: the array itself where there is only one."""
     return arrays[0] if len(arrays) == 1 else arrays
+
+
+def state_arrays(state: Any) -> tuple[Array, ...]:
+    """Returns the arrays of a layer's state: undoes `as_state`."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def map_state(function: Callable[[Array], Array], state: Any) -> Any:
+    """Returns a state of the same form, made of what `function` returns of each array."""
+    return as_state(tuple(map(function, state_arrays(state))))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..layers import Initialiser, Layer, Linear
+from ..layers._state import as_state, state_arrays
 from ..layers._types import Array
 
 
@@ -54,14 +55,14 @@ class Bridge(Layer):
         """Returns the decoder's first state."""
         results = [
             np.stack([linear(x) for linear, x in zip(maps, _join(array, len(maps)), strict=True)])
-            for array, maps in zip(_as_tuple(state), self._maps, strict=True)
+            for array, maps in zip(state_arrays(state), self._maps, strict=True)
         ]
         np.tanh(results[0], out=results[0])
-        return _like(state, results)
+        return as_state(tuple(results))
 
     def vjp(self, state: Any) -> tuple[Any, Callable[[Any], Any]]:
         """Returns the decoder's first state and its pullback, from dstate to dstate."""
-        arrays = _as_tuple(state)
+        arrays = state_arrays(state)
         results, pullbacks = [], []
         for array, maps in zip(arrays, self._maps, strict=True):
             joined = _join(array, len(maps))
@@ -71,23 +72,14 @@ class Bridge(Layer):
         h = np.tanh(results[0], out=results[0])
 
         def pullback(dstate: Any) -> Any:
-            dh, *others = _as_tuple(dstate)
+            dh, *others = state_arrays(dstate)
             grads = []
             for dy, pulls in zip((dh * (1.0 - h * h), *others), pullbacks, strict=True):
                 dx = np.stack([pull(part) for pull, part in zip(pulls, dy, strict=True)])
                 grads.append(_split(dx, len(arrays[0])))
-            return _like(state, grads)
+            return as_state(tuple(grads))
 
-        return _like(state, results), pullback
-
-
-def _as_tuple(state: Any) -> tuple[Array, ...]:
-    return state if isinstance(state, tuple) else (state,)
-
-
-def _like(state: Any, arrays: list[Array]) -> Any:
-    """The arrays as a state of the form of `state`."""
-    return tuple(arrays) if isinstance(state, tuple) else arrays[0]
+        return as_state(tuple(results)), pullback
 
 
 def _join(array: Array, layers: int) -> Array:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .. import functional
 from ..layers import AttentionReader, Projection, Stream
+from ..layers._state import map_state
 from ..layers._types import Array
 
 if TYPE_CHECKING:
@@ -104,8 +105,6 @@ class DecoderStream:
         if parents.size != self._rnn.batch:
             self._rnn = self._rnn.fork(max(int(parents.size), 1))
         if parents.size:
-            arrays = state if isinstance(state, tuple) else (state,)
-            kept = tuple(np.ascontiguousarray(array[:, parents]) for array in arrays)
-            self._rnn.state = kept if isinstance(state, tuple) else kept[0]
+            self._rnn.state = map_state(lambda a: np.ascontiguousarray(a[:, parents]), state)
         self._previous = self._previous[parents]
         self.sources = self.sources[parents]

@@ -1,5 +1,6 @@
 """An acoustic model: frames of sound in, logits of sounds or words out."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
 from ..layers._types import Array
-from ._acoustic_stream import AcousticStream
+from ._acoustic_stream import AcousticStream, See, side_by_side
 from ._configured import ConfiguredModel
 from ._conv_front_end import ConvFrontEnd
-from ._conv_stream import ConvStream
 
 Lengths = NDArray[np.int64]
 
@@ -207,7 +207,7 @@ class AcousticModel(ConfiguredModel):
 
         return y, pullback
 
-    def stream(self) -> AcousticStream | ConvStream:
+    def stream(self) -> AcousticStream:
         """Starts a stream: frames in, outputs of the recurrent layers out; see `AcousticStream`.
 
         Raises:
@@ -219,8 +219,12 @@ class AcousticModel(ConfiguredModel):
                 "forwards can be streamed"
             )
         if self.front_end is None:
-            return AcousticStream(self.rnn, self.stack, self.stride)
-        return ConvStream(self.front_end, AcousticStream(self.rnn, 1, 1), self.features)
+            see = side_by_side(self.stack, self.stride)
+        else:
+            see = _through(copy.deepcopy(self.front_end))
+        return AcousticStream(
+            self.rnn, see, features=self.features, reach=self.stack, stride=self.stride
+        )
 
     def _steps(self, x: Array, lengths: Lengths | None) -> Lengths:
         return self.steps(np.full(x.shape[1], len(x)) if lengths is None else lengths)
@@ -246,6 +250,10 @@ class AcousticModel(ConfiguredModel):
                     f"[AcousticModel] expected {name} of shape (B,) = ({x.shape[1]},), "
                     f"got {given.shape}"
                 )
+
+
+def _through(front_end: ConvFrontEnd) -> See:
+    return lambda frames: front_end(frames[:, None])  # (N, 1, K)
 
 
 def _mean(hidden: Array, weights: Array) -> Array:

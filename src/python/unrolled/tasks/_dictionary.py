@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from ._pronunciations import parse_pronunciations
 from ._utterances import Utterance
-
-#: WORD, or WORD(2) for a further pronunciation.
-_WORD = re.compile(r"(\S+?)(?:\(\d+\))?")
 
 #: A vowel of CMUdict with its stress.
 _STRESSED = re.compile(r"([A-Z]+)[012]")
@@ -33,31 +31,8 @@ class Dictionary:
 
     @classmethod
     def parse(cls, text: str) -> "Dictionary":
-        """Reads lines of a word and its phonemes, between spaces.
-
-        Further pronunciations have lines of their own, WORD(2) or the word again. Lines that begin
-        with ";;;" and what follows " #" are comments. The stress of vowels (AH0, AH1, AH2) is left
-        out.
-
-        Raises:
-            ValueError: a line has no phonemes, or there is none at all.
-        """
-        entries: dict[str, list[tuple[str, ...]]] = {}
-        for number, line in enumerate(text.splitlines(), 1):
-            fields = line.partition(" #")[0].split()
-            if not fields or line.startswith(";;;"):
-                continue
-            match = _WORD.fullmatch(fields[0])
-            if match is None or len(fields) < 2:
-                raise ValueError(
-                    f"line {number}: expected a word and its phonemes, got {line.strip()!r}"
-                )
-            spoken = tuple(map(phoneme, fields[1:]))
-            known = entries.setdefault(match[1].lower(), [])
-            if spoken not in known:
-                known.append(spoken)
-        if not entries:
-            raise ValueError("there are no words")
+        """Reads a dictionary, see `parse_pronunciations`; the stress of vowels is left out."""
+        entries = parse_pronunciations(text.splitlines(), str.lower, phoneme)
         return cls({word: tuple(spoken) for word, spoken in entries.items()})
 
     @classmethod

@@ -1,29 +1,32 @@
 """How many symbols differ between two sequences."""
 
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
 
 
-def edit_distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
-    """Returns the least number of insertions, deletions and substitutions from one to the other.
+def _rows(first: Sequence[Hashable], second: Sequence[Hashable]) -> Iterator[list[int]]:
+    """Yields, for i = 0 .. all, the distances of the first i symbols from each beginning of second.
 
     Source: Levenshtein 1966; row by row, Wagner and Fischer 1974.
     """
     row = list(range(len(second) + 1))
+    yield row
     for i, a in enumerate(first, 1):
-        diagonal, row[0] = row[0], i
+        above, row = row, [i]
         for j, b in enumerate(second, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-    return row[-1]
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b)))
+        yield row
+
+
+def edit_distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
+    """Returns the least number of insertions, deletions and substitutions from one to the other."""
+    (last,) = deque(_rows(first, second), maxlen=1)
+    return last[-1]
 
 
 def matches(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Returns the places (i, j) of equal symbols on a shortest way from one to the other."""
-    rows = [list(range(len(second) + 1))]
-    for i, a in enumerate(first, 1):
-        row = [i]
-        for j, b in enumerate(second, 1):
-            row.append(min(rows[-1][j] + 1, row[j - 1] + 1, rows[-1][j - 1] + (a != b)))
-        rows.append(row)
+    rows = list(_rows(first, second))
     i, j, found = len(first), len(second), []
     while i and j:
         if rows[i][j] == rows[i - 1][j - 1] + (first[i - 1] != second[j - 1]):

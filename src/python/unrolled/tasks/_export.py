@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unrolled.functional import Precision
 
-from ._saved import PathLike, Saved
+from ._saved import PathLike, Saved, with_suffix
 
 
 def export(checkpoint: PathLike, output: PathLike, *, precision: Precision = "full") -> Path:
@@ -30,8 +30,7 @@ def export(checkpoint: PathLike, output: PathLike, *, precision: Precision = "fu
     """
     if precision not in ("full", "int8"):
         raise ValueError(f"[export] expected precision full or int8, got {precision!r}")
-    path = Path(output)
-    path = path if path.suffix == ".safetensors" else Path(f"{path}.safetensors")
+    path = with_suffix(output)
     if path.resolve() == Path(checkpoint).resolve():
         raise ValueError(f"[export] {path} would be replaced, and its training be lost")
     Saved.read(checkpoint, training=False).write_model(path, precision)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._pronunciations import parse_pronunciations
+
 #: Control characters, which stand for no text. Line ends are among them, and stay outside.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -95,34 +97,18 @@ def _tabbed(path: Path) -> Iterator[Pair]:
         yield Pair(clean(columns[0]), (clean(columns[1]),))
 
 
-#: A word of a pronouncing dictionary; "read(2)" is another way to say "read".
-_ENTRY = re.compile(r"(\S+?)(?:\(\d+\))?\s+(\S.*)")
-
-
 def read_dictionary(path: Path) -> list[Pair]:
-    """Returns the words of a pronouncing dictionary in the format of CMU's, each with all of its
-    pronunciations.
+    """Returns the words of a pronouncing dictionary, each with all of its pronunciations.
 
-    Lines are `word P H O N E S`, with `word(2)` for another pronunciation, comments after `;;;` or
-    `#`, and stresses (`AH0`) as they stand.
+    The format is that of `parse_pronunciations`; stresses (`AH0`) stay.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is of another form, or there are no words.
     """
-    words: dict[str, list[str]] = {}
-    for number, line in enumerate(read_lines(path), 1):
-        text = clean(re.sub(r"\s#.*", "", line))
-        if not text or text.startswith(";;;"):
-            continue
-        found = _ENTRY.fullmatch(text)
-        if found is None:
-            raise ValueError(
-                f"{path}, line {number}: expected a word and its phonemes, got {line[:60]!r}"
-            )
-        said = words.setdefault(found[1], [])
-        if found[2] not in said:
-            said.append(found[2])
-    if not words:
-        raise ValueError(f"there are no words in {path}")
-    return [Pair(word, tuple(said)) for word, said in words.items()]
+    lines = map(clean, read_lines(path))
+    try:
+        words = parse_pronunciations(lines)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return [Pair(word, tuple(map(" ".join, spoken))) for word, spoken in words.items()]

@@ -62,8 +62,18 @@ class Recogniser:
     dictionary: Dictionary | None = None
 
     def __post_init__(self) -> None:
-        count = 1 + len(self.symbols)
-        check_fit("outputs", self.model.head.output_size, "symbols and the blank", count, 2 * count)
+        has, one = self.model.head.output_size, self.outputs
+        check_fit("outputs", has, "symbols and the blank", one, 2 * one)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs CTC has: the blank and the symbols."""
+        return 1 + len(self.symbols)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the model has outputs for what each step lies in."""
+        return self.model.head.output_size > self.outputs
 
     def seconds(self, step: float) -> float:
         """Returns the middle of what a step of the model sees, in seconds."""
@@ -103,19 +113,17 @@ class Recogniser:
         """
         decode = self.segments if decode is None else decode
         features, seconds = FeatureStream(self.settings), self.seconds(1) - self.seconds(0)
-        outputs = 1 + len(self.symbols)
         logits = stream_logits(
             self.model,
             (self.normalisation(features.push(samples)) for samples in pieces),
             window=round(WINDOW / seconds),
             context=round(CONTEXT / seconds),
         )
-        timed = self.model.config["outputs"] > outputs
         place = 0.0
         for first, part in cut_at_pauses(
             logits,
-            outputs if timed else 0,
-            2 * outputs if timed else outputs,
+            self.outputs if self.timed else 0,
+            2 * self.outputs if self.timed else self.outputs,
             shortest=round(SHORTEST / seconds),
             longest=round(LONGEST / seconds),
         ):
@@ -129,7 +137,7 @@ class Recogniser:
 
         The search sums over all ways to place the symbols.
         """
-        return self.place(logits, best_symbols(logits[:, : 1 + len(self.symbols)]))
+        return self.place(logits, best_symbols(logits[:, : self.outputs]))
 
     def place(self, logits: Array, labels: Sequence[int]) -> list[Segment]:
         """Returns where in logits (N, V) a sequence of labels, 1 + symbol, is said.
@@ -138,14 +146,12 @@ class Recogniser:
         times, a symbol lasts as long as its steps; of another, CTC says it at some moment, and it
         reaches half-way to the next.
         """
-        outputs = 1 + len(self.symbols)
-        timed = logits.shape[1] > outputs
-        rows = logits[:, outputs:] if timed else logits
+        rows = logits[:, self.outputs :] if self.timed else logits
         path, _ = functional.ctc_align(rows[:, None], np.array([labels], np.int64))
         probabilities = np.exp(functional.log_softmax(rows.astype(np.float64)))
         places = [np.flatnonzero(path[:, 0] == i) for i in range(len(labels))]
         first, last = [int(steps[0]) for steps in places], [int(steps[-1]) for steps in places]
-        if timed:
+        if self.timed:
             bounds = [
                 (self.seconds(a - 0.5), self.seconds(b + 0.5))
                 for a, b in zip(first, last, strict=True)

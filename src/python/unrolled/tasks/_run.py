@@ -25,7 +25,7 @@ from unrolled.training import (
 from ._options import TrainOptions
 from ._presets import preset_options, presets
 from ._reports import NoReports, Reports
-from ._saved import PathLike, Saved, write_run
+from ._saved import PathLike, Saved, with_suffix, write_run
 from ._task import BatchT, ModelT, OptionsT, Task, TrainedT
 
 
@@ -91,7 +91,7 @@ def _train(
     """Does what `train` says; None if Ctrl-C stopped it."""
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     paths = tuple(path.resolve() for path in as_paths(sources))
-    target = None if output is None else _with_suffix(Path(output))
+    target = None if output is None else with_suffix(output)
     given = {name: value for name, value in given.items() if value is not None}
     if "tensorboard" in given:  # a resumed run may start in another folder
         given["tensorboard"] = str(Path(given["tensorboard"]).resolve())
@@ -248,10 +248,6 @@ def free_path(name: str, suffix: str = ".safetensors") -> Path:
         number += 1
         path = Path(f"{name}-{number}{suffix}")
     return path
-
-
-def _with_suffix(path: Path) -> Path:
-    return path if path.suffix == ".safetensors" else Path(f"{path}.safetensors")
 
 
 def _check_unfinished(trainer: Trainer[Any], path: Path) -> None:

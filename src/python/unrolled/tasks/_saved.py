@@ -39,6 +39,12 @@ _BUDGET = ("minutes", "epochs", "steps")
 _REPORTS = ("statistics", "tensorboard")
 
 
+def with_suffix(path: PathLike) -> Path:
+    """Returns where a checkpoint goes: `.safetensors` is added where it is missing."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else Path(f"{path}.safetensors")
+
+
 def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) -> None:
     """Writes a model without the state of its training."""
     weights = {_WEIGHTS + name: array for name, array in model.parameters.items()}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.layers import map_state
 from unrolled.models import LanguageModel
 from unrolled.training import Array
 
@@ -168,7 +169,7 @@ def read_side_by_side(
 
     # The first part has nothing before it: its state stays zero until there is.
     _, state = model.rnn(model.embedding.lookup(inputs[:_CONTEXT]))
-    state = _map_state(state, _forget_first)
+    state = map_state(_forget_first, state)
     for start in range(_CONTEXT, len(inputs), steps):
         chunk = slice(start, start + steps)
         outputs, state = model.rnn(model.embedding.lookup(inputs[chunk]), state)
@@ -179,7 +180,3 @@ def _forget_first(state: NDArray[Any]) -> NDArray[Any]:
     state = state.copy()
     state[:, 0] = 0  # (layers, streams, H)
     return state
-
-
-def _map_state(state: Any, function: Any) -> Any:
-    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.functional import log_softmax
+from unrolled.layers import as_state, state_arrays
 from unrolled.models import LanguageModel
 
 from ._text import APOSTROPHES, END, UNKNOWN, Vocabulary
@@ -157,7 +158,9 @@ def _from_characters(
     stream, logits = read_text(model, vocabulary.encode(text))
     wide = stream.fork(_WIDTH)
     search = _Search(vocabulary)
-    search.follow(0.0, typed, 0, log_softmax(logits[0].astype(np.float64)), _parts(stream.state))
+    search.follow(
+        0.0, typed, 0, log_softmax(logits[0].astype(np.float64)), state_arrays(stream.state)
+    )
     followed = 0
     while followed < _MOST and (paths := search.next_paths(count)):
         followed += len(paths)
@@ -165,18 +168,14 @@ def _from_characters(
         rows = paths + paths[:1] * (_WIDTH - len(paths))
         columns = zip(*(path.state for _, path in rows), strict=True)
         states = tuple(np.concatenate(column, axis=1) for column in columns)
-        wide.state = states if isinstance(stream.state, tuple) else states[0]
+        wide.state = as_state(states)
         logits = wide.step(np.array([path.token for _, path in rows], np.int64))
         log_next = log_softmax(logits.astype(np.float64))
-        states = _parts(wide.state)
+        states = state_arrays(wide.state)
         for row, (log_p, path) in enumerate(paths):
             state = tuple(part[:, row : row + 1] for part in states)
             search.follow(log_p, path.word, path.between, log_next[row], state)
     return search.found
-
-
-def _parts(state: Any) -> tuple[NDArray[Any], ...]:
-    return state if isinstance(state, tuple) else (state,)
 
 
 def is_word_sign(sign: str) -> bool:

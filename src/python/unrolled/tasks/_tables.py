@@ -53,15 +53,15 @@ def read_rows(table: Path, *columns: str) -> Iterator[tuple[int, Path, tuple[str
         ValueError: it lacks a column, or is no CSV file in UTF-8.
     """
     with table.open(encoding="utf-8", newline="") as lines, _understood(table):
-        rows = csv.DictReader(lines)
+        rows = csv.DictReader(lines, restval="")  # what a short line lacks is empty
         if not {"file", *columns} <= set(rows.fieldnames or ()):
             names = ",".join(("file", *columns))
             raise ValueError(f"{table} has no columns {names} in its first line")
         for row in rows:
-            path = table.parent / (row["file"] or "")
+            path = table.parent / row["file"]
             if not path.is_file():
                 raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
-            yield rows.line_num, path, tuple(row[column] or "" for column in columns)
+            yield rows.line_num, path, tuple(row[column] for column in columns)
 
 
 def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 from unrolled import functional
 from unrolled.models import (
     BeamOptions,
+    DecoderStream,
     Hypothesis,
     PackedDecoder,
     Seq2Seq,
@@ -97,12 +98,12 @@ class Translator:
         default = BeamOptions(own.beam, own.length_penalty, banned=(UNKNOWN,))
         options = replace(default, **search)
 
-        def find(sources: Array, lengths: Lengths, most: Lengths) -> list[list[Hypothesis]]:
-            memory, state = self.model.encode(sources, lengths)
-            stream = self._decoder.start(memory, lengths, state)
+        def search_all(
+            stream: DecoderStream, lengths: Lengths, most: Lengths
+        ) -> list[list[Hypothesis]]:
             return beam_search(stream, lengths, most, options)
 
-        return self._translate(texts, find)
+        return self._translate(texts, search_all)
 
     def sample(
         self,
@@ -120,12 +121,12 @@ class Translator:
             u = rng.random(len(logits))
             return functional.sample(logits, u, temperature=temperature, top_k=top_k, top_p=top_p)
 
-        def find(sources: Array, lengths: Lengths, most: Lengths) -> list[list[Hypothesis]]:
-            memory, state = self.model.encode(sources, lengths)
-            stream = self._decoder.start(memory, lengths, state)
+        def draw_all(
+            stream: DecoderStream, lengths: Lengths, most: Lengths
+        ) -> list[list[Hypothesis]]:
             return [[each] for each in sample_targets(stream, most, draw, (UNKNOWN,))]
 
-        return [found[0] for found in self._translate(texts, find)]
+        return [found[0] for found in self._translate(texts, draw_all)]
 
     def attention(self, text: str, translation: str) -> tuple[list[str], list[str], Array]:
         """Returns the tokens of both, the end included, and what each step read, (T, S)."""
@@ -158,8 +159,9 @@ class Translator:
     def _translate(
         self,
         texts: Sequence[str],
-        find: Callable[[Array, Lengths, Lengths], list[list[Hypothesis]]],
+        find: Callable[[DecoderStream, Lengths, Lengths], list[list[Hypothesis]]],
     ) -> list[list[Translation]]:
+        """What `find` writes of each text, given a stream, places of sources, and most tokens."""
         parts = [list(self.parts(self.encode(text))) for text in texts]
         flat = [np.array(part, np.int64) for of_text in parts for part in of_text]
         found: list[list[Translation]] = [[] for _ in flat]
@@ -168,7 +170,9 @@ class Translator:
         for rows in bucket_by_length(lengths, max_tokens=limit) if flat else []:
             sources, ends = pad_sequences([flat[row] for row in rows])
             most = np.ceil(self.ratio * ends).astype(np.int64) + 10
-            for row, hypotheses in zip(rows, find(sources, ends, most), strict=True):
+            memory, state = self.model.encode(sources, ends)
+            stream = self._decoder.start(memory, ends, state)
+            for row, hypotheses in zip(rows, find(stream, ends, most), strict=True):
                 found[row] = [
                     Translation(self.target.decode(each.tokens), each.log_p, each.score)
                     for each in hypotheses

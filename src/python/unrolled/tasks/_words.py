@@ -65,8 +65,8 @@ class WordReader:
 
     def __call__(self, logits: Array) -> list[Segment]:
         """Returns the words in the next logits (N, V), with times from the first of them on."""
-        outputs, lexicon = 1 + len(self._recogniser.symbols), self._search.lexicon
-        history, _ = self._search(logits[:, :outputs], self._context)
+        lexicon = self._search.lexicon
+        history, _ = self._search(logits[:, : self._recogniser.outputs], self._context)
         self._context = history.place.context
         rows = history.rows()
         spoken = [lexicon.labels(row) for row in rows]

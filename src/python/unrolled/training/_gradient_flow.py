@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import functional
-from unrolled.layers import Recurrent
+from unrolled.layers import Recurrent, map_state, state_arrays
 
 from ._types import Array
 
@@ -119,7 +119,7 @@ def _flow_back(layer: Recurrent[Any], x: Array, dy: Array, state: Any) -> tuple[
         (_, state), pullback = layer.vjp(x[t : t + 1], state)
         pullbacks.append(pullback)
     # What the steps after t say about the state that step t hands on.
-    dstate = tuple(map(np.zeros_like, state)) if isinstance(state, tuple) else np.zeros_like(state)
+    dstate = map_state(np.zeros_like, state)
     dx = np.empty_like(x)
     flows = []
     for t in range(len(x) - 1, -1, -1):
@@ -131,6 +131,6 @@ def _flow_back(layer: Recurrent[Any], x: Array, dy: Array, state: Any) -> tuple[
 
 def _norms(dstate: Any, dy: Array | float) -> list[float]:
     """Returns the mean norm over the batch of each part of a state's gradient, dy added to h's."""
-    parts = dstate if isinstance(dstate, tuple) else (dstate,)
+    parts = state_arrays(dstate)
     total = (parts[0][0] + dy, *(part[0] for part in parts[1:]))
     return [float(np.linalg.norm(part, axis=-1).mean()) for part in total]

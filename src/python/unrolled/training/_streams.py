@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.layers import map_state
+
 from ._position import Position
 from ._sampling import check_rank, check_seed, counter_rng
 from ._types import Array, Carry
@@ -32,10 +34,10 @@ class StreamBatch:
             return None
         if not self.fresh.any():
             return carry
-        if isinstance(carry, tuple):
-            return tuple(np.where(self.fresh[:, None], part.dtype.type(0), part) for part in carry)
-        zero: Array = np.where(self.fresh[:, None], carry.dtype.type(0), carry)
-        return zero
+        begun: Carry = map_state(
+            lambda part: np.where(self.fresh[:, None], part.dtype.type(0), part), carry
+        )
+        return begun
 
 
 class StreamBatches:
