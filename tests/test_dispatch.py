@@ -21,7 +21,9 @@ def test_the_best_is_the_default() -> None:
     assert result.returncode == 0, result.stderr
     chosen, *available = result.stdout.split()
     assert tuple(available) == ISAS
-    best = next(name for name in ("avx512", "avx2", "neon", "generic") if name in ISAS)
+    best = next(
+        name for name in ("avx512_bf16", "avx512", "avx2", "neon", "generic") if name in ISAS
+    )
     assert chosen == best
 
 
@@ -31,7 +33,10 @@ def test_generic_is_always_there() -> None:
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="reads /proc/cpuinfo")
-@pytest.mark.parametrize(("name", "flag"), [("avx2", " avx2 "), ("avx512", " avx512f ")])
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [("avx2", " avx2 "), ("avx512", " avx512f "), ("avx512_bf16", " avx512_bf16 ")],
+)
 def test_what_the_cpu_has_is_available(name: str, flag: str) -> None:
     if platform.machine() not in ("x86_64", "AMD64"):
         assert name not in ISAS

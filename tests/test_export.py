@@ -12,6 +12,7 @@ from sounds import say, write_words
 from tolerances import assert_same_bits
 from unrolled import tasks
 from unrolled.cli import main
+from unrolled.layers import RNN
 from unrolled.models import AcousticModel
 from unrolled.tasks import adding, keywords
 from unrolled.tasks._quantised import dequantised, quantised
@@ -54,6 +55,25 @@ def test_rounding_twice_is_rounding_once(
     for name, array in quantised(dequantised(arrays)).items():
         if array.ndim == 2:
             assert_same_bits(array, arrays[name], name)
+
+
+def test_ties_are_rounded_as_by_the_kernels() -> None:
+    """Among two million weights some lie so near a tie that their product in float32 is one."""
+    rng = np.random.default_rng(0)
+    layer = RNN(1024, 1024, bias=False, rng=rng, init="zeros")
+    for weight in layer.parameters.values():
+        weight[:] = rng.uniform(-1, 1, weight.shape)
+    arrays = quantised(layer.parameters)
+    near = 0
+    for name, weight in layer.parameters.items():
+        steps = np.float32(127) / arrays[name + ".largest"]
+        near += np.count_nonzero(np.rint(weight * steps[:, None]) != arrays[name])
+    assert near > 0
+    again = RNN(1024, 1024, bias=False, init="zeros")
+    again.load_parameters(dequantised(arrays))
+    x = rng.standard_normal((2, 1, 1024)).astype(np.float32)
+    layer.precision = again.precision = "int8"
+    assert_same_bits(again(x)[0], layer(x)[0])
 
 
 def test_the_file(checkpoint: Path, tmp_path: Path) -> None:

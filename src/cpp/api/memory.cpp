@@ -23,6 +23,20 @@ int64_t gate_stride(const Weights<T>& w) {
   return padded_stride<T>(w.sizes.gate_width);
 }
 
+// Members that share rows need not meet after every step, nor send their states to each other, but
+// each reads all weights: from its own cache, or often enough for one reading.
+template <class T>
+Sharing share_scan(const Weights<T>& w, const Plan& plan, double flops, int64_t panels) {
+  constexpr int64_t kCached = 1 << 20, kCachedRows = 8, kFarRows = 32;
+  const int64_t bytes = (w.sizes.input + w.sizes.recurrent) * static_cast<int64_t>(sizeof(T));
+  const int64_t rows = bytes <= kCached ? kCachedRows : kFarRows;
+  if (plan.B >= 2 * rows) {
+    const int size = team_size(flops, plan.tokens / kChunkTokens, plan.B / rows);
+    if (size > 1) return {size, true};
+  }
+  return {team_size(flops, plan.T, panels), false};
+}
+
 }  // namespace
 
 void check_countable(int64_t I, int64_t H, int64_t T, int64_t B) {
@@ -35,12 +49,12 @@ void check_countable(int64_t I, int64_t H, int64_t T, int64_t B) {
 }
 
 template <class T>
-int forward_team(const Weights<T>& w, const Plan& plan) {
-  return team_size(layer_flops(w, plan.tokens), plan.T, w.sizes.forward_panels);
+Sharing share_forward(const Weights<T>& w, const Plan& plan) {
+  return share_scan(w, plan, layer_flops(w, plan.tokens), w.sizes.forward_panels);
 }
 template <class T>
-int backward_team(const Weights<T>& w, const Plan& plan) {
-  return team_size(2 * layer_flops(w, plan.tokens), plan.T, w.sizes.backward_panels);
+Sharing share_backward(const Weights<T>& w, const Plan& plan) {
+  return share_scan(w, plan, 2 * layer_flops(w, plan.tokens), w.sizes.backward_panels);
 }
 
 template <class T>
@@ -86,6 +100,7 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
     args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
   args.gathered = parts.take(team_size * args.chunk_rows * w.packed.I);
+  args.operands = parts.take(team_size * args.chunk_rows * w.sizes.gradient_width);
   args.dlookup = {parts.take(args.lookup.V * gate_stride(w)), gate_stride(w)};
   if (saved.recompute == kStoreAll) return;
 
@@ -128,18 +143,18 @@ ScanMemory scan_memory(const ScanQuery& query) {
   args.plan = again.plan = &plan;
   args.chunk_rows = again.chunk_rows = saved.plan->chunk_rows();
   args.keep_states = plan.window_count == 0;
-  place_forward(forward, *weights, args, forward_team(*weights, plan), !plan.ordered);
+  place_forward(forward, *weights, args, share_forward(*weights, plan).team_size, !plan.ordered);
   BackwardArgs<T> back{};
   back.chunk_rows = saved.plan->chunk_rows();
-  place_backward(backward, saved, back, again, backward_team(*weights, plan));
+  place_backward(backward, saved, back, again, share_backward(*weights, plan).team_size);
   const auto bytes = [](int64_t count) { return count * static_cast<int64_t>(sizeof(T)); };
   return {bytes(packed_size(weights->sizes, true)), bytes(kept.used()), bytes(forward.used()),
           plan.T == 0 ? 0 : bytes(backward.used())};
 }
 
 #define UNROLLED_INSTANTIATE(T)                                                                  \
-  template int forward_team<T>(const Weights<T>&, const Plan&);                                  \
-  template int backward_team<T>(const Weights<T>&, const Plan&);                                 \
+  template Sharing share_forward<T>(const Weights<T>&, const Plan&);                             \
+  template Sharing share_backward<T>(const Weights<T>&, const Plan&);                            \
   template void place_saved<T>(Parts<T>&, Saved<T>&, bool);                                      \
   template void place_forward<T>(Parts<T>&, const Weights<T>&, ForwardArgs<T>&, int, bool);      \
   template void place_backward<T>(Parts<T>&, const Saved<T>&, BackwardArgs<T>&, ForwardArgs<T>&, \

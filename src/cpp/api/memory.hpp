@@ -62,11 +62,15 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
 // can be computed in 64 bits.
 void check_countable(int64_t I, int64_t H, int64_t T, int64_t B);
 
-// Threads that the passes of a scan use.
+// Threads that a pass of a scan uses, and whether they share its rows or its units.
+struct Sharing {
+  int team_size;
+  bool by_rows;
+};
 template <class T>
-int forward_team(const Weights<T>& weights, const Plan& plan);
+Sharing share_forward(const Weights<T>& weights, const Plan& plan);
 template <class T>
-int backward_team(const Weights<T>& weights, const Plan& plan);
+Sharing share_backward(const Weights<T>& weights, const Plan& plan);
 
 // Bytes that one scan will take, for dense x with gradients.
 struct ScanMemory {

@@ -144,7 +144,9 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     args.saved = saved->values;
     args.saved_rows = saved->saved_rows;
   }
-  const int size = forward_team(w, plan);
+  const Sharing sharing = share_forward(w, plan);
+  const int size = sharing.team_size;
+  args.by_rows = sharing.by_rows;
   const bool gathered = !looked_up && !rows_in_place(plan, args.x.step, args.x.row);
   const Buffer<T> scratch =
       allocate_parts<T>([&](Parts<T>& parts) { place_forward(parts, w, args, size, gathered); });
@@ -198,7 +200,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   pass_empty_rows(info, *saved.plan, H, args.dfinal, args.dinitial);
   if (plan.T == 0) return;
 
-  const int size = backward_team(w, plan);
+  const Sharing sharing = share_backward(w, plan);
+  const int size = sharing.team_size;
+  args.by_rows = sharing.by_rows;
   args.chunk_rows = saved.plan->chunk_rows();
   args.saved = saved.values;
   args.saved_rows = saved.saved_rows;

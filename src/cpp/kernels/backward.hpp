@@ -1,7 +1,8 @@
 // Back-propagation through time: the same scan, walked backwards. Each member owns a range of
-// hidden units; per step it adds dz W_hh to the gradient that enters its units and applies the
-// cell's backward. The products that do not depend on the order of steps (dx and the weight
-// gradients) run over a chunk of steps at a time, while its rows are still in the cache.
+// hidden units, or rows of the batch; per step it adds dz W_hh to the gradient that enters its
+// units and applies the cell's backward. The products that do not depend on the order of steps (dx
+// and the weight gradients) run over a chunk of steps at a time, while its rows are still in the
+// cache.
 #pragma once
 
 #include "kernels/forward.hpp"
@@ -20,12 +21,17 @@ struct Backward {
   const PackedLayer<T>& w = *a.weights;
   const int64_t H = w.H;
   const int64_t K = Y::gate_width(H);
-  const Range panels = share(ceil_div(H, kPlainPanel<T>), team);
+  // Sums of gradients by looked-up row are by unit.
+  const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
+  const OwnRows own = own_rows(plan, team, by_rows);
+  const int64_t all_panels = ceil_div(H, kPlainPanel<T>);
+  const Range panels = by_rows ? Range{0, all_panels} : share(all_panels, team);
   const int64_t first_unit = panels.begin * kPlainPanel<T>;
   const int64_t end_unit = smaller(panels.end * kPlainPanel<T>, H);
-  // This member's packed gate columns.
-  const Range columns = {first_unit / Y::L * Y::kBlockWidth,
-                         ceil_div(end_unit, Y::L) * Y::kBlockWidth};
+  // This member's packed gate columns, of the gradients of parameters.
+  const Range blocks =
+      by_rows ? share(Y::blocks(H), team) : Range{first_unit / Y::L, ceil_div(end_unit, Y::L)};
+  const Range columns = {blocks.begin * Y::kBlockWidth, blocks.end * Y::kBlockWidth};
 
   // Compact rows at which the stored states and the saved values begin; see Forward.
   int64_t first_state = 0, first_saved = 0;
@@ -48,11 +54,12 @@ struct Backward {
           cell_step<true>(t, plan.offset[t] - chunk.first_row, buffer);
         else
           cell_step<false>(t, plan.offset[t] - chunk.first_row, buffer);
-        sync(team);
+        if (!by_rows) sync(team);
         const Rows<T>& d = a.drecurrent[buffer];
         later = {d.data + (plan.offset[t] - chunk.first_row) * d.stride, d.stride};
         later_t = t;
       }
+      if (by_rows) sync(team);
       recurrent_gradients(chunk, buffer);
       if (!lookup) input_gradients(chunk, buffer);
     }
@@ -78,50 +85,56 @@ struct Backward {
   // states that leave the step before it, which has `live` rows.
   void receive(const Rows<T>& later, int64_t later_t, int64_t live) const {
     const int64_t later_live = later_t < 0 ? 0 : plan.live[later_t];
-    if (later_live > 0)
-      multiply<kPlainVectors, O>(Product<T>{.a = later.data,
-                                            .a_stride = later.stride,
+    if (later_live > 0) {
+      const int64_t rows = own.count(later_live);
+      const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
+      const Rows<T> to = own.of(a.carry[0].data, a.carry[0].stride);
+      multiply<kPlainVectors, O>(Product<T>{.a = from.data,
+                                            .a_stride = from.stride,
                                             .b = w.recurrent_t,
                                             .K = K,
-                                            .c = a.carry[0].data,
-                                            .c_stride = a.carry[0].stride,
-                                            .rows = later_live,
+                                            .c = to.data,
+                                            .c_stride = to.stride,
+                                            .rows = rows,
                                             .columns = Y::blocks(H) * Y::L,
                                             .bias = nullptr,
                                             .accumulate = true},
                                  panels);
+    }
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
       if (plan.resets != nullptr)
-        for (int64_t j = 0; j < later_live; ++j)
+        own.each(0, later_live, [&](int64_t j) {
           if (is_reset(plan, later_t, j))
             for (int64_t u = first_unit; u < end_unit; u += Y::L)
               store(carry.data + j * carry.stride + u, V(T(0)));
-      for (int64_t j = live; j < later_live; ++j)  // began at later_t
+        });
+      own.each(live, later_live, [&](int64_t j) {  // began at later_t
         for (int64_t u = first_unit; u < end_unit; u += Y::L)
           store_tail(a.dinitial[k] + plan.order[j] * H, u, H,
                      load(carry.data + j * carry.stride + u));
-      for (int64_t j = later_live; j < live; ++j) {  // ended before later_t
+      });
+      own.each(later_live, live, [&](int64_t j) {  // ended before later_t
         const T* from = a.dfinal[k] == nullptr ? nullptr : a.dfinal[k] + plan.order[j] * H;
         for (int64_t u = first_unit; u < end_unit; u += Y::L)
           store(carry.data + j * carry.stride + u,
                 from == nullptr ? V(T(0)) : load_tail(from, u, H));
-      }
+      });
     }
   }
 
-  // The cell's backward on all live rows of step t; its gradients go to `row` of the chunk buffer.
-  // Those of the input part are summed by looked-up row, too.
+  // The cell's backward on this member's live rows of step t; its gradients go to `row` of the
+  // chunk buffer. Those of the input part are summed by looked-up row, too.
   template <bool lookup>
   void cell_step(int64_t t, int64_t row, int buffer) const {
     const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
-    const int64_t live = plan.live[t];
+    const int64_t rows = own.count(plan.live[t]);
     for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
       const int64_t block = unit / Y::L;
       const T* saved_block =
           Y::saved_at(a.saved, a.saved_rows, block, plan.offset[t] - first_saved);
-      for (int64_t j = 0; j < live; ++j) {
-        const int64_t token = plan.offset[t] + j;
+      for (int64_t n = 0; n < rows; ++n) {
+        const int64_t j = own.row(n), token = plan.offset[t] + j;
         V saved[Cell::kSavedCount], state[S], d[S], dx[Y::G], dr[Y::G];
 #pragma GCC unroll 8
         for (int i = 0; i < Cell::kSavedCount; ++i)
@@ -210,15 +223,23 @@ struct Backward {
                         columns, GateRows<T>{weight, width, Y::G, H}, GateBias<T>{bias, Y::G, H});
   }
 
+  // Rows of gradients as the products read them: in place, or converted into this member's scratch.
+  Rows<const T> prepared(const Rows<const T>& from, int64_t rows) const {
+    if constexpr (O::kRoundedInPlace) return from;
+    return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.chunk_rows * O::row_words(K));
+  }
+
   // to = d W_ih for rows `part` of d.
   void multiply_input(const Rows<T>& d, Range part, T* to, int64_t stride) const {
-    multiply<kPlainVectors, O>(Product<T>{.a = d.data + part.begin * d.stride,
-                                          .a_stride = d.stride,
+    const int64_t rows = part.end - part.begin;
+    const Rows<const T> from = prepared({d.data + part.begin * d.stride, d.stride}, rows);
+    multiply<kPlainVectors, O>(Product<T>{.a = from.data,
+                                          .a_stride = from.stride,
                                           .b = w.input_t,
                                           .K = K,
                                           .c = to,
                                           .c_stride = stride,
-                                          .rows = part.end - part.begin,
+                                          .rows = rows,
                                           .columns = w.I,
                                           .bias = nullptr,
                                           .accumulate = false},

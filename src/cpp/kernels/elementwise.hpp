@@ -143,7 +143,10 @@ double run_fma(int64_t rounds) {
   constexpr int kChains = 12;
   Vec<T> sums[kChains];
   for (int i = 0; i < kChains; ++i) sums[i] = Vec<T>(static_cast<T>(i));
-  Vec<T> factor(T(0.999)), term(T(1e-3));
+  // Not known to the compiler, which would find a chain that stays where it begins, and leave it
+  // out.
+  volatile T values[] = {T(0.999), T(1e-3)};
+  const Vec<T> factor(values[0]), term(values[1]);
   for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) sums[i] = multiply_add(sums[i], factor, term);

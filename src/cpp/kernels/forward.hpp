@@ -1,5 +1,6 @@
 // The scan over time, forward. One team runs the whole sequence; each member owns a range of
-// hidden units for all steps, so its slice of the recurrent weights stays in its own cache.
+// hidden units for all steps, so its slice of the recurrent weights stays in its own cache, or rows
+// of the batch; see OwnRows.
 #pragma once
 
 #include "kernels/layout.hpp"
@@ -21,7 +22,9 @@ struct Forward {
   const Plan& plan = *a.plan;
   const PackedLayer<T>& w = *a.weights;
   const int64_t H = w.H;
-  const Range panels = share(Y::gate_panels(H), team);
+  const bool by_rows = a.by_rows && team.size > 1;
+  const OwnRows own = own_rows(plan, team, by_rows);
+  const Range panels = by_rows ? Range{0, Y::gate_panels(H)} : share(Y::gate_panels(H), team);
   const int64_t first_unit = panels.begin * Y::kPanelUnits;
   const int64_t end_unit = smaller(panels.end * Y::kPanelUnits, H);
   // Compact rows at which the stored states and the saved values begin, and the row behind the last
@@ -43,7 +46,10 @@ struct Forward {
 
   // Once, before a lookup is used: the input part of every row of its table.
   void multiply_table() const {
-    if (a.lookup.tokens != nullptr) input_product({a.lookup.rows, w.I}, a.lookup.V);
+    if (a.lookup.tokens == nullptr) return;
+    const Range part = by_rows ? share(a.lookup.V, team) : Range{0, a.lookup.V};
+    input_product({a.lookup.rows + part.begin * w.I, w.I}, part.end - part.begin,
+                  {a.gates.data + part.begin * a.gates.stride, a.gates.stride});
   }
 
   // Stores again the states and saved values of a window, from the states that enter it. The other
@@ -62,14 +68,16 @@ struct Forward {
   void run_gates(const Chunk& chunk) {
     first_saved = chunk.first_row;
     input_part(chunk);
-    advance(chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, {}, nullptr);
+    advance({0, 1, chunk.rows}, chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, {},
+            nullptr);
     sync(team);
   }
 
   void scan(int64_t begin, int64_t end) const {
     int64_t window = 0;
     for (int64_t s = begin; s < end;) {
-      const Chunk chunk = chunk_from(plan, s, end, a.chunk_tokens);
+      // A row's place in `gates` must not be another member's in the next chunk.
+      const Chunk chunk = chunk_from(plan, s, end, by_rows ? 1 : a.chunk_tokens);
       input_part(chunk);
       for (; s < chunk.end; ++s) {
         if (a.saved == nullptr && window < plan.window_count && s == plan.windows[window]) {
@@ -78,29 +86,48 @@ struct Forward {
         }
         step(s, end, chunk);
         hand_over(s, end);
-        sync(team);
+        if (!by_rows || overlaps(s)) sync(team);
       }
     }
   }
 
+  // Whether states that leave position s lie where those that leave the next one will: of rows that
+  // end here, the next step has no place.
+  bool overlaps(int64_t s) const {
+    return a.keep_states && s + 1 < plan.T &&
+           plan.live[step_at(plan, s + 1)] < plan.live[step_at(plan, s)];
+  }
+
+  // The input part of a chunk: of this member's units, or, of a chunk of one step, of its rows.
   void input_part(const Chunk& chunk) const {
-    if (a.lookup.tokens == nullptr)
-      input_product(input_rows(plan, chunk, a.x, w.I, a.gathered + team.rank * a.chunk_rows * w.I),
-                    chunk.rows);
+    if (a.lookup.tokens != nullptr) return;
+    T* gathered = a.gathered + team.rank * a.chunk_rows * w.I;
+    if (!by_rows) {
+      input_product(input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows, a.gates);
+      return;
+    }
+    const T* x = a.x.data + step_at(plan, chunk.begin) * a.x.step;
+    Rows<const T> from = own.of(x, a.x.row);
+    if (!plan.ordered) {
+      from = {gathered, w.I};
+      own.each(0, chunk.rows, [&](int64_t j) {
+        __builtin_memcpy(gathered, x + plan.order[j] * a.x.row,
+                         static_cast<size_t>(w.I) * sizeof(T));
+        gathered += w.I;
+      });
+    }
+    input_product(from, own.count(chunk.rows), own.of(a.gates.data, a.gates.stride));
   }
 
   // Rows as the products read them: in place, or converted into this member's scratch.
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
     if constexpr (O::kInPlace) return from;
-    const int64_t stride = O::row_words(K), width = larger(O::row_words(w.I), O::row_words(H));
-    T* to = a.operands + team.rank * a.operand_rows * width;
-    for (int64_t row = 0; row < rows; ++row)
-      O::prepare(from.data + row * from.stride, K, to + row * stride);
-    return {to, stride};
+    const int64_t width = larger(O::row_words(w.I), O::row_words(H));
+    return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.operand_rows * width);
   }
 
-  // W_ih x + b_ih for this member's units.
-  void input_product(const Rows<const T>& x, int64_t rows) const {
+  // to = W_ih x + b_ih for this member's units.
+  void input_product(const Rows<const T>& x, int64_t rows, const Rows<T>& to) const {
     const int64_t most = O::kInPlace ? rows : a.operand_rows;
     for (int64_t first = 0; first < rows; first += most) {
       const int64_t count = smaller(most, rows - first);
@@ -109,8 +136,8 @@ struct Forward {
                                           .a_stride = from.stride,
                                           .b = w.input,
                                           .K = w.I,
-                                          .c = a.gates.data + first * a.gates.stride,
-                                          .c_stride = a.gates.stride,
+                                          .c = to.data + first * to.stride,
+                                          .c_stride = to.stride,
                                           .rows = count,
                                           .columns = Y::gate_width(H),
                                           .bias = w.bias_input,
@@ -119,29 +146,37 @@ struct Forward {
     }
   }
 
-  // One step of all live rows.
+  // One step of this member's live rows.
   void step(int64_t s, int64_t end, const Chunk& chunk) const {
     const int64_t t = step_at(plan, s), entering = state_row(s, end);
-    // Other members wrote the rest of each row just now: ask for all of it at once.
-    if (team.size > 1)
+    const int64_t leaving = state_row(s + 1, end);
+    // Other members wrote the rest of each row just now: ask for all of it at once. And they have
+    // read, some time ago, what will be written.
+    if (team.size > 1 && !by_rows) {
+      const Rows<T>& h = a.states[0];
       for (int64_t j = 0; j < plan.live[t]; ++j) {
-        const T* h = a.states[0].data + (entering + j) * a.states[0].stride;
-        prefetch(h, first_unit);
-        prefetch(h + end_unit, H - end_unit);
+        const T* row = h.data + (entering + j) * h.stride;
+        prefetch(row, first_unit);
+        prefetch(row + end_unit, H - end_unit);
       }
+      for (int64_t j = 0; j < plan.live[t]; ++j)
+        prefetch_to_write(h.data + (leaving + j) * h.stride + first_unit, end_unit - first_unit);
+    }
     const Sequence<T> y = {a.y.data + t * a.y.step, a.y.step, a.y.row};
-    advance(entering, plan.live[t], state_row(s + 1, end), plan.offset[t], chunk, y, plan.order);
+    advance(own, entering, plan.live[t], leaving, plan.offset[t], chunk, y, plan.order);
   }
 
-  // The recurrent product of `rows` rows of states from `entering` on, with the cell applied where
-  // it ends. Row n is token `token + n`; its new states go to row `leaving + n` and its output to
-  // row order[n] of y, where these are given. Not inlined: it is most of the code of a cell.
-  __attribute__((noinline)) void advance(int64_t entering, int64_t rows, int64_t leaving,
-                                         int64_t token, const Chunk& chunk, const Sequence<T>& y,
-                                         const int64_t* order) const {
+  // The recurrent product of `mine` of `live` rows of states from `entering` on, with the cell
+  // applied where it ends. Row j is token `token + j`; its new states go to row `leaving + j` and
+  // its output to row order[j] of y, where these are given. Not inlined: it is most of the code of
+  // a cell.
+  __attribute__((noinline)) void advance(const OwnRows& mine, int64_t entering, int64_t live,
+                                         int64_t leaving, int64_t token, const Chunk& chunk,
+                                         const Sequence<T>& y, const int64_t* order) const {
     const Rows<T>& states = a.states[0];
+    const int64_t rows = mine.count(live);
     const Rows<const T> h =
-        prepared({states.data + entering * states.stride, states.stride}, rows, H);
+        prepared(mine.of<const T>(states.data + entering * states.stride, states.stride), rows, H);
     constexpr int NV = Y::kVectors;
     const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
@@ -170,7 +205,7 @@ struct Forward {
               });
         });
         for (int64_t r = 0; r < count; ++r) {
-          const int64_t row = begin + r;
+          const int64_t row = mine.row(begin + r);
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
           T* y_row = y.data == nullptr ? nullptr : y.data + order[row] * y.row;
 #pragma GCC unroll 4
@@ -217,43 +252,47 @@ struct Forward {
     const int64_t next_live = s + 1 < plan.T ? plan.live[step_at(plan, s + 1)] : 0;
     const int64_t row = state_row(s + 1, end);
     if (a.final[0] != nullptr)
-      for (int64_t j = next_live; j < live; ++j)
+      own.each(next_live, live, [&](int64_t j) {
         for (int k = 0; k < S; ++k) {
           const T* from = a.states[k].data + (row + j) * a.states[k].stride;
           T* to = a.final[k] + plan.order[j] * H;
           for (int64_t u = first_unit; u < end_unit; u += Y::L)
             store_tail(to, u, H, load(from + u));
         }
+      });
     if (s + 1 < end) start_rows(s + 1, end, live, next_live);
   }
 
   // States that enter position s for rows [begin, count), then the resets of position s.
   void start_rows(int64_t s, int64_t end, int64_t begin, int64_t count) const {
     const int64_t row = state_row(s, end), t = step_at(plan, s);
-    for (int64_t j = begin; j < count; ++j)
+    own.each(begin, count, [&](int64_t j) {
       for (int k = 0; k < S; ++k) {
         T* to = a.states[k].data + (row + j) * a.states[k].stride;
         const T* from = a.initial[k] == nullptr ? nullptr : a.initial[k] + plan.order[j] * H;
         for (int64_t u = first_unit; u < end_unit; u += Y::L)
           store(to + u, from == nullptr ? V(T(0)) : load_tail(from, u, H));
       }
+    });
     if (plan.resets == nullptr) return;
-    for (int64_t j = 0; j < count; ++j)
+    own.each(0, count, [&](int64_t j) {
       if (is_reset(plan, t, j))
         for (int k = 0; k < S; ++k)
           for (int64_t u = first_unit; u < end_unit; u += Y::L)
             store(a.states[k].data + (row + j) * a.states[k].stride + u, V(T(0)));
+    });
   }
 
-  // Copies this member's units of the states that enter a window.
+  // Copies this member's part of the states that enter a window.
   void copy_entering(int64_t window, const Rows<T>* from, int64_t from_row, const Rows<T>* to,
                      int64_t to_row) const {
     const int64_t live = plan.live[step_at(plan, plan.windows[window])];
-    for (int64_t j = 0; j < live; ++j)
+    own.each(0, live, [&](int64_t j) {
       for (int k = 0; k < S; ++k)
         for (int64_t u = first_unit; u < end_unit; u += Y::L)
           store(to[k].data + (to_row + j) * to[k].stride + u,
                 load(from[k].data + (from_row + j) * from[k].stride + u));
+    });
   }
 };
 

@@ -61,7 +61,8 @@ inline void multiply(const Product<T>& p, Range panels) {
                   else
                     sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
                 }
-              O::template tile<NV>(p.a + first * p.a_stride + k, p.a_stride, packed, depth, sum);
+              O::template tile<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
+                                   depth, sum);
 #pragma GCC unroll 16
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -90,38 +91,55 @@ struct OuterProduct {
   T* scratch;  // kOuterScratch elements
 };
 
-// Copies `depth` rows of X from `row` on, as panels [depth][panel] from `column` on.
+// Vector `at` of rows [row, row + kOuterGroup) of a matrix, as words; rows from `end` on are zeros.
+// Calls see(vector) with each of them.
+template <class O, class T, class See>
+UNROLLED_INLINE Vec<T> outer_word(const T* matrix, int64_t stride, int64_t row, int64_t end,
+                                  int64_t at, int64_t columns, See&& see) {
+  Vec<T> rows[O::kOuterGroup];
+#pragma GCC unroll 2
+  for (int i = 0; i < O::kOuterGroup; ++i) {
+    rows[i] = O::kOuterGroup == 1 || row + i < end
+                  ? load_tail(matrix + (row + i) * stride, at, columns)
+                  : Vec<T>(T(0));
+    see(rows[i]);
+  }
+  return O::outer_word(rows);
+}
+
+// Copies `depth` rows of X from `row` on, as panels [words of depth][panel] from `column` on.
 template <class O, class T>
 inline void pack_strip(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
                        int64_t panels) {
   constexpr int64_t kWidth = kPlainPanel<T>;
+  T* to = p.scratch;
   for (int64_t panel = 0; panel < panels; ++panel)
-    for (int64_t n = 0; n < depth; ++n)
+    for (int64_t n = row; n < row + depth; n += O::kOuterGroup, to += kWidth)
       for (int v = 0; v < kPlainVectors; ++v) {
         const int64_t at = column + panel * kWidth + v * kLanes<T>;
-        store(p.scratch + (panel * depth + n) * kWidth + v * kLanes<T>,
-              at < p.columns ? O::rounded(load_tail(p.x + (row + n) * p.x_stride, at, p.columns))
+        store(to + v * kLanes<T>,
+              at < p.columns ? outer_word<O>(
+                                   p.x, p.x_stride, n, row + depth, at, p.columns, [](Vec<T>) {})
                              : Vec<T>(T(0)));
       }
 }
 
-// Copies `depth` rows of `count` columns of D from (row, column) on into [depth][kOuterBlock] of
-// `to`, and calls add_sum(column, columns left, sums) with the sums of each vector of columns.
-template <class T, class AddSum>
+// Copies `depth` rows of `count` columns of D from (row, column) on into [words of depth]
+// [kOuterBlock] of `to`, and calls add_sum(column, columns left, sums) with the sums of each vector
+// of columns.
+template <class O, class T, class AddSum>
 inline void pack_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
                        int64_t count, T* to, AddSum add_sum) {
   constexpr int L = kLanes<T>, kVectors = kOuterBlock<T> / L;
   Vec<T> sum[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) sum[v] = Vec<T>(T(0));
-  for (int64_t n = 0; n < depth; ++n)
+  for (int64_t n = row; n < row + depth; n += O::kOuterGroup, to += kOuterBlock<T>)
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v)
-      if (v * L < count) {
-        const Vec<T> d = load_tail(p.d + (row + n) * p.d_stride + column, v * L, count);
-        store(to + n * kOuterBlock<T> + v * L, d);
-        sum[v] = sum[v] + d;
-      }
+      if (v * L < count)
+        store(to + v * L, outer_word<O>(p.d + column, p.d_stride, n, row + depth, v * L, count,
+                                        [&](Vec<T> d) { sum[v] = sum[v] + d; }));
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v)
     if (v * L < count) add_sum(column + v * L, count - v * L, sum[v]);
@@ -142,47 +160,58 @@ inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_
   for (int64_t first_panel = 0; first_panel < all_panels; first_panel += strip)
     for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {
       const int64_t depth = smaller(kStripRows, p.rows - n0);
+      const int64_t words = ceil_div(depth, O::kOuterGroup);
       const int64_t panels = smaller(strip, all_panels - first_panel);
       pack_strip<O>(p, n0, depth, first_panel * kWidth, panels);
       // D and C, which may lie beyond L2, pass by once; the strip stays.
       for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kBlock) {
         const int64_t count = smaller(kBlock, outputs.end - m0);
-        pack_block(p, n0, depth, m0, count, block, [&](int64_t m, int64_t valid, Vec<T> sum) {
+        pack_block<O>(p, n0, depth, m0, count, block, [&](int64_t m, int64_t valid, Vec<T> sum) {
           if (first_panel == 0) add_sum(m, valid, sum);
         });
         for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
           constexpr int TV = decltype(vectors)::kValue;
-          for_row_tiles<kAccumulators / TV>(count, [&](auto rows,
-                                                       int64_t first) UNROLLED_INLINE_LAMBDA {
-            constexpr int MR = decltype(rows)::kValue;
-            T* c[MR];
-            for (int r = 0; r < MR; ++r) c[r] = row_of(m0 + first + r);
-            for (int64_t panel = 0; panel < panels; ++panel) {
-              const int64_t column = (first_panel + panel) * kWidth + part * kLanes<T>;
-              for (int r = 0; r < MR; ++r)
-                if (c[r] != nullptr) prefetch(c[r] + column, TV * kLanes<T>);
-              Vec<T> sum[MR][TV];
+          for_row_tiles<kAccumulators / TV>(
+              count, [&](auto rows, int64_t first) UNROLLED_INLINE_LAMBDA {
+                constexpr int MR = decltype(rows)::kValue;
+                T* c[MR];
+                for (int r = 0; r < MR; ++r) c[r] = row_of(m0 + first + r);
+                for (int64_t panel = 0; panel < panels; ++panel) {
+                  const int64_t column = (first_panel + panel) * kWidth + part * kLanes<T>;
+                  for (int r = 0; r < MR; ++r)
+                    if (c[r] != nullptr) prefetch(c[r] + column, TV * kLanes<T>);
+                  Vec<T> sum[MR][TV];
 #pragma GCC unroll 16
-              for (int r = 0; r < MR; ++r)
+                  for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-                for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
-              multiply_tile<NV>(block + first, 1, kBlock,
-                                p.scratch + panel * depth * kWidth + part * kLanes<T>, depth, sum);
+                    for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
+                  O::template outer_tile<NV>(block + first, 1, kBlock,
+                                             p.scratch + panel * words * kWidth + part * kLanes<T>,
+                                             words, sum);
 #pragma GCC unroll 16
-              for (int r = 0; r < MR; ++r) {
-                if (c[r] == nullptr) continue;
+                  for (int r = 0; r < MR; ++r) {
+                    if (c[r] == nullptr) continue;
 #pragma GCC unroll 8
-                for (int v = 0; v < TV; ++v) {
-                  const int64_t at = column + v * kLanes<T>;
-                  if (at < p.columns)
-                    store_tail(c[r], at, p.columns, load_tail(c[r], at, p.columns) + sum[r][v]);
+                    for (int v = 0; v < TV; ++v) {
+                      const int64_t at = column + v * kLanes<T>;
+                      if (at < p.columns)
+                        store_tail(c[r], at, p.columns, load_tail(c[r], at, p.columns) + sum[r][v]);
+                    }
+                  }
                 }
-              }
-            }
-          });
+              });
         });
       }
     }
+}
+
+// Rows as a product of operand O reads them: copies in `to`.
+template <class O, class T>
+inline Rows<const T> prepare_rows(const Rows<const T>& from, int64_t rows, int64_t K, T* to) {
+  const int64_t stride = O::row_words(K);
+  for (int64_t row = 0; row < rows; ++row)
+    O::prepare(from.data + row * from.stride, K, to + row * stride);
+  return {to, stride};
 }
 
 // Packs rows of a matrix as columns of panels: packed column p is source row row_of(p) (or zeros
@@ -194,7 +223,7 @@ inline void pack_rows(T* packed, int64_t K, int64_t width, Range panels, RowOf r
     T* to = packed + column / width * O::words(K) * width + column % width;
     const T* from[L];
     for (int lane = 0; lane < L; ++lane) from[lane] = row_of(column + lane);
-    const typename O::Column words(from, K);
+    typename O::Column words(from, K);
     for (int64_t k = 0; k < K; k += L) {
       Vec<T> square[L];
 #pragma GCC unroll 16
@@ -205,7 +234,7 @@ inline void pack_rows(T* packed, int64_t K, int64_t width, Range panels, RowOf r
       for (int i = 0; i < L; i += O::kGroup)
         if (k + i < K) store(to + (k + i) / O::kGroup * width, words.word(square + i));
     }
-    words.finish(to + ceil_div(K, O::kGroup) * width);
+    words.finish(to + ceil_div(K, O::kGroup) * width, width);
   }
 }
 
@@ -214,7 +243,7 @@ inline void pack_rows(T* packed, int64_t K, int64_t width, Range panels, RowOf r
 template <class O, class T, class RowOf>
 inline void pack_columns(T* packed, int64_t K, int64_t columns, Range panels, RowOf row_of) {
   constexpr int64_t kWidth = kPlainPanel<T>;
-  const typename O::Column words(nullptr, K);
+  typename O::Column words(nullptr, K);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel)
     for (int64_t k = 0; k < K; k += O::kGroup) {
       const T* from[O::kGroup];

@@ -5,12 +5,10 @@
 #error "compile with -DUNROLLED_ISA=generic|avx2|avx512|neon"
 #endif
 
-#include "cells/all.hpp"
 #include "kernels/attention.hpp"
-#include "kernels/backward.hpp"
+#include "kernels/cell_kernels.hpp"
 #include "kernels/ctc.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/forward.hpp"
 #include "kernels/head.hpp"
 
 #define UNROLLED_STRING_(x) #x
@@ -18,19 +16,6 @@
 
 namespace unrolled::UNROLLED_ISA {
 namespace {
-
-template <class Cell, class T, class O>
-constexpr CellKernels<T> cell_kernels() {
-  return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
-          run_backward<Cell, T, O>};
-}
-
-// Int8 is for inference.
-template <class Cell>
-constexpr CellKernels<float> int8_kernels() {
-  return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
-          run_forward<Cell, float, Int8>, nullptr};
-}
 
 template <class Cell>
 constexpr CellInfo cell_info() {
@@ -40,13 +25,9 @@ constexpr CellInfo cell_info() {
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
 #define UNROLLED_F32(Cell) cell_kernels<Cell, float, Full<float>>(),
 #define UNROLLED_F64(Cell) cell_kernels<Cell, double, Full<double>>(),
-#define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),
-#define UNROLLED_INT8(Cell) int8_kernels<Cell>(),
 constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
 constexpr CellKernels<float> kCellsF32[] = {UNROLLED_CELLS(UNROLLED_F32)};
 constexpr CellKernels<double> kCellsF64[] = {UNROLLED_CELLS(UNROLLED_F64)};
-constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_CELLS(UNROLLED_BF16)};
-constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_CELLS(UNROLLED_INT8)};
 
 template <class T>
 constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* bf16,
@@ -83,6 +64,6 @@ constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA), sizeof(kCells) / 
 
 }  // namespace
 
-const KernelTable& table() { return kTable; }
+const KernelTable& table() noexcept { return kTable; }
 
 }  // namespace unrolled::UNROLLED_ISA

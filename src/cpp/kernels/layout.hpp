@@ -76,6 +76,7 @@ struct Layout {
     s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
     s.recurrent_t = ceil_div(H, plain) * plain * O::words(gate_width(H));
     s.operand_width = larger(O::row_words(I), O::row_words(H));
+    s.gradient_width = O::kRoundedInPlace ? 0 : O::row_words(gate_width(H));
     s.forward_panels = gate_panels(H);
     s.backward_panels = ceil_div(H, plain);
     return s;
@@ -116,6 +117,37 @@ UNROLLED_INLINE int64_t step_at(const Plan& plan, int64_t s) {
 
 UNROLLED_INLINE bool is_reset(const Plan& plan, int64_t t, int64_t ordered_row) {
   return plan.resets != nullptr && plan.resets[t * plan.resets_step + plan.order[ordered_row]] != 0;
+}
+
+// The rows of a batch that are one member's. A team shares either the units (each member has all
+// rows), so that a member's weights stay in its cache, or the rows (each member has all units), so
+// that from step to step nothing passes from one member to another.
+struct OwnRows {
+  int64_t first, stride, end;
+
+  // How many of them are among rows 0 .. rows - 1: own row n is row first + n * stride.
+  UNROLLED_INLINE_MEMBER int64_t count(int64_t rows) const {
+    return larger(0, ceil_div(smaller(rows, end) - first, stride));
+  }
+  UNROLLED_INLINE_MEMBER int64_t row(int64_t n) const { return first + n * stride; }
+
+  // Calls f(row) for those in [begin, rows).
+  template <class F>
+  UNROLLED_INLINE_MEMBER void each(int64_t begin, int64_t rows, F&& f) const {
+    for (int64_t n = count(begin); n < count(rows); ++n) f(row(n));
+  }
+  // These rows of a matrix, one after the other.
+  template <class T>
+  UNROLLED_INLINE_MEMBER Rows<T> of(T* data, int64_t row_stride) const {
+    return {data + first * row_stride, row_stride * stride};
+  }
+};
+
+UNROLLED_INLINE OwnRows own_rows(const Plan& plan, const Team& team, bool by_rows) {
+  if (!by_rows) return {0, 1, plan.B};
+  // Neighbours where all are of a length, else in turns, since the longest come first.
+  const Range part = share(plan.B, team);
+  return plan.ordered ? OwnRows{part.begin, 1, part.end} : OwnRows{team.rank, team.size, plan.B};
 }
 
 // Consecutive positions [begin, end) of the processing order; their tokens are the compact rows

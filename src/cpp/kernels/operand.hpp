@@ -8,13 +8,18 @@
 //
 // Each has
 //   kGroup               elements of a packed column that share a word of the size of T
+//   kRowGroup            the same of a prepared row
+//   kOuterGroup          rows that share a word of an outer product (not for Int8)
 //   kInPlace             rows need not be prepared
+//   kRoundedInPlace      rows of `rounded` elements need not be prepared
 //   kOnePass             a product must not be cut along k
 //   words(K)             words of a packed column of length K
 //   row_words(K)         words of a prepared row
 //   rounded(vector)      elements in the operand's precision, still as T (not for Int8)
 //   prepare(row, K, to)  copies a row of K elements in the form that `tile` reads
+//   outer_word(rows)     a vector of words of kOuterGroup vectors of rows (not for Int8)
 //   tile<NV>(a, stride, packed, K, sum)   sum[r][v] += row r of a times TV columns of a panel
+//   outer_tile<NV>(a, row stride, k stride, packed, count, sum)   the same of `count` outer words
 // and, for packing, Column: made of the rows of the matrix that become L columns of a panel, it
 // turns kGroup vectors (k, k + 1, ...) into a vector of words and `finish` stores what comes last.
 #pragma once
@@ -26,12 +31,18 @@ namespace unrolled::UNROLLED_ISA {
 
 template <class T>
 struct Full {
-  static constexpr int kGroup = 1;
-  static constexpr bool kInPlace = true, kOnePass = false;
+  static constexpr int kGroup = 1, kRowGroup = 1, kOuterGroup = 1;
+  static constexpr bool kInPlace = true, kRoundedInPlace = true, kOnePass = false;
   UNROLLED_INLINE int64_t words(int64_t K) { return K; }
   UNROLLED_INLINE int64_t row_words(int64_t) { return 0; }
   UNROLLED_INLINE Vec<T> rounded(Vec<T> a) { return a; }
   UNROLLED_INLINE void prepare(const T*, int64_t, T*) {}
+  UNROLLED_INLINE Vec<T> outer_word(const Vec<T>* rows) { return rows[0]; }
+  template <int NV, int MR, int TV>
+  UNROLLED_INLINE void outer_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* packed,
+                                  int64_t count, Vec<T> (&sum)[MR][TV]) {
+    multiply_tile<NV>(a, row_stride, k_stride, packed, count, sum);
+  }
 
   template <int NV, int MR, int TV>
   UNROLLED_INLINE void tile(const T* a, int64_t stride, const T* packed, int64_t K,
@@ -42,35 +53,68 @@ struct Full {
   struct Column {
     UNROLLED_INLINE_MEMBER Column(const T* const*, int64_t) {}
     UNROLLED_INLINE_MEMBER Vec<T> word(const Vec<T>* k) const { return k[0]; }
-    UNROLLED_INLINE_MEMBER void finish(T*) const {}
+    UNROLLED_INLINE_MEMBER void finish(T*, int64_t) const {}
   };
 };
 
-// The bits of a packed word on all lanes.
-UNROLLED_INLINE Vec<float> broadcast_word(const float* p) {
-  int32_t bits;
-  __builtin_memcpy(&bits, p, sizeof bits);
-  return of_bits(broadcast_bits(bits));
-}
+struct MultiplyBf16 {
+  template <class V>
+  UNROLLED_INLINE void add(V& sum, V row, V column) {
+    accumulate_bf16(sum, row, column);
+  }
+};
 
+// Where there are no products of bfloat16, rows stay floats, and columns become floats in the tile.
 struct Bf16 {
-  static constexpr int kGroup = 2;
-  static constexpr bool kInPlace = false, kOnePass = false;
+  static constexpr int kGroup = 2, kRowGroup = kNarrowProducts ? 2 : 1, kOuterGroup = kRowGroup;
+  static constexpr bool kInPlace = false, kRoundedInPlace = !kNarrowProducts, kOnePass = false;
   UNROLLED_INLINE int64_t words(int64_t K) { return ceil_div(K, 2); }
-  UNROLLED_INLINE int64_t row_words(int64_t K) { return ceil_div(K, 2) * 2; }
+  UNROLLED_INLINE int64_t row_words(int64_t K) { return words(K) * (2 / kRowGroup); }
 
   UNROLLED_INLINE Vec<float> rounded(Vec<float> a) { return round_bf16(a); }
 
-  // Rows stay floats: without an instruction for bfloat16 they are multiplied as such.
   UNROLLED_INLINE void prepare(const float* row, int64_t K, float* to) {
-    for (int64_t k = 0; k < K; k += kLanes<float>)
-      store_tail(to, k, K, round_bf16(load_tail(row, k, K)));
-    if (K % 2 != 0) to[K] = 0.0f;
+    constexpr int L = kLanes<float>;
+    if constexpr (kNarrowProducts) {
+      int64_t k = 0;
+      for (; k + L <= K; k += L) store_bf16(to + k / 2, round_bf16(load(row + k)));
+      if (k == K) return;
+      float last[L / 2];
+      store_bf16(last, round_bf16(load_tail(row, k, K)));
+      for (int64_t i = 0; i < words(K - k); ++i) to[k / 2 + i] = last[i];
+    } else {
+      for (int64_t k = 0; k < K; k += L) store_tail(to, k, K, round_bf16(load_tail(row, k, K)));
+      if (K % 2 != 0) to[K] = 0.0f;
+    }
+  }
+
+  UNROLLED_INLINE Vec<float> outer_word(const Vec<float>* rows) {
+    if constexpr (kNarrowProducts)
+      return pair_bf16(round_bf16(rows[0]), round_bf16(rows[1]));
+    else
+      return round_bf16(rows[0]);
+  }
+  template <int NV, int MR, int TV>
+  UNROLLED_INLINE void outer_tile(const float* a, int64_t row_stride, int64_t k_stride,
+                                  const float* packed, int64_t count, Vec<float> (&sum)[MR][TV]) {
+    if constexpr (kNarrowProducts)
+      multiply_tile<NV, MultiplyBf16>(a, row_stride, k_stride, packed, count, sum);
+    else
+      multiply_tile<NV>(a, row_stride, k_stride, packed, count, sum);
   }
 
   template <int NV, int MR, int TV>
   UNROLLED_INLINE void tile(const float* a, int64_t stride, const float* packed, int64_t K,
                             Vec<float> (&sum)[MR][TV]) {
+    if constexpr (kNarrowProducts)
+      multiply_tile<NV, MultiplyBf16>(a, stride, 1, packed, words(K), sum);
+    else
+      float_tile<NV>(a, stride, packed, K, sum);
+  }
+
+  template <int NV, int MR, int TV>
+  UNROLLED_INLINE void float_tile(const float* a, int64_t stride, const float* packed, int64_t K,
+                                  Vec<float> (&sum)[MR][TV]) {
     constexpr int L = kLanes<float>;
     for (int64_t k = 0; k < K; k += 2, packed += NV * L) {
       Vec<float> column[TV];
@@ -96,16 +140,22 @@ struct Bf16 {
     UNROLLED_INLINE_MEMBER Vec<float> word(const Vec<float>* k) const {
       return pair_bf16(round_bf16(k[0]), round_bf16(k[1]));
     }
-    UNROLLED_INLINE_MEMBER void finish(float*) const {}
+    UNROLLED_INLINE_MEMBER void finish(float*, int64_t) const {}
   };
 };
 
+struct MultiplyInt8 {
+  UNROLLED_INLINE void add(NativeI32& sum, Vec<float> row, Vec<float> column) {
+    accumulate_int8(sum, row, column);
+  }
+};
+
 struct Int8 {
-  static constexpr int kGroup = 4;
-  static constexpr bool kInPlace = false, kOnePass = true;
-  // The last word is the scale.
-  UNROLLED_INLINE int64_t words(int64_t K) { return ceil_div(K, 4) + 1; }
-  UNROLLED_INLINE int64_t row_words(int64_t K) { return words(K); }
+  static constexpr int kGroup = 4, kRowGroup = 4;
+  static constexpr bool kInPlace = false, kRoundedInPlace = true, kOnePass = true;
+  // The last words are the scale and what makes up for the bias of the rows.
+  UNROLLED_INLINE int64_t words(int64_t K) { return ceil_div(K, 4) + (kInt8Bias != 0 ? 2 : 1); }
+  UNROLLED_INLINE int64_t row_words(int64_t K) { return ceil_div(K, 4) + 1; }
 
   // The largest magnitude of a row. NaN where the row holds a NaN or an infinity, so that its
   // results are NaN as well.
@@ -126,12 +176,11 @@ struct Int8 {
     constexpr int L = kLanes<float>;
     const float most = largest(row, K);
     const Vec<float> steps(steps_per_unit(most));
-    unsigned char* bytes = reinterpret_cast<unsigned char*>(to);
     const int64_t end = 4 * ceil_div(K, 4);
     for (int64_t k = 0; k < end; k += L) {
-      const NativeI32 q = round_to_int(load_tail(row, k, K), steps);
-      for (int lane = 0; lane < L; ++lane)
-        if (k + lane < end) bytes[k + lane] = static_cast<unsigned char>(q[lane]);
+      unsigned char bytes[L];
+      store_bytes(bytes, round_to_int(load_tail(row, k, K), steps) + kInt8Bias);
+      __builtin_memcpy(to + k / 4, bytes, static_cast<size_t>(smaller(L, end - k)));
     }
     to[ceil_div(K, 4)] = most * (1.0f / 127.0f);
   }
@@ -140,30 +189,27 @@ struct Int8 {
   UNROLLED_INLINE void tile(const float* a, int64_t stride, const float* packed, int64_t K,
                             Vec<float> (&sum)[MR][TV]) {
     constexpr int L = kLanes<float>;
-    NativeI32 total[MR][TV] = {};
     const int64_t count = ceil_div(K, 4);
-    for (int64_t k = 0; k < count; ++k, packed += NV * L) {
-      Vec<float> column[TV];
-#pragma GCC unroll 8
-      for (int v = 0; v < TV; ++v) column[v] = load(packed + v * L);
+    const float* scales = packed + count * NV * L;
+    NativeI32 total[MR][TV] = {};
+    if constexpr (kInt8Bias != 0)
 #pragma GCC unroll 16
-      for (int r = 0; r < MR; ++r) {
-        const Vec<float> value = broadcast_word(a + r * stride + k);
+      for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-        for (int v = 0; v < TV; ++v) total[r][v] = dot_int8(total[r][v], value, column[v]);
-      }
-    }
+        for (int v = 0; v < TV; ++v) total[r][v] = bits_of(load(scales + (NV + v) * L));
+    multiply_tile<NV, MultiplyInt8>(a, stride, 1, packed, count, total);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < TV; ++v)
         sum[r][v] =
             multiply_add(to_float(total[r][v]),
-                         load(packed + v * L) * Vec<float>(a[r * stride + count]), sum[r][v]);
+                         load(scales + v * L) * Vec<float>(a[r * stride + count]), sum[r][v]);
   }
 
   struct Column {
     Vec<float> most, steps;
+    NativeI32 total = {};
     UNROLLED_INLINE_MEMBER Column(const float* const* rows, int64_t K) : most(0.0f), steps(0.0f) {
       for (int lane = 0; lane < kLanes<float>; ++lane)
         if (rows[lane] != nullptr) {
@@ -171,12 +217,15 @@ struct Int8 {
           steps.v[lane] = steps_per_unit(most.v[lane]);
         }
     }
-    UNROLLED_INLINE_MEMBER Vec<float> word(const Vec<float>* k) const {
-      return quad_int8(round_to_int(k[0], steps), round_to_int(k[1], steps),
-                       round_to_int(k[2], steps), round_to_int(k[3], steps));
+    UNROLLED_INLINE_MEMBER Vec<float> word(const Vec<float>* k) {
+      const NativeI32 q[] = {round_to_int(k[0], steps), round_to_int(k[1], steps),
+                             round_to_int(k[2], steps), round_to_int(k[3], steps)};
+      total += q[0] + q[1] + q[2] + q[3];
+      return quad_int8(q[0], q[1], q[2], q[3]);
     }
-    UNROLLED_INLINE_MEMBER void finish(float* to) const {
+    UNROLLED_INLINE_MEMBER void finish(float* to, int64_t width) const {
       store(to, most * Vec<float>(1.0f / 127.0f));
+      if constexpr (kInt8Bias != 0) store(to + width, of_bits(total * -kInt8Bias));
     }
   };
 };

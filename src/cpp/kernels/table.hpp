@@ -20,7 +20,7 @@ namespace unrolled {
 struct Team {
   int rank, size;
   void* barrier;
-  void (*wait)(void* barrier);
+  void (*wait)(void* barrier, int rank);
 };
 
 // Rows of memory: element (row, column) is data[row * stride + column].
@@ -68,7 +68,8 @@ struct LayerSizes {
   int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
   int64_t input, recurrent, bias, input_t, recurrent_t;
-  int64_t operand_width;  // row of scratch for rows that are converted before a product, or 0
+  int64_t operand_width;   // row of scratch for rows that are converted before a product, or 0
+  int64_t gradient_width;  // the same for rows of gradients
   int64_t forward_panels, backward_panels;  // what threads can share
 };
 
@@ -120,6 +121,7 @@ struct ForwardArgs {
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   T* operands;           // scratch: [team size][operand_rows][operand_width], see LayerSizes
   int64_t operand_rows;  // at least the rows of a step and of a chunk
+  bool by_rows;          // the team shares rows of the batch rather than units
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
   int64_t chunk_rows;    // rows that the scratch arrays hold
 };
@@ -147,6 +149,8 @@ struct BackwardArgs {
   Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
   T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
   T* outer;                   // scratch: [team size][outer_scratch]
+  T* operands;                // scratch: [team size][chunk_rows][gradient_width]
+  bool by_rows;               // the team shares rows of the batch rather than units
   int64_t chunk_rows;         // rows that the scratch arrays hold
 };
 

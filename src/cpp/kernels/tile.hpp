@@ -32,14 +32,20 @@ UNROLLED_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 UNROLLED_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 UNROLLED_INLINE void sync(const Team& team) {
-  if (team.size > 1) team.wait(team.barrier);
+  if (team.size > 1) team.wait(team.barrier, team.rank);
 }
 
-// Asks for the cache lines of `count` elements that will be read and written soon.
+// Asks for the cache lines of `count` elements that will be read soon.
 template <class T>
 UNROLLED_INLINE void prefetch(const T* p, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
     __builtin_prefetch(p + i);
+}
+// The same where they will be written: other cores' copies are given up meanwhile.
+template <class T>
+UNROLLED_INLINE void prefetch_to_write(T* p, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
+    __builtin_prefetch(p + i, 1);
 }
 
 struct Range {
@@ -84,10 +90,19 @@ UNROLLED_INLINE void for_parts(int64_t rows, F&& f) {
   }
 }
 
+// What a tile does with a broadcast element of the rows and a vector of columns: here elements are
+// numbers. Others take words of several, see operand.hpp.
+struct MultiplyAdd {
+  template <class T>
+  UNROLLED_INLINE void add(Vec<T>& sum, Vec<T> row, Vec<T> column) {
+    accumulate(sum, row, column);
+  }
+};
+
 // sum[r][v] += a[r] * b[v*L ...]. The first half of the rows begins at `low`, the other at `high`.
-template <class T, int MR, int TV>
+template <class Product, class T, class Sum, int MR, int TV>
 UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stride, const T* b,
-                                   Vec<T> (&sum)[MR][TV]) {
+                                   Sum (&sum)[MR][TV]) {
   constexpr int kLow = (MR + 1) / 2;
   Vec<T> column[TV];
 #pragma GCC unroll 8
@@ -96,16 +111,16 @@ UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stri
   for (int r = 0; r < MR; ++r) {
     const Vec<T> value(r < kLow ? low[r * row_stride] : high[(r - kLow) * row_stride]);
 #pragma GCC unroll 8
-    for (int v = 0; v < TV; ++v) accumulate(sum[r][v], value, column[v]);
+    for (int v = 0; v < TV; ++v) Product::add(sum[r][v], value, column[v]);
   }
 }
 
 // sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...], for TV
 // vectors of a panel of NV. Four steps a round and two row pointers, so that the loop's own
 // instructions do not take the ports of the multiply-adds.
-template <int NV, class T, int MR, int TV>
+template <int NV, class Product = MultiplyAdd, class T, class Sum, int MR, int TV>
 UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* b,
-                                   int64_t K, Vec<T> (&sum)[MR][TV]) {
+                                   int64_t K, Sum (&sum)[MR][TV]) {
   constexpr int kRound = 4, kWidth = NV * kLanes<T>;
   const T* low = a;
   const T* high = a + (MR + 1) / 2 * row_stride;
@@ -113,12 +128,12 @@ UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_str
   for (; k >= kRound; k -= kRound) {
 #pragma GCC unroll 4
     for (int i = 0; i < kRound; ++i)
-      multiply_step<T, MR, TV>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,
-                               sum);
+      multiply_step<Product>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,
+                             sum);
     low += kRound * k_stride, high += kRound * k_stride, b += kRound * kWidth;
   }
   for (; k > 0; --k) {
-    multiply_step<T, MR, TV>(low, high, row_stride, b, sum);
+    multiply_step<Product>(low, high, row_stride, b, sum);
     low += k_stride, high += k_stride, b += kWidth;
   }
 }

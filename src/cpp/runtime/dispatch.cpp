@@ -7,21 +7,26 @@
 namespace unrolled {
 
 namespace generic {
-const KernelTable& table();
+const KernelTable& table() noexcept;
 }
 #if defined(UNROLLED_HAS_avx2)
 namespace avx2 {
-const KernelTable& table();
+const KernelTable& table() noexcept;
 }
 #endif
 #if defined(UNROLLED_HAS_avx512)
 namespace avx512 {
-const KernelTable& table();
+const KernelTable& table() noexcept;
+}
+#endif
+#if defined(UNROLLED_HAS_avx512_bf16)
+namespace avx512_bf16 {
+const KernelTable& table() noexcept;
 }
 #endif
 #if defined(UNROLLED_HAS_neon)
 namespace neon {
-const KernelTable& table();
+const KernelTable& table() noexcept;
 }
 #endif
 
@@ -29,7 +34,7 @@ namespace {
 
 struct Candidate {
   const char* name;
-  const KernelTable& (*table)();
+  const KernelTable& (*table)() noexcept;
   bool available;
 };
 
@@ -45,11 +50,16 @@ const std::vector<Candidate>& candidates() {
 #if defined(UNROLLED_HAS_avx2)
     found.push_back({"avx2", avx2::table, avx2_fma});
 #endif
+    [[maybe_unused]] const bool avx512 =
+        avx2_fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #if defined(UNROLLED_HAS_avx512)
-    found.push_back({"avx512", avx512::table,
-                     avx2_fma && __builtin_cpu_supports("avx512f") &&
-                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-                         __builtin_cpu_supports("avx512vl")});
+    found.push_back({"avx512", avx512::table, avx512});
+#endif
+#if defined(UNROLLED_HAS_avx512_bf16)
+    found.push_back(
+        {"avx512_bf16", avx512_bf16::table,
+         avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")});
 #endif
 #endif
 #if defined(UNROLLED_HAS_neon)

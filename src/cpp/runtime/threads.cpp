@@ -25,6 +25,16 @@ constexpr int kMaxThreads = 1024;
 constexpr int kBarrierSpins = 2000;
 constexpr int kIdleSpins = 10000;
 
+// CPUs that this process may run on.
+int available_cpus() {
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) count = CPU_COUNT(&allowed);
+#endif
+  return std::max(count, 1);
+}
+
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -33,20 +43,36 @@ void pause() {
 #endif
 }
 
+// The dissemination barrier of Hensgen, Finkel and Manber 1988: in round r every member signals the
+// one 2^r places on and waits for the one 2^r places before. What a member waits for lies in a
+// cache line that only one other member writes, so that a round costs one transfer between two
+// cores.
 struct Barrier {
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<unsigned> phase{0};
-  int size = 1;
+  static constexpr int kRounds = 10;  // kMaxThreads = 2^10
+  struct Member {
+    alignas(64) std::atomic<unsigned> signals[kRounds] = {};  // the latest meeting signalled
+    alignas(64) unsigned meeting = 0;                         // this member's own count
+  };
+  Member members[kMaxThreads];
+  int size = 1, spins = kBarrierSpins;
 
-  void wait() {
-    const unsigned entered = phase.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
-      arrived.store(0, std::memory_order_relaxed);
-      phase.store(entered + 1, std::memory_order_release);
-      return;
+  // Where there are more members than CPUs, somebody waits for the core on which another spins.
+  void resize(int members_now) {
+    if (members_now == size) return;  // the cache line stays with everybody
+    static const int cpus = available_cpus();
+    size = members_now;
+    spins = size > cpus ? 0 : kBarrierSpins;
+  }
+
+  void wait(int rank) {
+    const unsigned meeting = ++members[rank].meeting;
+    for (int round = 0, distance = 1; distance < size; ++round, distance *= 2) {
+      members[(rank + distance) % size].signals[round].store(meeting, std::memory_order_release);
+      const std::atomic<unsigned>& signal = members[rank].signals[round];
+      // The other may be one meeting ahead.
+      for (int n = 0; static_cast<int>(signal.load(std::memory_order_acquire) - meeting) < 0; ++n)
+        n < spins ? pause() : std::this_thread::yield();
     }
-    for (int spins = 0; phase.load(std::memory_order_acquire) == entered; ++spins)
-      spins < kBarrierSpins ? pause() : std::this_thread::yield();
   }
 };
 
@@ -61,7 +87,9 @@ class Pool {
       return;
     }
     size = start_workers(size);
-    barrier_.size = size;
+    barrier_.resize(size);
+    // Members that were not in the last team are behind: all begin where the caller stands.
+    first_meeting_ = barrier_.members[0].meeting;
     context_ = context;
     body_ = body;
     remaining_.store(size - 1, std::memory_order_relaxed);
@@ -83,7 +111,8 @@ class Pool {
 
  private:
   Team team(int rank, int size) {
-    return {rank, size, &barrier_, [](void* barrier) { static_cast<Barrier*>(barrier)->wait(); }};
+    return {rank, size, &barrier_,
+            [](void* barrier, int member) { static_cast<Barrier*>(barrier)->wait(member); }};
   }
 
   // Returns the team size that could be had.
@@ -105,6 +134,7 @@ class Pool {
       seen = job;
       const int size = static_cast<int>(job & 0xffff);
       if (rank >= size) continue;
+      barrier_.members[rank].meeting = first_meeting_;
       body_(context_, team(rank, size));
       remaining_.fetch_sub(1, std::memory_order_release);
     }
@@ -123,12 +153,14 @@ class Pool {
     return job_.load(std::memory_order_acquire);
   }
 
+  Barrier barrier_;
   std::mutex owner_;
   int workers_ = 0;
+  // One cache line tells workers all of a job.
+  alignas(64) std::atomic<uint64_t> job_{0};
   void* context_ = nullptr;
   void (*body_)(void*, const Team&) = nullptr;
-  Barrier barrier_;
-  alignas(64) std::atomic<uint64_t> job_{0};
+  unsigned first_meeting_ = 0;
   alignas(64) std::atomic<int> remaining_{0};
   std::atomic<int> sleeping_{0};
   std::mutex sleep_;
@@ -169,12 +201,7 @@ int parse_threads(const std::string& text) {
 int default_threads() {
   if (const char* text = std::getenv("UNROLLED_NUM_THREADS"); text != nullptr && *text != '\0')
     return parse_threads(text);
-  int count = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) count = CPU_COUNT(&allowed);
-#endif
-  return std::clamp(count, 1, kMaxThreads);
+  return std::min(available_cpus(), kMaxThreads);
 }
 
 std::atomic<int>& thread_count() {

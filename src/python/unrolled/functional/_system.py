@@ -20,7 +20,7 @@ def get_num_threads() -> int:
 
 
 def isa() -> str:
-    """Instruction set in use: generic, avx2, avx512 or neon (UNROLLED_ISA forces one)."""
+    """Instruction set in use, one of `available_isas`; UNROLLED_ISA forces one."""
     return _core.isa()
 
 

@@ -37,7 +37,9 @@ def quantised(weights: Mapping[str, Array]) -> dict[str, Array]:
         largest = np.abs(weight).max(axis=1)
         steps = np.zeros_like(largest)
         np.divide(np.float32(127.0), largest, out=steps, where=largest > _SMALLEST)
-        arrays[name] = np.rint(weight * steps[:, None]).astype(np.int8)
+        # In float64 products are exact, as those of the kernels before they are rounded.
+        exact = weight.astype(np.float64) * steps.astype(np.float64)[:, None]
+        arrays[name] = np.rint(exact).astype(np.int8)
         arrays[name + _LARGEST] = largest
     return arrays
 

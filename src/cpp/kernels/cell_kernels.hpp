@@ -1,0 +1,26 @@
+// The scans of every cell, as a table points at them.
+#pragma once
+
+#include "kernels/backward.hpp"
+
+namespace unrolled::UNROLLED_ISA {
+
+template <class Cell, class T, class O>
+constexpr CellKernels<T> cell_kernels() {
+  return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
+          run_backward<Cell, T, O>};
+}
+
+// Int8 is for inference.
+template <class Cell>
+constexpr CellKernels<float> int8_kernels() {
+  return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
+          run_forward<Cell, float, Int8>, nullptr};
+}
+
+#define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),
+#define UNROLLED_INT8(Cell) int8_kernels<Cell>(),
+constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_CELLS(UNROLLED_BF16)};
+constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_CELLS(UNROLLED_INT8)};
+
+}  // namespace unrolled::UNROLLED_ISA

@@ -1,0 +1,30 @@
+// The unit of an instruction set that adds products of narrow numbers to another one, its base:
+// the scans in bfloat16 and int8 once more, compiled with these instructions; all else is the
+// base's.
+#if !defined(UNROLLED_ISA) || !defined(UNROLLED_BASE)
+#error "compile with -DUNROLLED_ISA=avx512_bf16 -DUNROLLED_BASE=avx512"
+#endif
+
+#include "kernels/cell_kernels.hpp"
+
+#define UNROLLED_STRING_(x) #x
+#define UNROLLED_STRING(x) UNROLLED_STRING_(x)
+
+namespace unrolled::UNROLLED_BASE {
+const KernelTable& table() noexcept;
+}
+
+namespace unrolled::UNROLLED_ISA {
+
+const KernelTable& table() noexcept {
+  static const KernelTable extended = []() noexcept {
+    KernelTable table = UNROLLED_BASE::table();
+    table.isa = UNROLLED_STRING(UNROLLED_ISA);
+    table.f32.cells[static_cast<int>(Precision::kBf16)] = kCellsBf16;
+    table.f32.cells[static_cast<int>(Precision::kInt8)] = kCellsInt8;
+    return table;
+  }();
+  return extended;
+}
+
+}  // namespace unrolled::UNROLLED_ISA
