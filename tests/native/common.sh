@@ -42,7 +42,7 @@ environment() {
 missing_isas() {
   local missing=()
   if [[ $(uname -m) == x86_64 ]]; then
-    for isa in avx2 avx512f; do grep -qw "$isa" /proc/cpuinfo || missing+=("${isa%f}"); done
+    for isa in avx2 avx512f avx512_bf16; do grep -qw "$isa" /proc/cpuinfo || missing+=("${isa%f}"); done
   fi
   (IFS=';' && printf '%s' "${missing[*]-}")
 }
