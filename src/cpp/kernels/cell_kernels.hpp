@@ -1,7 +1,10 @@
-// The scans of every cell, as a table points at them.
+// What a table of an instruction set says of it: its name and the scans of every cell.
 #pragma once
 
 #include "kernels/backward.hpp"
+
+#define UNROLLED_STRING_(x) #x
+#define UNROLLED_STRING(x) UNROLLED_STRING_(x)
 
 namespace unrolled::UNROLLED_ISA {
 

@@ -11,9 +11,6 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/head.hpp"
 
-#define UNROLLED_STRING_(x) #x
-#define UNROLLED_STRING(x) UNROLLED_STRING_(x)
-
 namespace unrolled::UNROLLED_ISA {
 namespace {
 

@@ -7,9 +7,6 @@
 
 #include "kernels/cell_kernels.hpp"
 
-#define UNROLLED_STRING_(x) #x
-#define UNROLLED_STRING(x) UNROLLED_STRING_(x)
-
 namespace unrolled::UNROLLED_BASE {
 const KernelTable& table() noexcept;
 }

@@ -43,6 +43,12 @@ void pause() {
 #endif
 }
 
+// Waits until done(), and lets others have the core after so many spins.
+template <class Done>
+void wait_until(int spins, Done done) {
+  for (int n = 0; !done(); ++n) n < spins ? pause() : std::this_thread::yield();
+}
+
 // The dissemination barrier of Hensgen, Finkel and Manber 1988: in round r every member signals the
 // one 2^r places on and waits for the one 2^r places before. What a member waits for lies in a
 // cache line that only one other member writes, so that a round costs one transfer between two
@@ -70,8 +76,9 @@ struct Barrier {
       members[(rank + distance) % size].signals[round].store(meeting, std::memory_order_release);
       const std::atomic<unsigned>& signal = members[rank].signals[round];
       // The other may be one meeting ahead.
-      for (int n = 0; static_cast<int>(signal.load(std::memory_order_acquire) - meeting) < 0; ++n)
-        n < spins ? pause() : std::this_thread::yield();
+      wait_until(spins, [&] {
+        return static_cast<int>(signal.load(std::memory_order_acquire) - meeting) >= 0;
+      });
     }
   }
 };
@@ -105,8 +112,7 @@ class Pool {
       wake_.notify_all();
     }
     body(context, team(0, size));
-    for (int spins = 0; remaining_.load(std::memory_order_acquire) > 0; ++spins)
-      spins < kBarrierSpins ? pause() : std::this_thread::yield();
+    wait_until(barrier_.spins, [&] { return remaining_.load(std::memory_order_acquire) == 0; });
   }
 
  private:
