@@ -7,14 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unrolled.models import AcousticModel, LanguageModel, Seq2Seq, SequenceModel
+from unrolled.models import (
+    AcousticModel,
+    ForecastModel,
+    LanguageModel,
+    Seq2Seq,
+    SequenceModel,
+    SeriesModel,
+)
 from unrolled.models._configured import ConfiguredModel
 
 MODELS: Mapping[str, Callable[[], ConfiguredModel]] = {
     "acoustic": lambda: AcousticModel(4, 5, hidden_size=6),
+    "forecast": lambda: ForecastModel(4, 1, 1, 3, context=5, hidden_size=6),
     "language": lambda: LanguageModel(9, embedding_size=4, hidden_size=6),
     "seq2seq": lambda: Seq2Seq(7, 9, embedding_size=4, hidden_size=6),
     "sequence": lambda: SequenceModel(3, 2, hidden_size=6),
+    "series": lambda: SeriesModel(3, 2, hidden_size=6),
 }
 
 

@@ -14,8 +14,10 @@ from .. import tasks
 from ..functional import Precision
 from ..tasks import Task
 from ..tasks import language_model as lm
+from ._classify import classify_series
 from ._compare import compare_app
 from ._export import export
+from ._forecast import backtest, forecast
 from ._listen import listen
 from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
@@ -151,6 +153,20 @@ app.command(
 )(export)
 app.command(
     epilog=_examples(
+        "unrolled forecast --demo",
+        "unrolled forecast ETTh1.csv --target OT --horizon 24 --picture forecast.png",
+        "unrolled forecast forecasting.safetensors newer.csv > next.csv",
+        "unrolled forecast forecasting.safetensors --back 24 --picture forecast.png",
+    )
+)(forecast)
+app.command(
+    epilog=_examples(
+        "unrolled backtest forecasting.safetensors --picture backtest.png",
+        "unrolled backtest forecasting.safetensors newer.csv",
+    )
+)(backtest)
+app.command(
+    epilog=_examples(
         "unrolled transcribe phonemes.safetensors recording.wav --picture heard.png",
         "unrolled transcribe phonemes.safetensors recording.wav --textgrid > recording.TextGrid",
         "unrolled transcribe phonemes.safetensors talk.mp3 --words --lm words.safetensors",
@@ -162,6 +178,13 @@ app.command(
         "unrolled translate translation.safetensors - --beam 5 < text.en > text.de",
     )
 )(translate)
+
+app.command(
+    epilog=_examples(
+        "unrolled classify-series classification.safetensors new.ts",
+        "unrolled classify-series classification.safetensors new.ts --all",
+    )
+)(classify_series)
 
 
 @app.command(

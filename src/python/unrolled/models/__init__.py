@@ -3,12 +3,15 @@
 from ._acoustic_stream import AcousticStream as AcousticStream
 from ._decoder_stream import DecoderStream as DecoderStream
 from ._decoder_stream import PackedDecoder as PackedDecoder
+from ._distributions import Quantiles as Quantiles
 from ._search import BeamOptions as BeamOptions
 from ._search import Hypothesis as Hypothesis
 from ._search import beam_search as beam_search
 from ._search import sample_targets as sample_targets
 from .acoustic import AcousticModel as AcousticModel
+from .forecaster import ForecastModel as ForecastModel
 from .language_model import LanguageModel as LanguageModel
 from .language_model import LanguageModelStream as LanguageModelStream
 from .seq2seq import Seq2Seq as Seq2Seq
 from .sequence_model import SequenceModel as SequenceModel
+from .series_classifier import SeriesModel as SeriesModel

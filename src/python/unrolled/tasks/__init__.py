@@ -1,8 +1,10 @@
 """Tasks: pipelines from data to a trained model, one file each; see `_task.py` for the contract."""
 
 from . import adding as adding
+from . import classification as classification
 from . import copy_memory as copy_memory
 from . import digits as digits
+from . import forecasting as forecasting
 from . import keywords as keywords
 from . import language_model as language_model
 from . import phonemes as phonemes

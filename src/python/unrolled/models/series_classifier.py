@@ -1,0 +1,165 @@
+"""A model that says what a whole series is: recurrent layers both ways, pooled over time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..layers import Dropout, Initialiser, Linear, Recurrent
+from ..layers._checks import checked_size
+from ..layers._types import Array
+from ._configured import ConfiguredModel
+
+Lengths = NDArray[np.int64]
+
+
+class SeriesModel(ConfiguredModel):
+    """A stack of recurrent layers over ragged series, with logits of each series as a whole.
+
+        h_t = recurrent(x)_t
+        y = W [mean_t h_t; max_t h_t] + b
+
+    The mean tells what a series is like all along, the maximum whether something occurs in it at
+    all, however briefly. Both reach every step directly, so that gradients need not travel through
+    the whole series as they must to a last state.
+
+    Shapes: T steps, B batch, I inputs, O outputs, H hidden, D directions.
+        x (T, B, I); lengths (B,); y (B, O).
+
+    Args:
+        input_size: I.
+        output_size: O.
+        hidden_size: H.
+        num_layers: how many recurrent layers.
+        cell: a name from `unrolled.functional.cells()`.
+        bidirectional: read in both directions.
+        dropout: probability of dropping each input of a recurrent layer but the first, and each
+            pooled number, in training.
+        dtype: float32 or float64.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+        rng: where initial values come from; None draws fresh entropy.
+
+    Raises:
+        ValueError: a size below 1, an unknown cell or initialiser, a dropout outside 0 <= p < 1.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        cell: str = "gru",
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        init: str | Initialiser = "orthogonal",
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.input_size = checked_size("SeriesModel", "input_size", input_size)
+        rng = np.random.default_rng() if rng is None else rng
+        self.config = {
+            "input_size": input_size,
+            "output_size": output_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "bidirectional": bool(bidirectional),
+            "dropout": dropout,
+            "dtype": str(np.dtype(dtype)),
+        }
+        self.rnn: Recurrent[Any] = Recurrent(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+        self.dropout = Dropout(dropout)
+        self.head = Linear(2 * self.rnn.output_size, output_size, dtype=dtype, rng=rng, init=init)
+        children = {"rnn": self.rnn, "dropout": self.dropout, "head": self.head}
+        super().__init__(children=children)
+
+    def __call__(self, x: Array, lengths: Lengths | None = None) -> Array:
+        """Returns the logits y (B, O); arguments as of `vjp`."""
+        lengths = self._checked(x, lengths)
+        hidden, _ = self.rnn(x, lengths=lengths)
+        pooled, _ = _pool_vjp(hidden, lengths)
+        return self.head(pooled)
+
+    def vjp(
+        self,
+        x: Array,
+        lengths: Lengths | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Callable[[Array], None]]:
+        """Returns y, with dropout, and its pullback, which adds to `grads`; x gets no gradient.
+
+        Parameters and x must not change between `vjp` and its pullback.
+
+        Args:
+            x: (T, B, I).
+            lengths: (B,) steps of each series, 1 <= lengths <= T; None = T.
+            rng: where dropout comes from; needed only with dropout.
+        """
+        lengths = self._checked(x, lengths)
+        (hidden, _), rnn_pullback = self.rnn.vjp(x, lengths=lengths, rng=rng)
+        pooled, pool_pullback = _pool_vjp(hidden, lengths)
+        dropped, dropout_pullback = self.dropout.vjp(pooled, rng=rng)
+        y, head_pullback = self.head.vjp(dropped)
+
+        def pullback(dy: Array) -> None:
+            dpooled = dropout_pullback(head_pullback(dy))
+            rnn_pullback(pool_pullback(dpooled), needs_dx=False)
+
+        return y, pullback
+
+    def _checked(self, x: Array, lengths: Lengths | None) -> Lengths:
+        """Returns the lengths of the series, which must have steps."""
+        if x.ndim != 3 or x.shape[2] != self.input_size:
+            raise ValueError(
+                f"[SeriesModel] expected x of shape (T, B, I) = (T, B, {self.input_size}), "
+                f"got {x.shape}"
+            )
+        steps, batch, _ = x.shape
+        if lengths is None:
+            lengths = np.full(batch, steps, np.int64)
+        if lengths.shape != (batch,):
+            raise ValueError(
+                f"[SeriesModel] expected lengths of shape (B,) = ({batch},), got {lengths.shape}"
+            )
+        if batch and not (lengths.min() >= 1 and lengths.max() <= steps):
+            raise ValueError(
+                f"[SeriesModel] expected lengths in 1..{steps}, "
+                f"got {lengths.min()}..{lengths.max()}"
+            )
+        return lengths
+
+
+def _pool_vjp(hidden: Array, lengths: Lengths) -> tuple[Array, Callable[[Array], Array]]:
+    """Mean and maximum over time, and the pullback dpooled -> dhidden.
+
+    Shapes: hidden (T, B, H), zero after the end of a row as `Recurrent` has it; pooled (B, 2 * H).
+    """
+    steps, _, size = hidden.shape
+    inside = (np.arange(steps)[:, None] < lengths)[..., None]  # (T, B, 1)
+    share = (1.0 / lengths[:, None]).astype(hidden.dtype)  # (B, 1)
+    mean = hidden.sum(axis=0) * share
+    # A fixed winner, the first, takes the whole gradient where several steps share the maximum.
+    winner = np.where(inside, hidden, hidden.dtype.type(-np.inf)).argmax(axis=0)[None]  # (1, B, H)
+    maximum = np.take_along_axis(hidden, winner, axis=0)[0]
+
+    def pullback(dpooled: Array) -> Array:
+        dhidden: Array = inside * (dpooled[:, :size] * share)
+        won = np.take_along_axis(dhidden, winner, axis=0) + dpooled[:, size:]
+        np.put_along_axis(dhidden, winner, won, axis=0)
+        return dhidden
+
+    return np.concatenate([mean, maximum], axis=1), pullback

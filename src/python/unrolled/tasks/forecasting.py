@@ -1,0 +1,398 @@
+"""The task "forecasting": what comes next in series of numbers, and how sure that is.
+
+    from unrolled.tasks import forecasting
+
+    forecaster = forecasting.train("sales.csv", target="sold", series="shop", horizon=28)
+    for each in forecaster.predict("sales.csv"):
+        print(each.series, each.times, each.mean, each.quantiles)
+
+    live = forecaster.stream(forecaster.read("sales.csv").series[0])
+    live.observe([17.0])                       # microseconds, for as long as the series goes on
+    live.forecast(horizon=7)
+
+The same on the command line: `unrolled train forecasting`, `unrolled forecast`, `unrolled evaluate
+forecasting`. One model learns from all series of a table; each is standardised by itself. Series
+are cut by time alone: the last part scores, the part before it chooses the model.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from unrolled import functional
+from unrolled.models import ForecastModel
+from unrolled.training import (
+    Array,
+    Carry,
+    IndexedBatches,
+    LossAndPullback,
+    Metric,
+    counter_rng,
+)
+
+from ._options import CELLS, TrainOptions, option
+from ._run import load as _load
+from ._run import train as _train
+from ._saved import PathLike
+from ._task import Task, register
+from .series.baselines import Matrix
+from .series.data import Columns, Panel, read_panel
+from .series.demo import demo_panel
+from .series.forecaster import Forecast as Forecast
+from .series.forecaster import Forecaster as Forecaster
+from .series.kind import Kind, apart
+from .series.live import Live as Live
+from .series.picture import draw_forecasts
+from .series.rolling import Backtest, Part, backtest, cut, regress, roll
+from .series.scores import table
+from .series.times import Calendar
+from .series.windows import Batch, Scale, Windows, sizes
+
+#: About so many forecasts are scored on the way, and at the end unless --stride says otherwise.
+_VALIDATED, _SCORED = 4096, 20_000
+
+#: The linear path is fitted to about so many windows of each target.
+_FITTED = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainOptions):
+    """What can be set for forecasting."""
+
+    batch: int = option(32, "stretches of series per update, of all ranks together")
+    lr: float = option(1e-3, "highest learning rate")
+    target: str | None = option(
+        None, "columns to forecast, with commas; not given: all numbers that are nothing else"
+    )
+    time: str | None = option(None, "column of times; not given: one named date, time, ds, ...")
+    series: str | None = option(None, "column that names the series; not given: there is one")
+    known: str | None = option(None, "columns that are known in advance, with commas")
+    past: str | None = option(None, "columns that help, but are not known in advance")
+    demo: Literal["sunspots", "co2"] | None = option(
+        None, "learn from a series of statsmodels (extra [series])"
+    )
+    horizon: int = option(24, "steps to forecast")
+    context: int | None = option(
+        None, "steps of the past to learn from at least; not given: some seasons and horizons"
+    )
+    season: int | None = option(
+        None,
+        "steps after which much is the same again; not given: a day, a week or a year; 1: none",
+    )
+    validation: float = option(
+        0.15,
+        "share of each series that chooses the model, or steps if >= 1; 0: learn from it too, and "
+        "choose by the end of what was learned",
+    )
+    test: float = option(0.15, "share at the end of each series that scores it, or steps if >= 1")
+    origins: int = option(12, "forecasts from each stretch of a series")
+    head: Literal["student-t", "gaussian", "quantile", "point"] = option(
+        "student-t", "what a forecast is: a distribution, quantiles, or the mean alone"
+    )
+    apart: bool = option(False, "forecast each target by itself, with the same weights")
+    log: bool = option(False, "learn logarithms: for numbers above zero that grow by shares")
+    linear: bool = option(True, "add the recurrent layers to a regression on the context")
+    cell: Literal["lstm", "gru", "rnn"] = option("gru", "kind of recurrent layer")
+    hidden: int = option(64, "units of a layer")
+    layers: int = option(1, "recurrent layers that read the past")
+    members: int = option(1, "models that are trained together and forecast with their mean")
+    dropout: float = option(0.1, "part of the outputs dropped in training, 0..1")
+
+    default_minutes: ClassVar[float] = 1.0
+
+    def columns(self) -> Columns:
+        """Returns which columns of a table are what."""
+        target, known, past = (
+            tuple(name.strip() for name in names.split(",")) if names else ()
+            for names in (self.target, self.known, self.past)
+        )
+        return Columns(target, self.time, self.series, known, past)
+
+
+@register
+class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
+    """Series of numbers in, what comes next out."""
+
+    name = "forecasting"
+    summary = "Forecasting: what comes next in series of numbers, and how sure that is."
+    examples = (
+        "unrolled train forecasting ETTh1.csv --target OT --horizon 24",
+        "unrolled train forecasting sales.csv --target sold --series shop --known price,holiday",
+        "unrolled train forecasting monthly.csv --series id --horizon 18 --test 18 --validation 18",
+    )
+    options_type = Options
+
+    #: Series to learn from in the place of a table.
+    given: Panel | None = None
+
+    def load(self) -> str:
+        """Reads the tables, cuts the series by time and standardises them."""
+        options, table = self.options, self.table()
+        self.columns = table.columns
+        self.panel = apart(table) if options.apart else table
+        lengths = [len(series) for series in self.panel.series]
+        horizon = options.horizon
+        if horizon < 1:
+            raise ValueError(f"expected --horizon 1 or more, got {horizon}")
+        self.learned, self.validated, self.tested = cut(
+            lengths, options.validation, options.test, horizon + 2
+        )
+        if options.validation == 0.0:
+            ends = self.learned.ends
+            self.validated = Part(np.maximum(ends - 2 * horizon, 0), ends)
+        longest = int(self.learned.ends.max())
+        season = self.panel.step.season if options.season is None else max(options.season, 1)
+        wanted = max(3 * season, 2 * horizon, 16) if options.context is None else options.context
+        self.context = int(np.clip(wanted, 1, longest - horizon))
+        self.season = season if season <= self.context else 1
+        self.stride = max(self.context // (2 * options.origins), 1)
+        self.steps = self.context + self.stride * (options.origins - 1)
+        self.calendar = Calendar.of(self.panel.step, longest)
+        self.scales = [
+            Scale.of(series, max(end, 1), len(self.panel.columns.targets) * options.log)
+            for series, end in zip(self.panel.series, self.learned.ends.tolist(), strict=True)
+        ]
+        self.windows = self._windows(self.learned)
+        self.held_out = self._windows(self.validated)
+        parts = (self.learned, self.validated, self.tested)
+        counts = [int((part.ends - part.begins).sum()) for part in parts]
+        return (
+            f"{self.panel}; {counts[0]:,} steps to learn from, {counts[1]:,} to choose the model "
+            f"by, {counts[2]:,} to score it; {horizon} ahead from a context of {self.context:,}"
+        )
+
+    def table(self) -> Panel:
+        """Reads the series."""
+        if self.given is not None:
+            return self.given
+        demo = self.options.demo
+        if demo is not None and not self.sources:
+            return demo_panel(demo)
+        if demo is not None or len(self.sources) != 1:
+            raise ValueError(
+                "forecasting learns from one table, as in `unrolled train forecasting data.csv`, "
+                "or from a --demo; several series stand in one table, with --series for the column "
+                "that names them"
+            )
+        return read_panel(self.sources[0], self.options.columns())
+
+    def _windows(self, part: Part) -> Windows:
+        return Windows(
+            self.panel,
+            self.scales,
+            self.calendar,
+            steps=self.steps,
+            horizon=self.options.horizon,
+            context=self.context,
+            season=self.season,
+            limits=part.ends.tolist(),
+        )
+
+    def batches(self, rng: np.random.Generator) -> IndexedBatches[Batch]:
+        """Stretches that end anywhere in the part to learn from; an epoch is all its steps."""
+        options, ends = self.options, self.learned.ends
+        # What follows the last origin must be observed at least in part.
+        last = np.maximum(ends - 1, 0)
+        shares = np.cumsum(last)
+        if not shares[-1]:
+            raise ValueError("every series is too short to learn from")
+        places = self.steps - 1 - self.stride * np.arange(options.origins)[::-1]
+
+        def make(number: int) -> Batch:
+            rng = counter_rng(options.seed, number)
+            draws = rng.integers(0, shares[-1], options.batch)
+            draws = draws[self.group.rows(options.batch)]
+            series = np.searchsorted(shares, draws, side="right")
+            return self.windows.batch(series, draws - (shares - last)[series] + 1, places)
+
+        return IndexedBatches(
+            make, per_epoch=max(-(-int(shares[-1]) // (options.batch * self.steps)), 1)
+        )
+
+    def build(self, rng: np.random.Generator) -> ForecastModel:
+        """Encoder and decoder; with a linear path they begin with its forecasts."""
+        options, columns = self.options, self.panel.columns
+        targets = len(columns.targets)
+        inputs, future = sizes(
+            targets, len(columns.known), len(columns.past), self.calendar, self.season > 1
+        )
+        model = ForecastModel(
+            inputs,
+            future,
+            targets,
+            options.horizon,
+            context=self.context if options.linear else 0,
+            hidden_size=options.hidden,
+            num_layers=options.layers,
+            cell=CELLS[options.cell],
+            distribution=options.head,
+            members=options.members,
+            dropout=options.dropout,
+            rng=rng,
+        )
+        if options.linear:
+            model.start_linear(self.regression(shared=True))
+        return model
+
+    def regression(self, *, shared: bool) -> Matrix:
+        """Returns the matrices of a linear regression on the context; see `baselines.Ridge`."""
+        learned, validated = (
+            (windows, part, self._stride(part, _FITTED))
+            for windows, part in ((self.windows, self.learned), (self.held_out, self.validated))
+        )
+        return regress(learned, validated, shared=shared)
+
+    def _stride(self, part: Part, most: int) -> int:
+        """The stride that makes about so many forecasts of a part."""
+        return max(int((part.ends - part.begins).sum()) // most, 1)
+
+    def loss(
+        self, model: ForecastModel, batch: Batch, carry: Carry, rng: np.random.Generator
+    ) -> LossAndPullback:
+        """What the distribution makes of every value that came true."""
+        params, pullback = model.vjp(*batch.inputs(), resets=batch.resets, rng=rng)
+        # Of all members, each of which is to be good by itself.
+        targets, observed = (
+            np.broadcast_to(each, params.shape[:-1]) for each in (batch.targets, batch.observed)
+        )
+        loss, loss_pullback = model.distribution.loss_vjp(params, targets, observed)
+        count = int(batch.observed.sum(dtype=np.float64))
+        return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
+
+    @property
+    def metric(self) -> Metric:
+        """The loss itself."""
+        names = {"point": ("squared error", "MSE"), "quantile": ("pinball loss", "pinball")}
+        name, short = names.get(self.options.head, ("negative log-likelihood", "NLL"))
+        return Metric(f"{name} per value", short, "values", lambda loss: loss)
+
+    def validate(self, model: ForecastModel) -> float:
+        """Scores forecasts from many steps of the part that chooses the model."""
+        total, count = 0.0, 0.0
+        stride = self._stride(self.validated, _VALIDATED)
+        for batch, meant in roll(self.held_out, self.validated, stride):
+            params = model(*batch.inputs(), resets=batch.resets)[:, meant]
+            observed = batch.observed[:, meant]
+            loss, _ = model.distribution.loss_vjp(params, batch.targets[:, meant], observed)
+            counted = float(observed.sum(dtype=np.float64))
+            total, count = total + loss * counted, count + counted
+        if not count:
+            raise ValueError(
+                f"--validation holds out no {self.options.horizon} steps in a row of any series: "
+                "hold out more, or choose a shorter --horizon"
+            )
+        return total / count
+
+    def assets(self, model: ForecastModel) -> dict[str, Any]:
+        """The architecture, the columns, the grid, and the scale of each series."""
+        names = (series.name for series in self.panel.series)
+        kind = Kind(self.columns, self.panel.step, self.calendar, self.context, self.season)
+        return {
+            "model": model.config,
+            "series": kind.to_json(),
+            "scales": {
+                name: scale.to_json() for name, scale in zip(names, self.scales, strict=True)
+            },
+        }
+
+    @classmethod
+    def restore(
+        cls, options: Options, assets: Mapping[str, Any], weights: Mapping[str, Array]
+    ) -> Forecaster:
+        """The model, ready for series."""
+        model = ForecastModel.from_parameters(assets["model"], weights)
+        logs = model.targets * options.log
+        scales = {str(name): Scale.from_json(each, logs) for name, each in assets["scales"].items()}
+        forecaster = Forecaster(model, Kind.from_json(assets["series"]), scales, options)
+        forecaster.check()
+        return forecaster
+
+    def score_test(self, trained: Forecaster) -> Backtest:
+        """Forecasts the last part of each series from one step after the other."""
+        return backtest(
+            trained.model,
+            self.panel,
+            self.scales,
+            self._windows(self.tested),
+            self.tested,
+            stride=self._stride(self.tested, _SCORED),
+            regression=self.regression(shared=False),
+            learned=self.learned.ends,
+        )
+
+    def report(self, trained: Forecaster, path: Path | None) -> Iterator[str]:
+        """Scores on the last part, beside others', and what to type next."""
+        found = self.score_test(trained)
+        yield f"test       {found.windows:,} forecasts of the last part of the series"
+        yield from (f"    {line}" for line in table(found.rows))
+        if path is not None:
+            yield "next"
+            yield f"    unrolled forecast {path} --picture forecast.png"
+            yield f"    unrolled evaluate forecasting {path}"
+
+    def pictures(self, trained: Forecaster, path: Path) -> Iterator[tuple[str, Path]]:
+        """The last stretch of some series with its forecast."""
+        picture = path.with_name(f"{path.stem}-forecast.png")
+        draw_forecasts(picture, trained, self.panel, back=trained.model.horizon)
+        yield "forecast", picture
+
+    def evaluate(
+        self,
+        trained: Forecaster,
+        sources: Sequence[Path],
+        details: bool,
+        precision: functional.Precision,
+    ) -> Iterator[str]:
+        """The table of scores; with details each series' own."""
+        if sources:
+            self.sources = tuple(sources)
+        yield self.load()
+        trained.read(self.panel)
+        with trained.model.in_precision(precision):
+            found = self.score_test(trained)
+        yield f"{found.windows:,} forecasts of the last part of the series"
+        yield from table(found.rows)
+
+
+def train(
+    sources: PathLike | Sequence[PathLike] = (),
+    *,
+    output: PathLike | None = None,
+    resume: PathLike | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Forecaster:
+    """Trains a forecaster; see `Options` for the keywords, `--help` for their meaning.
+
+    Args:
+        sources: a table, CSV or Parquet.
+        output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
+        resume: checkpoint of a run to go on with.
+        quiet: print nothing.
+        options: `minutes=1` or `epochs=` or `steps=`, `target=`, `horizon=`, ...
+
+    Raises:
+        FileNotFoundError, ValueError: an option or the table will not do.
+    """
+    return _train(Forecasting, sources, output=output, resume=resume, quiet=quiet, **options)
+
+
+def load(path: PathLike) -> Forecaster:
+    """Returns the forecaster in a checkpoint."""
+    return _load(path, Forecasting)[1]
+
+
+def load_with_series(path: PathLike) -> tuple[Forecaster, Panel]:
+    """Returns the forecaster in a checkpoint, and the series that it learned from."""
+    task, forecaster = load_with_task(path)
+    return forecaster, forecaster.read(task.table())
+
+
+def load_with_task(path: PathLike) -> tuple[Forecasting, Forecaster]:
+    """Returns the forecaster in a checkpoint, and its task as it was when trained."""
+    task, forecaster = _load(path, Forecasting)
+    assert isinstance(task, Forecasting)
+    return task, forecaster
