@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from unrolled.tasks.series.data import Columns, read_panel
+from unrolled.tasks.series.demo import demo_panel
 from unrolled.tasks.series.times import Calendar, Step, find_step
 
 
@@ -142,3 +143,12 @@ def test_the_calendar_repeats() -> None:
     assert Calendar.of(hourly, 24 * 800).width == 8
     assert Calendar.of(Step(1, "M"), 24).width == 2
     assert Calendar.of(Step(1, "number"), 1000)(np.arange(5)).shape == (5, 0)
+
+
+def test_demos() -> None:
+    pytest.importorskip("statsmodels", reason="the demos need the extra [series]")
+    sunspots, co2 = demo_panel("sunspots"), demo_panel("co2")
+    assert str(sunspots.step) == "1 year"
+    assert len(sunspots.series[0]) == 309
+    assert str(co2.step) == "1 week"
+    assert np.isnan(co2.series[0].targets).sum() == 59

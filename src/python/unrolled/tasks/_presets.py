@@ -80,6 +80,8 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
                 "dropout": 0.4,
                 "label_smoothing": 0.1,
                 "lr": 2e-3,
+                "input_feeding": True,
+                "averaging": "ema",
             },
         ),
         # Sub-words are parts of the few words there are, so that new ones can be spelt.
