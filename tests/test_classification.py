@@ -13,10 +13,10 @@ import pytest
 
 from tolerances import assert_same_bits
 from unrolled.tasks import classification
-from unrolled.tasks._labelled_series import split
 from unrolled.tasks.series.changes import Changes
 from unrolled.tasks.series.channels import Channels
 from unrolled.tasks.series.classifier import SeriesClassifier
+from unrolled.tasks.series.labelled import split
 from unrolled.tasks.series.ts_format import read_ts
 
 SMALL: dict[str, Any] = {"hidden": 8, "batch": 8, "validations": 2}

@@ -243,6 +243,8 @@ def test_series_of_another_kind(table: Path, tmp_path: Path) -> None:
     live = trained.stream(trained.read(table).series[0])
     with pytest.raises(ValueError, match="finite or NaN"):
         live.observe([float("inf")])
+    with pytest.raises(ValueError, match="too far from the rest"):
+        live.observe([1e300])
 
 
 def test_command_line(
@@ -283,8 +285,10 @@ def test_what_a_file_says_is_not_trusted(table: Path) -> None:
     for changes, text in [
         ({"scales": {name: [[0.0], [0.0]]}}, "above zero"),
         ({"scales": {name: [[0.0, 1.0], [1.0, 1.0]]}}, "1 means and deviations"),
-        ({"series": {**series, "step": [0, "s"]}}, "step of a grid"),
-        ({"series": {**series, "cycles": []}}, "inputs a step"),
+        ({"series": {**series, "step": {"count": 0, "unit": "s"}}}, "step of a grid"),
+        ({"series": {**series, "step": {"count": 1, "unit": "h"}}}, "unit"),
+        ({"series": {**series, "season": 1000}}, "season of 1 to"),
+        ({"series": {**series, "calendar": {"cycles": []}}}, "inputs a step"),
         ({"series": {**series, "context": 7}}, "values of context"),
     ]:
         with pytest.raises(ValueError, match=text):

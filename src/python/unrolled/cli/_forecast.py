@@ -71,6 +71,7 @@ def forecast(
         raise ValueError("give a model and a table, or a table alone")
     else:
         output = free_path("forecasting")
+        print(f"learning from {source} for {minutes:g} minutes", file=sys.stderr)
         forecaster = forecasting.train(
             source,
             output=output,

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from unrolled.training import (
+    Array,
     Callback,
     DivergedError,
     Group,
@@ -124,25 +125,14 @@ def _train(
         if target is not None:
             write_run(target, task, model, trainer)
 
-    trainer = Trainer(
+    trainer = make_trainer(
+        task,
         model,
-        task.batches(rng),
-        lambda batch, carry, rng: task.loss(model, batch, carry, rng),
-        optimizer=task.optimizer(model),
-        schedule=task.schedule(),
+        rng,
         budget=budget,
-        rng=rng,
-        accumulate=options.accumulate,
-        clip_norm=options.clip,
-        clip_value=options.clip_value,
-        precision=options.precision,
-        averaging=task.averaging(model),
         validate=lambda: task.validate(model),
-        validations=options.validations,
-        patience=options.patience,
         save=save,
         callbacks=[*progress, *reports.callbacks],
-        group=group,
     )
     if saved is not None:
         saved.load_into(trainer, task)
@@ -167,7 +157,7 @@ def _train(
     if trainer.stopped_early:
         ending = f"stopped early, after {options.patience} validations without a better one"
         say(ending)
-    model.flat.values[...] = trainer.values if trainer.best_values is None else trainer.best_values
+    model.flat.values[...] = best_values(trainer)
     trained = task.restore(options, task.assets(model), model.parameters)
     if group.rank:
         return trained
@@ -178,6 +168,35 @@ def _train(
     for line in (*_summary(trainer, task.metric, loss, target), *files, *samples):
         say(line)
     return trained
+
+
+def make_trainer(
+    task: Task[Any, ModelT, BatchT, Any], model: ModelT, rng: np.random.Generator, **more: Any
+) -> Trainer[BatchT]:
+    """Returns the trainer that a task's options ask for; `more` are further arguments of it."""
+    options = task.options
+    return Trainer(
+        model,
+        task.batches(rng),
+        lambda batch, carry, rng: task.loss(model, batch, carry, rng),
+        optimizer=task.optimizer(model),
+        schedule=task.schedule(),
+        rng=rng,
+        accumulate=options.accumulate,
+        clip_norm=options.clip,
+        clip_value=options.clip_value,
+        precision=options.precision,
+        averaging=task.averaging(model),
+        validations=options.validations,
+        patience=options.patience,
+        group=task.group,
+        **more,
+    )
+
+
+def best_values(trainer: Trainer[Any]) -> Array:
+    """Returns the parameters that validation chose, or the last ones if there was none."""
+    return trainer.values if trainer.best_values is None else trainer.best_values
 
 
 def _summary(

@@ -36,9 +36,6 @@ from unrolled.training import (
     pad_sequences,
 )
 
-from ._classifier import Classifier as Classifier
-from ._classifier import log_probabilities
-from ._labelled_series import read_labelled, split
 from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
@@ -46,6 +43,9 @@ from ._saved import PathLike, write_model
 from ._task import Task, register
 from .series.changes import Changes
 from .series.channels import Channels
+from .series.labelled import read_labelled, split
+from .series.trained_classifier import Classifier as Classifier
+from .series.trained_classifier import log_probabilities
 
 #: Streams of random numbers: of the order of series, and of what is made of them.
 _ORDER, _CHANGES = 0, 1

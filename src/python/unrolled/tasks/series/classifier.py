@@ -15,10 +15,10 @@ import numpy as np
 
 from unrolled.training import Array
 
-from .._classifier import Classifier
 from .._run import make_options
 from ..classification import Classification
 from .estimator import Estimator, fit_task, tags
+from .trained_classifier import Classifier
 
 
 class SeriesClassifier(Estimator):

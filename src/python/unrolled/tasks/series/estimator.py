@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from unrolled.layers import Layer
-from unrolled.training import Trainer, import_extra
+from unrolled.training import import_extra
 
+from .._run import best_values, make_trainer
 from .._task import Task
 
 EstimatorT = TypeVar("EstimatorT", bound="Estimator")
@@ -76,19 +77,15 @@ def fit_task(task: Task[Any, ModelT, Any, Any], *, validate: bool) -> ModelT:
     """
     rng = np.random.default_rng(task.options.seed)
     model = task.build(rng)
-    trainer = Trainer(
+    trainer = make_trainer(
+        task,
         model,
-        task.batches(rng),
-        lambda batch, carry, rng: task.loss(model, batch, carry, rng),
-        optimizer=task.optimizer(model),
-        schedule=task.schedule(),
+        rng,
         budget=task.options.budget(),
-        rng=rng,
-        clip_norm=task.options.clip,
         validate=(lambda: task.validate(model)) if validate else None,
     )
     trainer.run()
     if trainer.stopped:
         raise KeyboardInterrupt
-    model.flat.values[...] = trainer.values if trainer.best_values is None else trainer.best_values
+    model.flat.values[...] = best_values(trainer)
     return model

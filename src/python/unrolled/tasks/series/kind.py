@@ -1,14 +1,12 @@
 """The kind of series that a model has learned: what a checkpoint says of them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from unrolled.training import from_json
 
 from .data import Columns, Panel
 from .times import Calendar, Step
-
-#: The columns of which there may be several.
-_LISTS = ("targets", "known", "past")
 
 #: The targets of series that have been set apart.
 APART = ("value",)
@@ -34,32 +32,23 @@ class Kind:
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as plain values."""
-        return {
-            **{name: getattr(self.columns, name) for name in ("time", "series")},
-            **{name: list(getattr(self.columns, name)) for name in _LISTS},
-            "step": [self.step.count, self.step.unit],
-            "cycles": [list(cycle) for cycle in self.calendar.cycles],
-            "context": self.context,
-            "season": self.season,
-        }
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Kind":
+    def from_json(cls, values: Any) -> "Kind":
         """Returns what `to_json` wrote.
 
         Raises:
             ValueError: it says something that cannot be.
         """
-        names = {name: tuple(map(str, values[name])) for name in _LISTS}
-        columns = Columns(time=values["time"], series=values["series"], **names)
-        count, unit = values["step"]
-        if unit not in ("s", "M", "number") or int(count) < 1:
-            raise ValueError(f"expected the step of a grid of times, got {values['step']}")
-        cycles = tuple((int(period), int(harmonic)) for period, harmonic in values["cycles"])
-        context, season = int(values["context"]), int(values["season"])
-        if not 1 <= season <= max(context, 1):
-            raise ValueError(f"expected a season of 1 to {context} steps, got {season}")
-        return cls(columns, Step(int(count), unit), Calendar(cycles), context, season)
+        kind = from_json(cls, values, "series")
+        if kind.step.count < 1:
+            raise ValueError(f"expected a step of a grid of 1 or more, got {kind.step.count}")
+        if any(period < 1 or harmonic < 1 for period, harmonic in kind.calendar.cycles):
+            raise ValueError(f"expected cycles of 1 second or more, got {kind.calendar.cycles}")
+        if not 1 <= kind.season <= max(kind.context, 1):
+            raise ValueError(f"expected a season of 1 to {kind.context} steps, got {kind.season}")
+        return kind
 
 
 def apart(panel: Panel) -> Panel:

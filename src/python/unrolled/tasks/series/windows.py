@@ -82,8 +82,14 @@ class Scale:
         Raises:
             ValueError: a number that has no logarithm.
         """
-        scaled: Array = (_logarithms(table, self.logs) - self.mean) / self.deviation
-        return scaled.astype(np.float32)
+        scaled = (_logarithms(table, self.logs) - self.mean) / self.deviation
+        # A comparison with NaN is false.
+        if (np.abs(scaled) > np.finfo(np.float32).max).any():
+            raise ValueError(
+                f"there is {np.nanmax(np.abs(table)):g}, too far from the rest of its series for "
+                "float32: leave the cell empty, or mend it"
+            )
+        return np.asarray(scaled, np.float32)
 
     def back(self, values: Array) -> Values:
         """Returns standardised numbers (..., D) of targets in their own units."""

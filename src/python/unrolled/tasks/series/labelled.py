@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from unrolled.training import Array, counter_rng
 
-from .series.ts_format import read_ts
+from .ts_format import read_ts
 
 #: Series (C, T), and the class of each.
 Examples: TypeAlias = tuple[list[Array], list[str]]

@@ -10,11 +10,11 @@ from unrolled import functional
 from unrolled.models import SeriesModel
 from unrolled.training import Array, bucket_by_length, pad_sequences
 
-from ._fits import check_fit
-from .series.channels import Channels
+from .._fits import check_fit
+from .channels import Channels
 
 if TYPE_CHECKING:
-    from .classification import Options
+    from ..classification import Options
 
 #: Steps that are read at a time, padding included.
 _READ = 8192
