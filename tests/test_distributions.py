@@ -145,6 +145,17 @@ def test_quantiles_come_in_order() -> None:
         Quantiles().quantiles(params, (0.001,))
 
 
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_the_start_has_errors_of_a_size(name: str) -> None:
+    of = DISTRIBUTIONS[name]
+    params = np.array([of.start(0.3)])
+    assert of.mean(params)[0] == pytest.approx(0.0, abs=1e-12)
+    draws = of.sample(np.repeat(params, 200_000, axis=0), np.random.default_rng(2))
+    # Quantiles end at 2.5%; Student's draws have a kurtosis of 6 at 6 degrees of freedom, so that
+    # five deviations of the deviation are 5 * 0.3 * sqrt(5 / 800,000).
+    assert draws.std() == pytest.approx(0.3, rel=0.12 if name == "quantile" else 0.015)
+
+
 def test_a_point_has_no_interval() -> None:
     with pytest.raises(ValueError, match="no intervals"):
         DISTRIBUTIONS["point"].quantiles(np.zeros((1, 1)), (0.5,))

@@ -121,10 +121,8 @@ def backtest(
 
 
 def _model(path: Path, table: Path | None) -> tuple[Forecaster, Panel]:
-    if table is None:
-        return forecasting.load_with_series(path)
-    forecaster = forecasting.load(path)
-    return forecaster, forecaster.read(table)
+    task, forecaster = forecasting.load_with_task(path)
+    return forecaster, forecaster.read(task.table() if table is None else table)
 
 
 def _demo(minutes: float) -> None:

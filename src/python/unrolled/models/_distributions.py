@@ -42,6 +42,9 @@ class Distribution(Protocol):
     def sample(self, params: Array, rng: np.random.Generator) -> Array:
         """One draw of each."""
 
+    def start(self, error: float) -> list[float]:
+        """The P parameters of forecasts of zero whose errors have this size."""
+
 
 class Point:
     """One number, the mean: squared error."""
@@ -65,6 +68,10 @@ class Point:
     def sample(self, params: Array, rng: np.random.Generator) -> Array:
         """m."""
         return self.mean(params)
+
+    def start(self, error: float) -> list[float]:
+        """m = 0."""
+        return [0.0]
 
 
 class Gaussian:
@@ -97,6 +104,10 @@ class Gaussian:
         z = rng.standard_normal(params.shape[:-1]).astype(params.dtype)
         drawn: Array = params[..., 0] + _scale(params[..., 1])[0] * z
         return drawn
+
+    def start(self, error: float) -> list[float]:
+        """m = 0, s = error."""
+        return [0.0, _inverse_scale(error)]
 
 
 class StudentT:
@@ -153,6 +164,10 @@ class StudentT:
         drawn: Array = params[..., 0] + _scale(params[..., 1])[0] * t
         return drawn
 
+    def start(self, error: float) -> list[float]:
+        """m = 0, v = 6 and the s with which the deviation, s sqrt(v / (v - 2)), is the error."""
+        return [0.0, _inverse_scale(error * math.sqrt(4.0 / 6.0)), _inverse_scale(4.0)]
+
     @staticmethod
     def _freedom(params: Array) -> tuple[Array, Array]:
         more, slope = _softplus(params[..., 2])
@@ -203,6 +218,10 @@ class Quantiles:
         drawn: Array = (low * (1.0 - part) + high * part).astype(params.dtype)
         return drawn
 
+    def start(self, error: float) -> list[float]:
+        """Those of a normal distribution of this deviation."""
+        return [error * NormalDist().inv_cdf(level) for level in self.levels]
+
 
 DISTRIBUTIONS: dict[str, Distribution] = {
     "point": Point(),
@@ -235,6 +254,12 @@ def _softplus(a: Array) -> tuple[Array, Array]:
 def _scale(a: Array) -> tuple[Array, Array]:
     value, slope = _softplus(a)
     return value + _LEAST, slope
+
+
+def _inverse_scale(scale: float) -> float:
+    """The a of which `_scale` is this, or about its least value."""
+    more = max(scale - _LEAST, _LEAST)
+    return more + math.log(-math.expm1(-more))
 
 
 def log_gamma(x: Array) -> Array:

@@ -215,6 +215,12 @@ class ForecastModel(ConfiguredModel):
         for member in self.members:
             member.head.parameters["weight"][...] = 0.0
 
+    def start_scale(self, errors: Sequence[float]) -> None:
+        """Sets what is said before anything is learned: errors of these sizes (D,), and no more."""
+        start = np.array([self.distribution.start(error) for error in errors])
+        for member in self.members:
+            member.head.parameters["bias"][...] = start.reshape(-1)
+
     def _location_vjp(
         self, steps: int, last: Array, history: Array
     ) -> tuple[Array, Callable[[Array], None]]:

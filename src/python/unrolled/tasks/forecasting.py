@@ -46,7 +46,7 @@ from .series.forecaster import Forecaster as Forecaster
 from .series.kind import Kind, apart
 from .series.live import Live as Live
 from .series.picture import draw_forecasts
-from .series.rolling import Backtest, Part, backtest, cut, regress, roll
+from .series.rolling import Backtest, Part, backtest, cut, errors, regress, roll
 from .series.scores import table
 from .series.times import Calendar
 from .series.windows import Batch, Scale, Windows, sizes
@@ -235,6 +235,11 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         )
         if options.linear:
             model.start_linear(self.regression(shared=True))
+            model.start_scale(
+                errors(
+                    model, self.held_out, self.validated, self._stride(self.validated, _VALIDATED)
+                )
+            )
         return model
 
     def regression(self, *, shared: bool) -> Matrix:
@@ -383,12 +388,6 @@ def train(
 def load(path: PathLike) -> Forecaster:
     """Returns the forecaster in a checkpoint."""
     return _load(path, Forecasting)[1]
-
-
-def load_with_series(path: PathLike) -> tuple[Forecaster, Panel]:
-    """Returns the forecaster in a checkpoint, and the series that it learned from."""
-    task, forecaster = load_with_task(path)
-    return forecaster, forecaster.read(task.table())
 
 
 def load_with_task(path: PathLike) -> tuple[Forecasting, Forecaster]:

@@ -106,6 +106,21 @@ def regress(
     return fit.solve(whole(held_out), shared=shared)
 
 
+def errors(model: ForecastModel, windows: Windows, part: Part, stride: int) -> list[float]:
+    """Returns the root of the mean squared error of each target, standardised; 1 if untold."""
+    squares, counts = np.zeros(windows.targets), np.zeros(windows.targets)
+    for batch, meant in roll(windows, part, stride):
+        params = model(*batch.inputs(), resets=batch.resets)[:, meant]
+        observed = batch.observed[:, meant]
+        away = (model.distribution.mean(params) - batch.targets[:, meant]) * observed
+        squares += np.square(away, dtype=np.float64).sum(axis=(0, 1))
+        counts += observed.sum(axis=(0, 1), dtype=np.float64)
+    found: list[float] = np.where(
+        counts > 0, np.sqrt(squares / np.maximum(counts, 1)), 1.0
+    ).tolist()
+    return found
+
+
 @dataclass(frozen=True)
 class Backtest:
     """Forecasts of a model beside those of others, with what came true.
