@@ -265,6 +265,8 @@ def test_command_line(
     run("evaluate", "forecasting", "model.safetensors", "sales.csv")
     evaluated = capsys.readouterr().out
     assert "last season" in evaluated
+    run("evaluate", "forecasting", "model.safetensors", "--tokens")
+    assert "\nseries  " in capsys.readouterr().out
     run("backtest", "model.safetensors", "--picture", "back.png")
     assert capsys.readouterr().out == evaluated
     assert Path("back.png").stat().st_size > 1000

@@ -10,13 +10,13 @@
     live.observe([17.0])                       # microseconds, for as long as the series goes on
     live.forecast(horizon=7)
 
-The same on the command line: `unrolled train forecasting`, `unrolled forecast`, `unrolled evaluate
-forecasting`. One model learns from all series of a table; each is standardised by itself. Series
-are cut by time alone: the last part scores, the part before it chooses the model.
+The same on the command line: `unrolled train forecasting`, `unrolled forecast`, `unrolled backtest`.
+One model learns from all series of a table; each is standardised by itself. Series are cut by time
+alone: the last part scores, the part before it chooses the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -315,7 +315,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         forecaster.check()
         return forecaster
 
-    def score_test(self, trained: Forecaster) -> Backtest:
+    def score_test(self, trained: Forecaster, *, by_series: bool = False) -> Backtest:
         """Forecasts the last part of each series from one step after the other."""
         return backtest(
             trained.model,
@@ -326,6 +326,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             stride=self._stride(self.tested, _SCORED),
             regression=self.regression(shared=False),
             learned=self.learned.ends,
+            by_series=by_series,
         )
 
     def report(self, trained: Forecaster, path: Path | None) -> Iterator[str]:
@@ -351,13 +352,15 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         details: bool,
         precision: functional.Precision,
     ) -> Iterator[str]:
-        """The table of scores; with details each series' own."""
+        """The table of scores; with details the model's own of each series too."""
         if sources:
-            self.sources = tuple(sources)
+            self.sources, self.options = tuple(sources), replace(self.options, demo=None)
         yield self.load()
         trained.read(self.panel)
         with trained.model.in_precision(precision):
-            found = self.score_test(trained)
+            found = self.score_test(trained, by_series=details)
+        if details:
+            yield from table(found.series)
         yield f"{found.windows:,} forecasts of the last part of the series"
         yield from table(found.rows)
 

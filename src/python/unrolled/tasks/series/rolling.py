@@ -13,6 +13,9 @@ from .data import Panel, Values
 from .scores import LEVELS, Scores, score
 from .windows import Batch, Indices, Scale, Windows
 
+#: What the model is called in tables.
+_OURS = "this model"
+
 #: Values that are forecast at a time.
 _VALUES = 1 << 19
 
@@ -127,10 +130,12 @@ class Backtest:
 
     Attributes:
         rows: method -> scores, the model first.
+        series: series -> scores of the model, where they are asked for.
         windows: how many forecasts were made.
     """
 
     rows: tuple[tuple[str, Scores], ...]
+    series: tuple[tuple[str, Scores], ...]
     windows: int
 
 
@@ -144,6 +149,7 @@ def backtest(
     stride: int,
     regression: Matrix | None,
     learned: Indices,
+    by_series: bool = False,
 ) -> Backtest:
     """Scores a model, the last value, the last season and a regression on the same windows.
 
@@ -151,6 +157,7 @@ def backtest(
         scales: of the series; "standardised" means by these.
         regression: matrices of `baselines.Ridge`; None = leave it out.
         learned: (series,) steps that the model learned from: the MASE is relative to them.
+        by_series: score each series too.
     """
     count = windows.targets
     season = windows.season
@@ -182,7 +189,7 @@ def backtest(
         last, history = batch.last[meant], batch.history[meant]
         horizon = len(params)
         forecasts: dict[str, Array] = {
-            "this model": model.distribution.mean(params),
+            _OURS: model.distribution.mean(params),
             "last value": naive(last, horizon),
         }
         if season > 1:
@@ -206,13 +213,25 @@ def backtest(
         )
     of = np.concatenate(owners)
     truth = np.concatenate(truths, axis=1)
-    rows = []
-    for name, parts in found.items():
-        ours = intervals and name == "this model"
-        quantiles = np.concatenate(bands, axis=1) if ours else None
-        forecast = np.concatenate(parts, axis=1)
-        rows.append((name, score(truth, forecast, deviations[of], seasonal[of], quantiles)))
-    return Backtest(tuple(rows), truth.shape[1])
+    forecasts_of = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+    all_bands = np.concatenate(bands, axis=1) if intervals else None
+
+    def scored(name: str, which: Indices | slice) -> Scores:
+        ours = all_bands if name == _OURS else None
+        return score(
+            truth[:, which],
+            forecasts_of[name][:, which],
+            deviations[of[which]],
+            seasonal[of[which]],
+            None if ours is None else ours[:, which],
+        )
+
+    rows = tuple((name, scored(name, slice(None))) for name in forecasts_of)
+    singles = tuple(
+        (panel.series[number].name, scored(_OURS, np.flatnonzero(of == number)))
+        for number in (np.unique(of).tolist() if by_series else ())
+    )
+    return Backtest(rows, singles, truth.shape[1])
 
 
 def _seasonal_error(targets: Values, season: int) -> Values:
