@@ -176,6 +176,7 @@ def test_a_stream_is_surprised(table: Path) -> None:
 
 
 def test_a_checkpoint_holds_all_of_it(table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="safetensors comes with the extra [train]")
     trained = forecasting.train(table, steps=3, output=tmp_path / "model", **QUICK)
     again = forecasting.load(tmp_path / "model.safetensors")
     for one, other in zip(trained.predict(table), again.predict(table), strict=True):
@@ -250,6 +251,8 @@ def test_series_of_another_kind(table: Path, tmp_path: Path) -> None:
 def test_command_line(
     table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for package in ("typer", "rich", "safetensors", "matplotlib"):
+        pytest.importorskip(package, reason=f"{package} comes with the extra [train]")
     monkeypatch.chdir(table.parent)
     run(
         *("train", "forecasting", "sales.csv", "--steps", "3", "--horizon", "6"),
