@@ -10,7 +10,7 @@
     live.observe([17.0])                       # microseconds, for as long as the series goes on
     live.forecast(horizon=7)
 
-The same on the command line: `unrolled train forecasting`, `unrolled forecast`, `unrolled backtest`.
+On the command line: `unrolled train forecasting`, `unrolled forecast`, `unrolled backtest`.
 One model learns from all series of a table; each is standardised by itself. Series are cut by time
 alone: the last part scores, the part before it chooses the model.
 """
