@@ -1,0 +1,165 @@
+"""An ONNX network gives its features, whatever its layout, batch and output; others are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tolerances import assert_close, assert_same_bits
+from unrolled.models import PixelScale
+
+onnx = pytest.importorskip("onnx", reason='pip install "unrolled[onnx]"')
+pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
+
+from unrolled.interop.onnx_backbone import OnnxBackbone  # noqa: E402
+
+F = 5
+WEIGHT = np.random.default_rng(1).standard_normal((F, 3, 1, 1)).astype(np.float32)
+SCALE = PixelScale((10.0, 20.0, 30.0), (2.0, 4.0, 8.0))
+
+
+def saved(
+    path: Path,
+    shape: tuple[Any, ...] = ("n", 3, "h", "w"),
+    *,
+    last: str = "relu",
+    kind: int = onnx.TensorProto.FLOAT,
+) -> Path:
+    """One convolution of 1 x 1 and a relu; `last` "flat": means, "tokens": (N, HW, F)."""
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    first = shape[3] == 3
+    nodes = [node("Transpose", ["images"], ["x"], perm=[0, 3, 1, 2])] if first else []
+    nodes += [
+        node("Conv", ["x" if first else "images", "weight"], ["conv"]),
+        node("Relu", ["conv"], ["channels"]),
+    ]
+    if last == "relu":
+        back = [0, 2, 3, 1] if first else [0, 1, 2, 3]
+        nodes.append(node("Transpose", ["channels"], ["y"], perm=back))
+    elif last == "flat":
+        nodes.append(node("ReduceMean", ["channels"], ["y"], axes=[2, 3], keepdims=0))
+    else:
+        nodes += [
+            node("Reshape", ["channels", "flattened"], ["rows"]),
+            node("Transpose", ["rows"], ["y"], perm=[0, 2, 1]),
+        ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "backbone",
+        [value("images", kind, shape)],
+        [value("y", kind, None)],
+        [
+            onnx.numpy_helper.from_array(WEIGHT, "weight"),
+            onnx.numpy_helper.from_array(np.array([0, 0, -1]), "flattened"),
+        ],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    )
+    return path
+
+
+def expected(images: np.ndarray, *, relu: bool = True) -> np.ndarray:
+    channels = images.astype(np.float64) @ WEIGHT[:, :, 0, 0].T.astype(np.float64)
+    return (np.maximum(channels, 0) if relu else channels).mean(axis=(1, 2))
+
+
+@pytest.fixture
+def images(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((5, 4, 6, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("last", ["relu", "flat", "tokens"])
+@pytest.mark.parametrize(
+    "shape",
+    [("n", 3, "h", "w"), ("n", "h", "w", 3), (1, 3, 4, 6), (2, 4, 6, 3)],
+    ids=str,
+)
+def test_every_layout_and_batch(
+    shape: tuple[Any, ...], last: str, images: np.ndarray, tmp_path: Path
+) -> None:
+    backbone = OnnxBackbone(saved(tmp_path / "m.onnx", shape, last=last))
+    assert backbone.size == ((4, 6) if isinstance(shape[2], int) else None)
+    assert backbone.output_size == F
+    y = backbone(images)
+    assert y.dtype == np.float32
+    assert_close(y, expected(images), K=3 + 24, kind="peer")
+    assert backbone(images[:0]).shape == (0, F)
+
+
+def test_an_inner_value(images: np.ndarray, tmp_path: Path) -> None:
+    backbone = OnnxBackbone(saved(tmp_path / "m.onnx", last="flat"), output="conv")
+    assert_close(backbone(images), expected(images, relu=False), K=27, kind="peer")
+
+
+def test_many_images_and_one_are_the_same(rng: np.random.Generator, tmp_path: Path) -> None:
+    backbone = OnnxBackbone(saved(tmp_path / "m.onnx"))
+    images = rng.standard_normal((19, 3, 3, 3)).astype(np.float32)
+    assert_close(
+        backbone(images), np.concatenate([backbone(each[None]) for each in images]), K=12,
+        kind="peer",
+    )  # fmt: skip
+
+
+def test_pixels_are_scaled(rng: np.random.Generator, tmp_path: Path) -> None:
+    pixels = rng.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8)
+    backbone = OnnxBackbone(saved(tmp_path / "m.onnx"), scale=SCALE)
+    x = backbone.scale(pixels)
+    assert x.dtype == np.float32
+    # Every number here has few bits.
+    assert_same_bits(x, ((pixels - np.float64([10, 20, 30])) / [2, 4, 8]).astype(np.float32))
+    with pytest.raises(TypeError, match="expected pixels of dtype uint8, got float32"):
+        SCALE(x)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(\.\.\., H, W, 3\), got \(2, 3, 4\)"):
+        SCALE(pixels[..., 0])
+    with pytest.raises(ValueError, match="above zero"):
+        PixelScale(deviation=(1.0, 0.0, 1.0))
+
+
+def test_identity_is_of_all_that_features_depend_on(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx")
+    other = saved(tmp_path / "other.onnx", last="flat")
+    backbones = [
+        OnnxBackbone(path),
+        OnnxBackbone(path, scale=SCALE),
+        OnnxBackbone(path, output="conv"),
+        OnnxBackbone(other),
+    ]
+    assert len({each.identity for each in backbones}) == 4
+    copied = tmp_path / "copied.onnx"
+    copied.write_bytes(path.read_bytes())
+    assert OnnxBackbone(copied).identity == backbones[0].identity
+
+
+def test_images_that_do_not_fit(images: np.ndarray, tmp_path: Path) -> None:
+    backbone = OnnxBackbone(saved(tmp_path / "m.onnx", (1, 3, 4, 6)))
+    with pytest.raises(ValueError, match=r"\(H, W\) = \(4, 6\), got \(3, 6\)"):
+        backbone(images[:, :3])
+    with pytest.raises(ValueError, match=r"\(N, H, W, 3\), got \(4, 6, 3\)"):
+        backbone(images[0])
+    with pytest.raises(TypeError, match="float32, got float64"):
+        backbone(images.astype(np.float64))
+
+
+def test_models_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(FileNotFoundError):
+        OnnxBackbone(path)
+    path.write_bytes(b"no model")
+    with pytest.raises(ValueError, match="is no model that runs"):
+        OnnxBackbone(path)
+    with pytest.raises(ValueError, match=r"no value is named 'z'; the last ones are .*conv"):
+        OnnxBackbone(saved(path), output="z")
+    with pytest.raises(ValueError, match="give the layout"):
+        OnnxBackbone(saved(path, (1, 3, 9, 3)))
+    assert OnnxBackbone(saved(path, ("n", "c", "h", "w")), layout="channels_first").size is None
+    with pytest.raises(ValueError, match="is not channels_last"):
+        OnnxBackbone(saved(path, (1, 3, 9, 9)), layout="channels_last")
+    with pytest.raises(ValueError, match="expected a layout of"):
+        OnnxBackbone(saved(path), layout="first")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="float32 with four axes"):
+        OnnxBackbone(saved(path, kind=onnx.TensorProto.DOUBLE))
