@@ -30,7 +30,7 @@ def saved(
 ) -> Path:
     """One convolution of 1 x 1 and a relu; `last` "flat": means, "tokens": (N, HW, F)."""
     node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    first = shape[3] == 3
+    first, number = shape[3] == 3, onnx.helper.tensor_dtype_to_np_dtype(kind)
     nodes = [node("Transpose", ["images"], ["x"], perm=[0, 3, 1, 2])] if first else []
     nodes += [
         node("Conv", ["x" if first else "images", "weight"], ["conv"]),
@@ -52,7 +52,7 @@ def saved(
         [value("images", kind, shape)],
         [value("y", kind, None)],
         [
-            onnx.numpy_helper.from_array(WEIGHT, "weight"),
+            onnx.numpy_helper.from_array(WEIGHT.astype(number), "weight"),
             onnx.numpy_helper.from_array(np.array([0, 0, -1]), "flattened"),
         ],
     )

@@ -82,10 +82,11 @@ class OnnxBackbone:
         self._input = str(images.name)
         self._layout = self._layout_of(images.shape, layout)
         sides = images.shape[2:] if self._layout == "channels_first" else images.shape[1:3]
-        fixed = [side if isinstance(side, int) else None for side in sides]
-        if None in fixed and fixed != [None, None]:
-            raise ValueError(f"{self._where}: one side of its images is free, the other is {fixed}")
-        self.size: tuple[int, int] | None = (fixed[0], fixed[1]) if fixed[0] else None
+        if isinstance(sides[0], int) != isinstance(sides[1], int):
+            raise ValueError(f"{self._where}: one side of its images is free of {list(sides)}")
+        self.size: tuple[int, int] | None = None
+        if isinstance(sides[0], int):
+            self.size = sides[0], sides[1]
         self._batch = images.shape[0] if isinstance(images.shape[0], int) else None
         identity = hashlib.sha256(data)
         numbers = [float(each) for each in (*scale.mean, *scale.deviation)]
