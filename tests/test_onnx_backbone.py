@@ -26,11 +26,10 @@ def saved(
     shape: tuple[Any, ...] = ("n", 3, "h", "w"),
     *,
     last: str = "relu",
-    kind: int = onnx.TensorProto.FLOAT,
 ) -> Path:
     """One convolution of 1 x 1 and a relu; `last` "flat": means, "tokens": (N, HW, F)."""
     node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    first, number = shape[3] == 3, onnx.helper.tensor_dtype_to_np_dtype(kind)
+    first = shape[3] == 3
     nodes = [node("Transpose", ["images"], ["x"], perm=[0, 3, 1, 2])] if first else []
     nodes += [
         node("Conv", ["x" if first else "images", "weight"], ["conv"]),
@@ -46,20 +45,22 @@ def saved(
             node("Reshape", ["channels", "flattened"], ["rows"]),
             node("Transpose", ["rows"], ["y"], perm=[0, 2, 1]),
         ]
-    graph = onnx.helper.make_graph(
+    return written(
+        path,
         nodes,
-        "backbone",
-        [value("images", kind, shape)],
-        [value("y", kind, None)],
-        [
-            onnx.numpy_helper.from_array(WEIGHT.astype(number), "weight"),
-            onnx.numpy_helper.from_array(np.array([0, 0, -1]), "flattened"),
-        ],
+        value("images", onnx.TensorProto.FLOAT, shape),
+        value("y", onnx.TensorProto.FLOAT, None),
+        weight=WEIGHT,
+        flattened=np.array([0, 0, -1]),
     )
+
+
+def written(path: Path, nodes: list[Any], x: Any, y: Any, **constants: np.ndarray) -> Path:
+    values = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "backbone", [x], [y], values)
     opsets = [onnx.helper.make_opsetid("", 17)]
-    path.write_bytes(
-        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-    )
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -161,5 +162,7 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
         OnnxBackbone(saved(path, (1, 3, 9, 9)), layout="channels_last")
     with pytest.raises(ValueError, match="expected a layout of"):
         OnnxBackbone(saved(path), layout="first")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="float32 with four axes"):
-        OnnxBackbone(saved(path, kind=onnx.TensorProto.DOUBLE))
+    for kind, shape in ((onnx.TensorProto.DOUBLE, (1, 3, 9, 9)), (onnx.TensorProto.FLOAT, (1, 3))):
+        x, y = (onnx.helper.make_tensor_value_info(name, kind, shape) for name in "xy")
+        with pytest.raises(ValueError, match="float32 with four axes"):
+            OnnxBackbone(written(path, [onnx.helper.make_node("Relu", ["x"], ["y"])], x, y))
