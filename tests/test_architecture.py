@@ -1,7 +1,7 @@
 """The layers hold: an include or an import only ever points to the right.
 
 C++     bindings -> api -> runtime -> kernels -> cells -> simd
-Python  cli -> tasks -> training -> models, audio -> layers -> functional -> _core
+Python  cli -> tasks -> training -> models, audio, video -> layers -> functional -> _core
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PYTHON_LAYERS = [
     {"_core", "_extras"},
     {"functional"},
     {"layers"},
-    {"models", "audio"},
+    {"models", "audio", "video"},
     {"training", "interop"},
     {"tasks", "bench"},
     {"cli", "__main__"},

@@ -1,0 +1,14 @@
+"""Video: files of any kind become frames of one size, as models read them.
+
+Needs the extra `[video]`: PyAV, which brings FFmpeg along, imported where it is used.
+"""
+
+from ._errors import DamagedVideoWarning as DamagedVideoWarning
+from ._errors import VideoError as VideoError
+from ._files import Frame as Frame
+from ._files import Frames as Frames
+from ._files import Source as Source
+from ._files import read_frames as read_frames
+from ._files import stream_frames as stream_frames
+from ._scaling import Images as Images
+from ._settings import FrameSettings as FrameSettings
