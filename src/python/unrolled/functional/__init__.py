@@ -15,6 +15,11 @@ from ._attention import best_tokens as best_tokens
 from ._cells import CellInfo as CellInfo
 from ._cells import cell_info as cell_info
 from ._cells import cells as cells
+from ._conv import Activation as Activation
+from ._conv import PackedConv2d as PackedConv2d
+from ._conv import check_activation as check_activation
+from ._conv import conv2d as conv2d
+from ._conv import conv2d_backward as conv2d_backward
 from ._ctc import ctc_align as ctc_align
 from ._ctc import ctc_loss as ctc_loss
 from ._ctc import ctc_loss_vjp as ctc_loss_vjp
@@ -35,12 +40,17 @@ from ._memory import Recompute as Recompute
 from ._memory import ScanMemory as ScanMemory
 from ._memory import recompute_code as recompute_code
 from ._memory import scan_memory as scan_memory
+from ._norm import moments as moments
+from ._norm import normalise as normalise
+from ._norm import normalise_backward as normalise_backward
 from ._optimizer import adam_step as adam_step
 from ._optimizer import average_step as average_step
 from ._optimizer import global_norm as global_norm
 from ._optimizer import rmsprop_step as rmsprop_step
 from ._optimizer import sgd_step as sgd_step
 from ._optimizer import zero as zero
+from ._pool import max_pool as max_pool
+from ._pool import max_pool_backward as max_pool_backward
 from ._precision import Precision as Precision
 from ._precision import check_precision as check_precision
 from ._scan import Saved as Saved
@@ -60,5 +70,6 @@ from ._system import trim_memory as trim_memory
 from ._types import Array as Array
 from ._types import States as States
 from ._types import empty as empty
+from ._windows import Windows as Windows
 
 isa()  # an UNROLLED_ISA that cannot be had fails the import, not some later call

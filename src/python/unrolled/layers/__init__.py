@@ -12,6 +12,7 @@ from ._attention_steps import AttentionReader as AttentionReader
 from ._attention_steps import AttentionSteps as AttentionSteps
 from ._attention_steps import Projection as Projection
 from ._base import Layer as Layer
+from ._batch_norm import BatchNorm2d as BatchNorm2d
 from ._conv2d import Conv2d as Conv2d
 from ._dropout import Dropout as Dropout
 from ._embedding import Embedding as Embedding
@@ -28,6 +29,9 @@ from ._linear import Linear as Linear
 from ._listener import GradientListener as GradientListener
 from ._lstm import LSTM as LSTM
 from ._memory import LayerMemory as LayerMemory
+from ._pooling import AvgPool2d as AvgPool2d
+from ._pooling import GlobalAvgPool2d as GlobalAvgPool2d
+from ._pooling import MaxPool2d as MaxPool2d
 from ._recurrent import Recurrent as Recurrent
 from ._recurrent_steps import RecurrentSteps as RecurrentSteps
 from ._rnn import RNN as RNN

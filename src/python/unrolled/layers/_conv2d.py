@@ -4,12 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 
 from .. import functional
 from ._base import Layer
-from ._checks import check_array, checked_dtype, checked_pair, checked_size
+from ._batch_norm import BatchNorm2d
+from ._checks import checked_dtype, checked_size
+from ._images import PaddingLike, check_images, checked_windows, padding_text
 from ._initialisers import Initialiser, initialise
 from ._linear import LinearPullback
 from ._specs import linear_specs
@@ -19,34 +20,37 @@ from ._types import Array
 class Conv2d(Layer):
     """A convolution (without flipping, as everywhere in the field) over height and width.
 
-        y[n, i, j, o] = b[o] + sum_{c, u, v} weight[o, c, u, v] x[n, i*s + u - p, j*s' + v - p', c]
+        z[n, i, j, o] = b[o] + sum_{c, u, v} weight[o, c, u, v] x[n, i*s + u - p, j*s' + v - p', c]
+        y = f(z)
 
-    with zeros outside of x. Arrays have their channels last, so that what a place sees is a few
-    runs of memory: the windows of all places become the rows of one matrix (im2col), which the
-    kernel of `Linear` multiplies by the weights. So bits do not depend on what else is in x. The
-    pullback keeps that matrix, kernel height x kernel width times as large as x, over the strides.
+    with zeros outside of x and an activation f. With G groups, output o sees the C / G channels of
+    its own group alone; G = C = O is a depthwise convolution. Arrays have their channels last. Bits
+    of an image do not depend on what else is in x. The pullback keeps x and y, and no windows.
 
-    Shapes: N images, C input channels, O output channels, kernel (h, w), stride (s, s'), padding
-        (p, p'). weight (O, C, h, w), bias (O,); x (N, H, W, C), y (N, H', W', O) with
-        H' = (H + 2p - h) // s + 1, and W' likewise.
+    Shapes: N images, C input channels, O output channels, G groups, kernel (h, w), stride (s, s'),
+        padding (p, p'). weight (O, C / G, h, w), bias (O,); x (N, H, W, C), y (N, H', W', O), with
+        H' and W' as in `functional.Windows`.
 
     Args:
         in_channels: C.
         out_channels: O.
         kernel_size: (h, w), or one number for both.
         stride: (s, s'), or one number for both.
-        padding: (p, p'), or one number for both.
+        padding: (p, p'), one number for both, ((top, bottom), (left, right)), or "same" as
+            TensorFlow has it: H' = ceil(H / s), with the odd row below.
         bias: whether there is a b.
+        groups: G, which divides C and O.
+        activation: f, "none", "relu" or "relu6" (min(max(z, 0), 6)); it costs no pass of its own.
         dtype: float32 or float64.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array; it
-            is asked for the matrix (O, C*h*w).
+            is asked for the matrix (O, C/G * h * w).
 
     Raises:
-        ValueError: a size or stride below 1, or a padding below 0.
+        ValueError: a size or stride below 1, a padding below 0, groups that do not divide C and O,
+            or an unknown activation.
 
-    Source: names and parameters as torch.nn.Conv2d. im2col: Chellapilla, Puri and Simard, "High
-    performance convolutional neural networks for document processing", 2006.
+    Source: names and parameters as torch.nn.Conv2d.
     """
 
     def __init__(
@@ -55,9 +59,11 @@ class Conv2d(Layer):
         out_channels: int,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
+        padding: PaddingLike = 0,
         bias: bool = True,
         *,
+        groups: int = 1,
+        activation: functional.Activation = "none",
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "he",
@@ -65,23 +71,33 @@ class Conv2d(Layer):
         where = type(self).__name__
         self.in_channels = checked_size(where, "in_channels", in_channels)
         self.out_channels = checked_size(where, "out_channels", out_channels)
-        self.kernel_size = checked_pair(where, "kernel_size", kernel_size, least=1)
-        self.stride = checked_pair(where, "stride", stride, least=1)
-        self.padding = checked_pair(where, "padding", padding, least=0)
+        self.groups = checked_size(where, "groups", groups)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"[{where}] expected groups that divide in_channels {in_channels} and "
+                f"out_channels {out_channels}, got {groups}"
+            )
+        functional.check_activation(where, activation)
+        self.activation: functional.Activation = activation
+        self.windows = checked_windows(where, kernel_size, stride, padding)
         self.bias = bool(bias)
         kind = checked_dtype(where, dtype)
         rng = np.random.default_rng() if rng is None else rng
-        taps = self.in_channels * math.prod(self.kernel_size)
+        each = self.in_channels // self.groups
+        taps = each * math.prod(self.windows.kernel)
         specs = linear_specs(taps, self.out_channels, bias=self.bias)
         own = {spec.name: initialise(init, spec, rng, kind) for spec in specs}
-        own["weight"] = own["weight"].reshape(-1, self.in_channels, *self.kernel_size)
+        own["weight"] = own["weight"].reshape(-1, each, *self.windows.kernel)
         super().__init__(own)
 
     def __repr__(self) -> str:
-        sizes = f"{self.in_channels}, {self.out_channels}, {self.kernel_size}"
-        options = f", stride={self.stride}" if self.stride != (1, 1) else ""
-        options += f", padding={self.padding}" if self.padding != (0, 0) else ""
+        windows = self.windows
+        sizes = f"{self.in_channels}, {self.out_channels}, {windows.kernel}"
+        options = f", stride={windows.stride}" if windows.stride != (1, 1) else ""
+        options += padding_text(windows)
         options += ", bias=False" if not self.bias else ""
+        options += f", groups={self.groups}" if self.groups > 1 else ""
+        options += f", activation={self.activation!r}" if self.activation != "none" else ""
         return f"{type(self).__name__}({sizes}{options}, dtype={self.dtype})"
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
@@ -90,86 +106,75 @@ class Conv2d(Layer):
         Raises:
             ValueError: the kernel is larger than the image with its padding.
         """
-        sizes = []
-        for size, kernel, stride, padding in zip(
-            (height, width), self.kernel_size, self.stride, self.padding, strict=True
-        ):
-            if size + 2 * padding < kernel:
-                raise ValueError(
-                    f"[{type(self).__name__}] expected images (H, W) of at least the kernel's size "
-                    f"{self.kernel_size} less twice the padding {self.padding}, "
-                    f"got {(height, width)}"
-                )
-            sizes.append((size + 2 * padding - kernel) // stride + 1)
-        return sizes[0], sizes[1]
+        return self.windows.places(type(self).__name__, height, width)
 
     def __call__(self, x: Array) -> Array:
         """Returns y (N, H', W', O) of x (N, H, W, C)."""
-        return functional.linear(self._windows(x), self._matrix(), self._parameters.get("bias"))
+        self._check(x)
+        return functional.conv2d(
+            x,
+            self._parameters["weight"],
+            self._parameters.get("bias"),
+            self.windows,
+            groups=self.groups,
+            activation=self.activation,
+        )
+
+    def packed(self, norm: BatchNorm2d | None = None) -> functional.PackedConv2d:
+        """Returns the layer for inference, x -> y, with copied and packed weights.
+
+        The result can add a residual (N, H', W', O) before the activation: `packed(x, residual)`.
+
+        Args:
+            norm: the normalisation that follows; its running statistics become part of the weights
+                and its activation that of the result.
+
+        Raises:
+            ValueError: `norm` has other channels, or follows an activation.
+        """
+        weight, bias = self._parameters["weight"], self._parameters.get("bias")
+        activation = self.activation
+        if norm is not None:
+            if activation != "none" or norm.num_features != self.out_channels:
+                raise ValueError(
+                    f"[{type(self).__name__}] expected a norm of {self.out_channels} features "
+                    f"after a convolution without activation, got {norm} after {self}"
+                )
+            scale, shift = norm.scale_and_shift()
+            weight = weight * scale[:, None, None, None]
+            bias = shift if bias is None else bias * scale + shift
+            activation = norm.activation
+        return functional.PackedConv2d(
+            weight, bias, self.windows, groups=self.groups, activation=activation
+        )
 
     def vjp(self, x: Array) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback.
 
         `pullback(dy, needs_dx=True)` adds to `grads` and returns dx (None if not needed). It refers
-        to the weight: leave that as it is until the pullback has run.
+        to x, to y and to the weight: leave them as they are until it has run.
         """
         self._expect(self._own_names)
-        windows, shape = self._windows(x), x.shape
+        y = self(x)
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
-            matrix = self._matrix()
-            dmatrix = np.zeros_like(matrix)
-            dwindows = functional.linear_backward(
-                windows,
-                matrix,
+            dx = functional.conv2d_backward(
+                x,
+                self._parameters["weight"],
+                y,
                 dy,
-                dweight=dmatrix,
+                self.windows,
+                groups=self.groups,
+                activation=self.activation,
+                dweight=self._grads["weight"],
                 dbias=self._grads.get("bias"),
                 needs_dx=needs_dx,
             )
-            by_place = dmatrix.reshape(-1, *self.kernel_size, self.in_channels)
-            self._grads["weight"] += by_place.transpose(0, 3, 1, 2)
             self._added(self._own_names)
-            return None if dwindows is None else self._sum_of_windows(dwindows, shape)
+            return dx
 
-        y = functional.linear(windows, self._matrix(), self._parameters.get("bias"))
         return y, pullback
 
-    def _matrix(self) -> Array:
-        """The weights as (O, h*w*C), in the order of the windows."""
-        by_place = self._parameters["weight"].transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(by_place).reshape(self.out_channels, -1)
-
-    def _windows(self, x: Array) -> Array:
-        """What each place of y sees, (N, H', W', h*w*C)."""
-        letters = "x of shape (N, H, W, C)"
-        if isinstance(x, np.ndarray) and x.ndim != 4:
-            raise ValueError(f"[{type(self).__name__}] expected {letters}, got {x.shape}")
-        shape = (*x.shape[:3], self.in_channels) if isinstance(x, np.ndarray) else ()
-        check_array(type(self).__name__, letters, x, shape, self.dtype)
-        places = self.output_shape(*x.shape[1:3])
-        down, right = self.stride
-        views = sliding_window_view(self._padded(x), self.kernel_size, axis=(1, 2))
-        views = views[:, ::down, ::right].transpose(0, 1, 2, 4, 5, 3)  # (N, H', W', h, w, C)
-        windows = functional.empty((len(x), *places, math.prod(views.shape[3:])), self.dtype)
-        windows.reshape(views.shape)[...] = views
-        return windows
-
-    def _padded(self, x: Array) -> Array:
-        if self.padding == (0, 0):
-            return x
-        down, right = self.padding
-        return np.pad(x, ((0, 0), (down, down), (right, right), (0, 0)))
-
-    def _sum_of_windows(self, dwindows: Array, shape: tuple[int, ...]) -> Array:
-        """The transpose of `_windows`: every window is added where it was read."""
-        count, height, width, channels = shape
-        (h, w), (down, right), (top, left) = self.kernel_size, self.stride, self.padding
-        rows, columns = dwindows.shape[1:3]
-        parts = dwindows.reshape(count, rows, columns, h, w, channels)
-        dx = np.zeros((count, height + 2 * top, width + 2 * left, channels), self.dtype)
-        for u in range(h):
-            for v in range(w):
-                read = dx[:, u : u + down * rows : down, v : v + right * columns : right]
-                read += parts[:, :, :, u, v]
-        return np.ascontiguousarray(dx[:, top : top + height, left : left + width])
+    def _check(self, x: Array) -> None:
+        check_images(type(self).__name__, x, self.in_channels, self.dtype)
+        self.output_shape(*x.shape[1:3])

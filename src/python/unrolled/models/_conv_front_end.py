@@ -56,7 +56,15 @@ class ConvFrontEnd(Layer):
         for kernel, stride in zip(_KERNELS, _STRIDES, strict=True):
             padding = (0, kernel[1] // 2)
             conv = Conv2d(
-                inputs, channels, kernel, stride, padding, dtype=dtype, rng=rng, init=init
+                inputs,
+                channels,
+                kernel,
+                stride,
+                padding,
+                activation="relu",
+                dtype=dtype,
+                rng=rng,
+                init=init,
             )
             layers.append(conv)
             self.reach += (kernel[0] - 1) * self.stride
@@ -73,25 +81,23 @@ class ConvFrontEnd(Layer):
             return np.empty((0, x.shape[1], self.output_size), self.dtype)
         images = _as_images(x)
         for conv in self._layers:
-            images = _relu_in_place(conv(images))
+            images = conv(images)
         return _as_steps(images)
 
     def vjp(self, x: Array) -> tuple[Array, Callable[[Array], None]]:
         """Returns y and its pullback, which adds to `grads`; frames get no gradient."""
         if len(x) < self.reach:
             return self(x), lambda dy: None
-        images, pullbacks, outputs = _as_images(x), [], []
+        images, pullbacks = _as_images(x), []
         for conv in self._layers:
             images, pullback = conv.vjp(images)
-            images = _relu_in_place(images)
             pullbacks.append(pullback)
-            outputs.append(images)
 
         def pull(dy: Array) -> None:
             count, steps, width, channels = images.shape
             dimages = dy.reshape(steps, count, width, channels).swapaxes(0, 1)
-            for place in range(len(outputs) - 1, -1, -1):
-                dimages = np.multiply(dimages, outputs[place] > 0, order="C")
+            dimages = np.ascontiguousarray(dimages)
+            for place in range(len(pullbacks) - 1, -1, -1):
                 dimages = pullbacks[place](dimages, needs_dx=place > 0)
 
         return _as_steps(images), pull
@@ -99,8 +105,8 @@ class ConvFrontEnd(Layer):
 
 def _as_images(x: Array) -> Array:
     """(T, B, F) as (B, T, F, 1)."""
-    images: Array = x.swapaxes(0, 1)[..., None]
-    return images
+    images: Array = np.ascontiguousarray(x.swapaxes(0, 1))
+    return images[..., None]
 
 
 def _as_steps(images: Array) -> Array:
@@ -108,8 +114,3 @@ def _as_steps(images: Array) -> Array:
     count, steps, width, channels = images.shape
     y: Array = np.ascontiguousarray(images.swapaxes(0, 1)).reshape(steps, count, width * channels)
     return y
-
-
-def _relu_in_place(x: Array) -> Array:
-    np.maximum(x, 0, out=x)
-    return x
