@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._features import Features, FeatureSettings, extract_features
 from ._files import Samples, read_audio
@@ -23,12 +24,13 @@ class Normalisation:
     mean: Features
     deviation: Features
 
-    def __call__(self, frames: Features) -> Features:
-        """Returns normalised frames (..., F)."""
-        return (frames - self.mean) / self.deviation
+    def __call__(self, frames: NDArray[Any]) -> Features:
+        """Returns normalised frames (..., F), float32; pixels (..., C) of uint8, too."""
+        normal: Features = (frames - self.mean) / self.deviation
+        return normal
 
     @classmethod
-    def of(cls, sequences: Iterable[Features]) -> "Normalisation":
+    def of(cls, sequences: Iterable[NDArray[Any]]) -> "Normalisation":
         """The figures of all frames of sequences (T, F) together.
 
         Raises:
