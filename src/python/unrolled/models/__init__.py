@@ -4,6 +4,7 @@ from ._acoustic_stream import AcousticStream as AcousticStream
 from ._decoder_stream import DecoderStream as DecoderStream
 from ._decoder_stream import PackedDecoder as PackedDecoder
 from ._distributions import Quantiles as Quantiles
+from ._outlook import Outlook as Outlook
 from ._pixel_scale import IMAGENET_SCALE as IMAGENET_SCALE
 from ._pixel_scale import PixelScale as PixelScale
 from ._search import BeamOptions as BeamOptions

@@ -1,7 +1,7 @@
 """What a forecast says of a number: distributions, their losses, and what is read from them.
 
-Shapes: params (..., P), all else (...). The first `located` of the P parameters are on the axis of
-the numbers: whoever forecasts relative to something adds it to them.
+Shapes: outputs of a model (..., O), params (..., P), all else (...). The parameters are the outputs
+and a location, which the forecast is relative to: a model adds what it has learned to it.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from ..layers._types import Array
+from ._special import digamma, incomplete_beta, log_gamma, t_quantile
 
 #: (mean loss over what was observed, pullback: dloss -> dparams).
 Loss = tuple[float, Callable[[float], Array]]
@@ -20,11 +21,33 @@ Loss = tuple[float, Callable[[float], Array]]
 _LEAST = 1e-3
 
 
-class Distribution(Protocol):
-    """What a head of a forecasting model puts out."""
+#: The least dispersion of counts, and the mean, in their units, where a location is zero.
+_LEAST_DISPERSION, _LEAST_MEAN = 1e-4, 0.05
 
-    parameters: int
-    located: int
+
+class Distribution(Protocol):
+    """What a head of a forecasting model puts out.
+
+    Attributes:
+        outputs: O.
+        counts: it is of whole numbers >= 0, and numbers are counts over a unit.
+    """
+
+    outputs: int
+    counts: bool
+
+    def place(self, outputs: Array, location: Array, units: Array) -> Array:
+        """Returns the parameters: outputs (..., O), which may be written to, at their location.
+
+        Args:
+            units: (..., 1 or more) what one of the numbers stands for, of counts.
+        """
+
+    def place_pull(self, dparams: Array, location: Array) -> tuple[Array, Array]:
+        """Returns the gradients of the outputs and of the location."""
+
+    def shrink(self, outputs: Array, keep: Array) -> None:
+        """Draws what outputs say of the mean to the location: `keep` of it stays, 0..1."""
 
     def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
         """The mean loss of the targets that were observed (1.0, else 0.0), and its pullback."""
@@ -43,23 +66,46 @@ class Distribution(Protocol):
         """One draw of each."""
 
     def start(self, error: float) -> list[float]:
-        """The P parameters of forecasts of zero whose errors have this size."""
+        """The O outputs of forecasts at their location whose errors have this size."""
 
 
-class Point:
-    """One number, the mean: squared error."""
+class _Located:
+    """The first `located` of the parameters are on the axis of the numbers, and move along."""
 
-    parameters, located = 1, 1
+    outputs: int
+    located: int = 1
+    counts = False
 
-    def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
-        """(y - m)^2."""
-        error = params[..., 0] - targets
-        return _mean(error * error, observed, lambda: (2.0 * error)[..., None])
+    def place(self, outputs: Array, location: Array, units: Array) -> Array:
+        """Adds the location."""
+        outputs[..., : self.located] += location[..., None]
+        return outputs
+
+    def place_pull(self, dparams: Array, location: Array) -> tuple[Array, Array]:
+        """The sum over what the location is added to."""
+        dlocation: Array = dparams[..., : self.located].sum(axis=-1)
+        return dparams, dlocation
+
+    def shrink(self, outputs: Array, keep: Array) -> None:
+        """Moves all that is located by what is taken from the mean."""
+        taken = (1.0 - keep) * self.mean(outputs)
+        outputs[..., : self.located] -= taken[..., None].astype(outputs.dtype)
 
     def mean(self, params: Array) -> Array:
         """m."""
         mean: Array = params[..., 0]
         return mean
+
+
+class Point(_Located):
+    """One number, the mean: squared error."""
+
+    outputs = 1
+
+    def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
+        """(y - m)^2."""
+        error = params[..., 0] - targets
+        return _mean(error * error, observed, lambda: (2.0 * error)[..., None])
 
     def quantiles(self, params: Array, levels: Sequence[float]) -> Array:
         """There are none."""
@@ -74,10 +120,10 @@ class Point:
         return [0.0]
 
 
-class Gaussian:
+class Gaussian(_Located):
     """Mean m and scale s = softplus(a): the logarithmic loss of the normal distribution."""
 
-    parameters, located = 2, 1
+    outputs = 2
 
     def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
         """log s + r^2 / 2 + log(2 pi) / 2 with r = (y - m) / s."""
@@ -87,11 +133,6 @@ class Gaussian:
         return _mean(
             losses, observed, lambda: np.stack([-r / scale, (1.0 - r * r) / scale * slope], axis=-1)
         )
-
-    def mean(self, params: Array) -> Array:
-        """m."""
-        mean: Array = params[..., 0]
-        return mean
 
     def quantiles(self, params: Array, levels: Sequence[float]) -> Array:
         """m + s z(level)."""
@@ -110,13 +151,13 @@ class Gaussian:
         return [0.0, _inverse_scale(error)]
 
 
-class StudentT:
+class StudentT(_Located):
     """Location m, scale s = softplus(a), and v = 2 + softplus(b) degrees of freedom: outliers.
 
     Source: the output of DeepAR for real numbers, as GluonTS has it.
     """
 
-    parameters, located = 3, 1
+    outputs = 3
 
     def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
         """-log of the density, with r = (y - m) / s.
@@ -147,11 +188,6 @@ class StudentT:
 
         return _mean(losses, observed, gradient)
 
-    def mean(self, params: Array) -> Array:
-        """m."""
-        mean: Array = params[..., 0]
-        return mean
-
     def quantiles(self, params: Array, levels: Sequence[float]) -> Array:
         """m + s t(level, v)."""
         scale, freedom = _scale(params[..., 1])[0], self._freedom(params)[0]
@@ -174,11 +210,11 @@ class StudentT:
         return 2.0 + _LEAST + more, slope
 
 
-class Quantiles:
+class Quantiles(_Located):
     """The quantiles of fixed levels, one parameter each: the pinball loss (Koenker and Bassett)."""
 
     levels: ClassVar[tuple[float, ...]] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-    parameters = located = len(levels)
+    outputs = located = len(levels)
 
     def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
         """The mean over levels of 2 max(level d, (level - 1) d) with d = y - q."""
@@ -223,11 +259,101 @@ class Quantiles:
         return [error * NormalDist().inv_cdf(level) for level in self.levels]
 
 
+class NegativeBinomial:
+    """Counts y = v u of mean w = u exp(a) and variance w + w^2 d with d = softplus(b).
+
+    v is the number that a model sees, u its unit (DeepAR's scale, one more than the mean of the
+    series), which is the third parameter as log u. A location l multiplies the mean by
+    (l + sqrt(l^2 + 4 e^2)) / 2, which is l where l is well above e: the offset of a regression with
+    a logarithmic link. Source: Salinas et al., "DeepAR", 2017.
+    """
+
+    outputs = 2
+    counts = True
+
+    def place(self, outputs: Array, location: Array, units: Array) -> Array:
+        """Adds the location's logarithm, which is log e + asinh(l / 2 e); appends log u."""
+        params = np.empty((*outputs.shape[:-1], 3), outputs.dtype)
+        params[..., 0] = outputs[..., 0] + np.arcsinh(location / (2.0 * _LEAST_MEAN))
+        params[..., 0] += math.log(_LEAST_MEAN)
+        params[..., 1] = outputs[..., 1]
+        params[..., 2] = np.log(units)
+        return params
+
+    def place_pull(self, dparams: Array, location: Array) -> tuple[Array, Array]:
+        """The slope of the logarithm is 1 / sqrt(l^2 + 4 e^2)."""
+        dlocation: Array = dparams[..., 0] / np.hypot(location, 2.0 * _LEAST_MEAN)
+        return dparams[..., :2], dlocation.astype(dparams.dtype, copy=False)
+
+    def shrink(self, outputs: Array, keep: Array) -> None:
+        """The logarithm of what the mean is multiplied by."""
+        outputs[..., 0] *= keep
+
+    def loss_vjp(self, params: Array, targets: Array, observed: Array) -> Loss:
+        """log y! + lgamma(r) - lgamma(y + r) + (r + y) log(1 + d w) - y log(d w) with r = 1 / d."""
+        mean, spread, slope, unit = self._read(params)
+        y, r = np.rint(targets * unit), 1.0 / spread
+        both, more = spread * mean, np.log1p(spread * mean)
+        losses = log_gamma(y + 1.0) + log_gamma(r) - log_gamma(y + r) + (r + y) * more
+        losses -= y * np.log(both)
+
+        def gradient() -> Array:
+            away = (mean - y) / (1.0 + both)
+            dspread = away / spread - r * r * (digamma(r) - digamma(y + r) + more)
+            return np.stack([away, dspread * slope, np.zeros_like(away)], axis=-1)
+
+        return _mean(losses, observed, gradient)
+
+    def mean(self, params: Array) -> Array:
+        """w / u."""
+        mean: Array = np.exp(params[..., 0])
+        return mean
+
+    def quantiles(self, params: Array, levels: Sequence[float]) -> Array:
+        """The least count y with P(Y <= y) = I(r, y + 1) at 1 / (1 + d w) >= level, over u.
+
+        Sought between the bounds of Cantelli's inequality.
+        """
+        mean, spread, _, unit = self._read(params)
+        deviation = np.sqrt(mean + spread * mean * mean)
+        found = np.empty((*mean.shape, len(levels)), params.dtype)
+        for place, level in enumerate(levels):
+            odds = math.sqrt(level / (1.0 - level))
+            low = np.maximum(np.floor(mean - deviation / odds), 0.0) - 1.0  # below the quantile
+            high = np.ceil(mean + deviation * odds)  # not below it
+            while (high - low > 1.0).any():
+                middle = np.maximum(np.floor(0.5 * (low + high)), 0.0)
+                below = incomplete_beta(1.0 / spread, middle + 1.0, 1.0 / (1.0 + spread * mean))
+                enough = below >= level
+                low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+            found[..., place] = high / unit
+        return found
+
+    def sample(self, params: Array, rng: np.random.Generator) -> Array:
+        """Poisson counts of a rate that is gamma distributed, over u."""
+        mean, spread, _, unit = self._read(params)
+        rate = rng.gamma(1.0 / spread, spread * mean)
+        drawn: Array = rng.poisson(np.minimum(rate, 1e15)) / unit
+        return drawn.astype(params.dtype)
+
+    def start(self, error: float) -> list[float]:
+        """The mean is the location; the deviation is the error where the mean is one unit."""
+        return [0.0, _inverse_scale(error * error)]
+
+    @staticmethod
+    def _read(params: Array) -> tuple[Array, Array, Array, Array]:
+        """w, d, dd/db and u in float64."""
+        a, b, log_unit = np.moveaxis(params.astype(np.float64), -1, 0)
+        spread, slope = _softplus(b)
+        return np.exp(a + log_unit), spread + _LEAST_DISPERSION, slope, np.exp(log_unit)
+
+
 DISTRIBUTIONS: dict[str, Distribution] = {
     "point": Point(),
     "gaussian": Gaussian(),
     "student-t": StudentT(),
     "quantile": Quantiles(),
+    "negative-binomial": NegativeBinomial(),
 }
 
 
@@ -260,65 +386,3 @@ def _inverse_scale(scale: float) -> float:
     """The a of which `_scale` is this, or about its least value."""
     more = max(scale - _LEAST, _LEAST)
     return more + math.log(-math.expm1(-more))
-
-
-def log_gamma(x: Array) -> Array:
-    """log Gamma(x) for x > 0: Stirling's series from x + 6 on (Abramowitz and Stegun, 6.1.41).
-
-    Error below 1e-9 of max(1, result) in float64.
-    """
-    x = x.astype(np.float64)
-    shift = np.ones_like(x)
-    for i in range(6):
-        shift *= x + i
-    y = x + 6.0
-    inverse = 1.0 / (y * y)
-    series = (1.0 / 12.0 - inverse * (1.0 / 360.0 - inverse / 1260.0)) / y
-    result: Array = (y - 0.5) * np.log(y) - y + 0.5 * math.log(2.0 * math.pi) + series
-    result -= np.log(shift)
-    return result
-
-
-def digamma(x: Array) -> Array:
-    """The derivative of log Gamma for x > 0 (Abramowitz and Stegun, 6.3.18, from x + 6 on)."""
-    x = x.astype(np.float64)
-    shift = np.zeros_like(x)
-    for i in range(6):
-        shift += 1.0 / (x + i)
-    y = x + 6.0
-    inverse = 1.0 / (y * y)
-    series = inverse * (1.0 / 12.0 - inverse * (1.0 / 120.0 - inverse / 252.0))
-    result: Array = np.log(y) - 0.5 / y - series
-    result -= shift
-    return result
-
-
-def t_quantile(level: float, freedom: Array) -> Array:
-    """The quantile of Student's t distribution with `freedom` >= 2 degrees of freedom.
-
-    Source: Hill, "Algorithm 396: Student's t-quantiles", 1970. The probability below the result is
-    off by less than 3e-4 at 2 degrees of freedom, 1e-5 from 2.5 on.
-    """
-    if level == 0.5:
-        return np.zeros_like(freedom, dtype=np.float64)
-    n = freedom.astype(np.float64)
-    p = 2.0 * min(level, 1.0 - level)  # of both tails
-    a = 1.0 / (n - 0.5)
-    b = 48.0 / (a * a)
-    c = ((20700.0 * a / b - 98.0) * a - 16.0) * a + 96.36
-    d = ((94.5 / (b + c) - 3.0) / b + 1.0) * np.sqrt(a * math.pi / 2.0) * n
-    tail = (d * p) ** (2.0 / n)
-    # Near the middle: an expansion about the normal deviate.
-    x = NormalDist().inv_cdf(0.5 * p)
-    near = np.where(n < 5.0, c + 0.3 * (n - 4.5) * (x + 0.6), c)
-    near = (((0.05 * d * x - 5.0) * x - 7.0) * x - 2.0) * x + b + near
-    square = x * x
-    series = (((0.4 * square + 6.3) * square + 36.0) * square + 94.5) / near - square - 3.0
-    y = (series / b + 1.0) * x
-    middle = np.expm1(a * y * y)
-    # In the tails: an expansion about infinity.
-    far = (n + 6.0) / (n * tail) - 0.089 * d - 0.822
-    far = (1.0 / (far * (n + 2.0) * 3.0) + 0.5 / (n + 4.0)) * tail - 1.0
-    far = far * (n + 1.0) / (n + 2.0) + 1.0 / tail
-    t: Array = np.sqrt(n * np.where(tail > 0.05 + a, middle, far))
-    return t if level > 0.5 else -t
