@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tolerances import assert_close, assert_same_bits
-from unrolled.models import PixelScale
+from tolerances import assert_close
+from unrolled.video import Normalisation
 
 onnx = pytest.importorskip("onnx", reason='pip install "unrolled[onnx]"')
 pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
@@ -18,7 +18,7 @@ from unrolled.interop.onnx_backbone import OnnxBackbone  # noqa: E402
 
 F = 5
 WEIGHT = np.random.default_rng(1).standard_normal((F, 3, 1, 1)).astype(np.float32)
-SCALE = PixelScale((10.0, 20.0, 30.0), (2.0, 4.0, 8.0))
+NORMALISATION = Normalisation(np.float32([10, 20, 30]), np.float32([2, 4, 8]))
 
 
 def saved(
@@ -106,19 +106,11 @@ def test_many_images_and_one_are_the_same(rng: np.random.Generator, tmp_path: Pa
     )  # fmt: skip
 
 
-def test_pixels_are_scaled(rng: np.random.Generator, tmp_path: Path) -> None:
+def test_its_normalisation_makes_what_it_reads(rng: np.random.Generator, tmp_path: Path) -> None:
     pixels = rng.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8)
-    backbone = OnnxBackbone(saved(tmp_path / "m.onnx"), scale=SCALE)
-    x = backbone.scale(pixels)
-    assert x.dtype == np.float32
-    # Every number here has few bits.
-    assert_same_bits(x, ((pixels - np.float64([10, 20, 30])) / [2, 4, 8]).astype(np.float32))
-    with pytest.raises(TypeError, match="expected pixels of dtype uint8, got float32"):
-        SCALE(x)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"\(\.\.\., H, W, 3\), got \(2, 3, 4\)"):
-        SCALE(pixels[..., 0])
-    with pytest.raises(ValueError, match="above zero"):
-        PixelScale(deviation=(1.0, 0.0, 1.0))
+    backbone = OnnxBackbone(saved(tmp_path / "m.onnx"), normalisation=NORMALISATION)
+    y = backbone(backbone.normalisation(pixels))
+    assert_close(y, expected((pixels - np.float64([10, 20, 30])) / [2, 4, 8]), K=15, kind="peer")
 
 
 def test_identity_is_of_all_that_features_depend_on(tmp_path: Path) -> None:
@@ -126,7 +118,7 @@ def test_identity_is_of_all_that_features_depend_on(tmp_path: Path) -> None:
     other = saved(tmp_path / "other.onnx", last="flat")
     backbones = [
         OnnxBackbone(path),
-        OnnxBackbone(path, scale=SCALE),
+        OnnxBackbone(path, normalisation=NORMALISATION),
         OnnxBackbone(path, output="conv"),
         OnnxBackbone(other),
     ]

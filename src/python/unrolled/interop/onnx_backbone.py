@@ -3,12 +3,13 @@
     from unrolled.interop.onnx_backbone import OnnxBackbone
 
     backbone = OnnxBackbone("mobilenet.onnx", output="features")
-    features = backbone(backbone.scale(pixels))      # (N, H, W, 3) of bytes to (N, F)
+    features = backbone(backbone.normalisation(pixels))     # (N, H, W, 3) of bytes to (N, F)
 
 ONNX Runtime computes it. Needs the extra [onnx].
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from .. import functional
 from .._extras import import_extra
 from ..layers._types import Array
-from ..models import IMAGENET_SCALE, PixelScale
+from ..video import Normalisation, imagenet_normalisation
 
 #: Order of the axes of images and of what is computed from them.
 Layout: TypeAlias = Literal["channels_first", "channels_last"]
@@ -38,17 +39,17 @@ class OnnxBackbone:
 
     Args:
         model: the file; its weights are in it, not beside it.
-        scale: what the network was trained on; the default is that of torchvision's networks.
+        normalisation: what the network was trained with; None: `imagenet_normalisation`.
         output: the value of the graph that is taken, an inner one too (which needs no more than its
             name); None: the last output.
         layout: order of the axes; None: read from the input's shape.
 
     Attributes:
-        scale: makes bytes (N, H, W, 3) what `__call__` takes.
+        normalisation: makes pixels (N, H, W, 3) what `__call__` takes.
         size: (H, W) that the network insists on, or None: any.
         output_size: F.
-        identity: sha256 of the file, the output and the scale, in hexadecimal: what a cache of
-            features is for.
+        identity: sha256 of the file, the output and the normalisation, in hexadecimal: a cache of
+            features belongs to it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -61,13 +62,13 @@ class OnnxBackbone:
         self,
         model: str | os.PathLike[str],
         *,
-        scale: PixelScale = IMAGENET_SCALE,
+        normalisation: Normalisation | None = None,
         output: str | None = None,
         layout: Layout | None = None,
     ) -> None:
         self._where = f"[OnnxBackbone] {os.fspath(model)}"
         data = Path(model).read_bytes()
-        self.scale = scale
+        self.normalisation = normalisation or imagenet_normalisation()
         self._session = self._opened(data, output)
         outputs = self._session.get_outputs()
         chosen = next((each for each in outputs if each.name == output), outputs[-1])
@@ -89,8 +90,8 @@ class OnnxBackbone:
             self.size = sides[0], sides[1]
         self._batch = images.shape[0] if isinstance(images.shape[0], int) else None
         identity = hashlib.sha256(data)
-        numbers = [float(each) for each in (*scale.mean, *scale.deviation)]
-        identity.update(repr((self._output, self._layout, numbers)).encode())
+        read = (self._output, self._layout, self.normalisation.to_json())
+        identity.update(json.dumps(read).encode())
         self.identity = identity.hexdigest()
         self.output_size = self._features()
 
@@ -98,7 +99,7 @@ class OnnxBackbone:
         return f"{type(self).__name__}({self.output_size} features, size={self.size})"
 
     def __call__(self, images: Array) -> Array:
-        """Returns the features (N, F) of scaled images (N, H, W, 3) in float32.
+        """Returns the features (N, F) of normalised images (N, H, W, 3) in float32.
 
         Raises:
             ValueError: another shape, or a size that the network does not take.
@@ -110,7 +111,7 @@ class OnnxBackbone:
             )
         if images.dtype != np.float32:
             raise TypeError(
-                f"{self._where}: expected scaled images of dtype float32, got {images.dtype}"
+                f"{self._where}: expected normalised images of dtype float32, got {images.dtype}"
             )
         if self.size is not None and images.shape[1:3] != self.size:
             raise ValueError(

@@ -5,13 +5,12 @@ from ._decoder_stream import DecoderStream as DecoderStream
 from ._decoder_stream import PackedDecoder as PackedDecoder
 from ._distributions import Quantiles as Quantiles
 from ._outlook import Outlook as Outlook
-from ._pixel_scale import IMAGENET_SCALE as IMAGENET_SCALE
-from ._pixel_scale import PixelScale as PixelScale
 from ._search import BeamOptions as BeamOptions
 from ._search import Hypothesis as Hypothesis
 from ._search import beam_search as beam_search
 from ._search import sample_targets as sample_targets
 from .acoustic import AcousticModel as AcousticModel
+from .efficientnet import EfficientNet as EfficientNet
 from .forecaster import ForecastModel as ForecastModel
 from .language_model import LanguageModel as LanguageModel
 from .language_model import LanguageModelStream as LanguageModelStream
