@@ -1,4 +1,4 @@
-"""Tables of sound files with something said of each."""
+"""Tables of sounds, or videos, with something said of each."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
+
+#: Names of the column of files.
+_FILE_COLUMNS = ("file", "path")
 
 #: Endings of sound files that are taken from folders; a table may name any.
 SOUND_ENDINGS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"))
@@ -34,32 +37,40 @@ def read_sources(
 
 
 def table_columns(table: Path) -> frozenset[str]:
-    """Returns the names in the first line of a CSV file.
+    """Returns the names in the first line of a CSV or TSV file.
 
     Raises:
         ValueError: it is no CSV file in UTF-8.
     """
     with table.open(encoding="utf-8", newline="") as lines, _understood(table):
-        return frozenset(next(csv.reader(lines), ()))
+        return frozenset(next(csv.reader(lines, delimiter=_delimiter(table)), ()))
+
+
+def _delimiter(table: Path) -> str:
+    return "\t" if table.suffix.lower() == ".tsv" else ","
 
 
 def read_rows(table: Path, *columns: str) -> Iterator[tuple[int, Path, tuple[str, ...]]]:
-    """Yields the number of each line of a CSV file, its file, and what stands in `columns`.
+    """Yields the number of each line of a table, its file, and what stands in `columns`.
 
-    Files are relative to the table.
+    Values stand between commas, of a .tsv file between tabs. The column of files is `file` or
+    `path`; they are relative to the table, and may be folders.
 
     Raises:
         FileNotFoundError: a file in the table is not there.
         ValueError: it lacks a column, or is no CSV file in UTF-8.
     """
     with table.open(encoding="utf-8", newline="") as lines, _understood(table):
-        rows = csv.DictReader(lines, restval="")  # what a short line lacks is empty
-        if not {"file", *columns} <= set(rows.fieldnames or ()):
-            names = ",".join(("file", *columns))
-            raise ValueError(f"{table} has no columns {names} in its first line")
+        # What a short line lacks is empty.
+        rows = csv.DictReader(lines, restval="", delimiter=_delimiter(table))
+        names = rows.fieldnames or ()
+        files = [name for name in _FILE_COLUMNS if name in names]
+        if not files or not set(columns) <= set(names):
+            missing = ",".join(("file", *columns))
+            raise ValueError(f"{table} has no columns {missing} in its first line")
         for row in rows:
-            path = table.parent / row["file"]
-            if not path.is_file():
+            path = table.parent / row[files[0]]
+            if not row[files[0]] or not path.exists():
                 raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
             yield rows.line_num, path, tuple(row[column] for column in columns)
 

@@ -2,8 +2,9 @@
 
 import csv
 import math
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,10 +84,32 @@ def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
 
 def _of_folder(folder: Path) -> Iterator[Utterance]:
     files = sorted(folder.rglob("*"))
-    said = {path.stem: path for path in files if path.suffix in READERS}
+    sounds = [path for path in files if path.suffix.lower() in SOUND_ENDINGS]
+    for path, said in with_transcripts(sounds, files):
+        yield read_transcript(path, said)
+
+
+def with_transcripts(recordings: Sequence[Path], files: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Returns recordings with the file of the same name that says what is said, where there is one.
+
+    Of several, as speakers may have said sentences of the same names, it is the one that lies
+    nearest: that shares most folders with the recording.
+    """
+    said: dict[str, list[Path]] = {}
     for path in files:
-        if path.suffix.lower() in SOUND_ENDINGS and path.stem in said:
-            yield _with_segments(path, said[path.stem])
+        if path.suffix in READERS:
+            said.setdefault(path.stem, []).append(path)
+    kinds = list(READERS)
+
+    def nearness(recording: Path, transcript: Path) -> tuple[int, int]:
+        shared = os.path.commonpath((recording.parent, transcript.parent))
+        return len(Path(shared).parts), -kinds.index(transcript.suffix)
+
+    return [
+        (path, max(said[path.stem], key=lambda transcript: nearness(path, transcript)))
+        for path in recordings
+        if path.stem in said
+    ]
 
 
 def _of_table(table: Path) -> Iterator[Utterance]:
@@ -94,6 +117,14 @@ def _of_table(table: Path) -> Iterator[Utterance]:
         for path, said in read_table(table, "symbols"):
             yield Utterance(path, tuple(said.split()))
         return
+    yield from timed_utterances(table)
+
+
+def timed_utterances(table: Path) -> Iterator[Utterance]:
+    """Yields the recordings of a table file,start,end,symbol, a line for each symbol.
+
+    Raises: as `find_utterances`.
+    """
     segments: dict[Path, list[Segment]] = {}
     for line, path, (start, end, symbol) in read_rows(table, "start", "end", "symbol"):
         try:
@@ -105,7 +136,12 @@ def _of_table(table: Path) -> Iterator[Utterance]:
         yield _utterance(path, rows)
 
 
-def _with_segments(path: Path, said: Path) -> Utterance:
+def read_transcript(path: Path, said: Path) -> Utterance:
+    """Returns a recording with what a file says of it.
+
+    Raises:
+        ValueError: the file cannot be understood.
+    """
     try:
         segments = READERS[said.suffix](said.read_text(encoding="utf-8"))
     except (ValueError, LookupError) as error:

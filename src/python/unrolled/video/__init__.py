@@ -4,6 +4,8 @@ Needs the extra `[video]`: PyAV, which brings FFmpeg along, imported where it is
 """
 
 from ..audio import Normalisation as Normalisation
+from ._arrays import ARRAY_ENDINGS as ARRAY_ENDINGS
+from ._arrays import IMAGE_ENDINGS as IMAGE_ENDINGS
 from ._augment import Augmentation as Augmentation
 from ._augment import Changed as Changed
 from ._cache import FrameCache as FrameCache

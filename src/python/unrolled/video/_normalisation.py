@@ -21,10 +21,8 @@ def imagenet_normalisation() -> Normalisation:
 
     Source: those that torchvision states for its pretrained networks, times 255.
     """
-    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return Normalisation(
-        np.float32(255) * np.float32(mean), np.float32(255) * np.float32(deviation)
-    )
+    figures = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32) * np.float32(255)
+    return Normalisation(figures[0], figures[1])
 
 
 def measured_normalisation(clips: Iterable[Images]) -> Normalisation:
