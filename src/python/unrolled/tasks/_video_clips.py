@@ -12,9 +12,10 @@ from ._tables import read_rows, read_sources, table_columns
 from ._utterances import Segment, read_transcript, timed_utterances, with_transcripts
 
 #: Endings of videos that are taken from folders; a table may name any.
-VIDEO_ENDINGS = ARRAY_ENDINGS | frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .3gp .ogv .ts .mts .m2ts .gif".split()
-)
+VIDEO_ENDINGS = ARRAY_ENDINGS | {
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"),
+    *(".ogv", ".ts", ".mts", ".m2ts", ".gif"),
+}
 
 #: What the columns of a table may be called.
 _LABELS, _TEXTS = ("label", "class"), ("text", "symbols")
