@@ -21,9 +21,9 @@ def draw_contact_sheet(
     path: Path,
     images: Array,
     times: Array,
+    title: str,
     names: Sequence[str],
     rows: Array,
-    title: str,
 ) -> None:
     """Writes frames of a clip in a row, and below them a heat map over the same time, as a PNG.
 
@@ -31,10 +31,10 @@ def draw_contact_sheet(
         path: the file.
         images: (T, H, W, C) uint8, C = 1 or 3.
         times: (T,) of each frame, in seconds.
+        title: the caption, or the labels.
         names: V names of rows: classes, or the words of a caption. None: frames alone.
         rows: (V, T) of 0..1: the probability of each class at each frame, or how much each word
             looked at it.
-        title: the caption, or the labels.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -43,7 +43,7 @@ def draw_contact_sheet(
     count = len(images)
     if images.ndim != 4 or images.shape[3] not in (1, 3) or not count or times.shape != (count,):
         raise ValueError(
-            "[draw_contact_sheet] expected images (T, H, W, C), T > 0 and C = 1 or 3, and times (T,), "
+            "[draw_contact_sheet] expected images (T, H, W, C), T > 0, C = 1 or 3, and times (T,), "
             f"got {images.shape} and {times.shape}"
         )
     if rows.shape != (len(names), count):
