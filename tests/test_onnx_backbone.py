@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from tolerances import assert_close
+from unrolled.models import EfficientNet
 from unrolled.video import Normalisation
 
 onnx = pytest.importorskip("onnx", reason='pip install "unrolled[onnx]"')
-pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
+onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
 
 from unrolled.interop.onnx_backbone import OnnxBackbone  # noqa: E402
+from unrolled.interop.onnx_export import export_onnx  # noqa: E402
 
 F = 5
 WEIGHT = np.random.default_rng(1).standard_normal((F, 3, 1, 1)).astype(np.float32)
@@ -158,3 +160,24 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
         x, y = (onnx.helper.make_tensor_value_info(name, kind, shape) for name in "xy")
         with pytest.raises(ValueError, match="float32 with four axes"):
             OnnxBackbone(written(path, [onnx.helper.make_node("Relu", ["x"], ["y"])], x, y))
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_an_exported_network_is_itself(
+    first: int, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"width": 0.1, "depth": 0.6, "stem": 4, "features": 7, "classes": 5}
+    model = EfficientNet(**options, first=first, rng=rng)
+    for name, array in model.parameters.items():
+        if array.ndim == 1:  # norms that do something
+            array[:] = rng.uniform(0.5, 1.0, array.shape)
+    export_onnx(model, tmp_path / "m.onnx")
+    images = rng.standard_normal((3, 37, 30, model.channels)).astype(np.float32)
+    K = sum(each[0].size for each in model.parameters.values() if each.ndim > 1)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    features, logits = session.run(None, {"images": images.transpose(0, 3, 1, 2)})
+    assert_close(model(images), features, K=K, kind="peer")
+    assert_close(model.logits(images), logits, K=K, kind="peer")
+    if first == 0:
+        backbone = OnnxBackbone(tmp_path / "m.onnx", output="features")
+        assert_close(backbone(images), model(images), K=K, kind="peer")

@@ -197,9 +197,11 @@ def _trained(part: Layer) -> list[str]:
 def _statistics_kept(part: Layer) -> Iterator[None]:
     """Undoes what a repeated forward pass does to running statistics."""
     before = {name: array.copy() for name, array in part.parameters.items() if _is_statistic(name)}
-    yield
-    for name, array in before.items():
-        part.parameters[name][...] = array
+    try:
+        yield
+    finally:
+        for name, array in before.items():
+            part.parameters[name][...] = array
 
 
 @contextmanager
