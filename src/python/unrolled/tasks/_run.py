@@ -158,7 +158,10 @@ def _train(
         ending = f"stopped early, after {options.patience} validations without a better one"
         say(ending)
     model.flat.values[...] = best_values(trainer)
-    trained = task.restore(options, task.assets(model), model.parameters)
+    finished = task.finish(model)
+    if target is not None and finished:
+        write_run(target, task, model, trainer, finished)
+    trained = task.restore(options, {**task.assets(model), **finished}, model.parameters)
     if group.rank:
         return trained
     loss = task.score(model)

@@ -1,16 +1,16 @@
 """What a task's checkpoint holds: the best weights, how to use them, and the state of the run.
 
 Arrays: `model.NAME` for each parameter of the best model; `trainer.NAME` for what `Trainer.state`
-returns. Metadata: the task, its options and sources, its assets (`Task.assets`), the values of
-`Trainer.state`, and the version of this package. A file without the trainer's part is a model that
-can be used, but not trained on.
+returns. Metadata: the task, its options and sources, its assets (`Task.assets`), what was told of
+the model at the end (`Task.finish`), the values of `Trainer.state`, and the version of this
+package. A file without the trainer's part is a model that can be used, but not trained on.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -52,21 +52,30 @@ def write_model(path: PathLike, task: Task[Any, Any, Any, Any], model: Layer) ->
 
 
 def write_run(
-    path: PathLike, task: Task[Any, Any, Any, Any], model: Layer, trainer: Trainer[Any]
+    path: PathLike,
+    task: Task[Any, Any, Any, Any],
+    model: Layer,
+    trainer: Trainer[Any],
+    finished: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the best model so far, and all that the run needs to go on.
 
     All ranks of a group call it; rank 0 writes.
+
+    Args:
+        finished: what `Task.finish` returned, at the end; the model is then as it is, not the best.
     """
     state, values = trainer.state()
     if task.group.rank > 0:
         return
     best = trainer.values if trainer.best_values is None else trainer.best_values
+    best = best if finished is None else model.flat.values
     arrays = {
         **{_WEIGHTS + name: array for name, array in model.flat.views(best).items()},
         **{_TRAINER + name: array for name, array in state.items()},
     }
-    save_checkpoint(path, arrays, {**_metadata(task, model), "trainer": values})
+    metadata = {**_metadata(task, model), "trainer": values, "finished": dict(finished or {})}
+    save_checkpoint(path, arrays, metadata)
 
 
 def _metadata(task: Task[Any, Any, Any, Any], model: Layer) -> dict[str, Any]:
@@ -86,6 +95,7 @@ class _Metadata:
     options: dict[str, Any]
     sources: list[str]
     assets: dict[str, Any]
+    finished: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] | None = None
     precision: Literal["full", "int8"] = "full"
 
@@ -225,7 +235,8 @@ class Saved:
         """
         options = self.options(task_class)
         with _reading(self.path):
-            trained = task_class.restore(options, self.metadata.assets, self.weights)
+            assets = {**self.metadata.assets, **self.metadata.finished}
+            trained = task_class.restore(options, assets, self.weights)
             if self.precision != "full":
                 trained.model.set_precision(self.precision)
         return trained

@@ -156,6 +156,14 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     def assets(self, model: ModelT) -> dict[str, Any]:
         """Returns, as JSON-able values, what `restore` needs besides options and weights."""
 
+    def finish(self, model: ModelT) -> dict[str, Any]:
+        """Returns what the held-out data say of the best model, once, at the end of a training.
+
+        JSON-able values that `restore` finds among the assets, and a checkpoint that is complete
+        holds; a model may be changed too. By default there is nothing.
+        """
+        return {}
+
     @classmethod
     @abstractmethod
     def restore(

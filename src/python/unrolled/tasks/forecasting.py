@@ -16,9 +16,9 @@ alone: the last part scores, the part before it chooses the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
@@ -33,83 +33,34 @@ from unrolled.training import (
     counter_rng,
 )
 
-from ._options import CELLS, TrainOptions, option
+from ._forecasting_options import Options as Options
+from ._options import CELLS
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike
 from ._task import Task, register
+from .series.backtest import Backtest, backtest, table_of
 from .series.baselines import Matrix
-from .series.data import Columns, Panel, read_panel
+from .series.calibration import BAND, calibrate
+from .series.data import Panel, is_frame, read_panel
 from .series.demo import demo_panel
-from .series.forecaster import Forecast as Forecast
+from .series.forecast import Forecast as Forecast
 from .series.forecaster import Forecaster as Forecaster
 from .series.kind import Kind, apart
 from .series.live import Live as Live
 from .series.picture import draw_forecasts
-from .series.rolling import Backtest, Part, backtest, cut, errors, regress, roll
+from .series.rolling import Part, cut, errors, regress, roll, roll_model
 from .series.scores import table
+from .series.stacking import keep_what_helps
+from .series.static import StaticScale
 from .series.times import Calendar
 from .series.windows import Batch, Scale, Windows, sizes
 
-#: About so many forecasts are scored on the way, and at the end unless --stride says otherwise.
-_VALIDATED, _SCORED = 4096, 20_000
+#: About so many forecasts are scored on the way, at the end, and there where paths are drawn.
+_VALIDATED, _SCORED, _DRAWN = 4096, 20_000, 2000
 
 #: The linear path is fitted to about so many windows of each target.
 _FITTED = 20_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(TrainOptions):
-    """What can be set for forecasting."""
-
-    batch: int = option(32, "stretches of series per update, of all ranks together")
-    lr: float = option(1e-3, "highest learning rate")
-    target: str | None = option(
-        None, "columns to forecast, with commas; not given: all numbers that are nothing else"
-    )
-    time: str | None = option(None, "column of times; not given: one named date, time, ds, ...")
-    series: str | None = option(None, "column that names the series; not given: there is one")
-    known: str | None = option(None, "columns that are known in advance, with commas")
-    past: str | None = option(None, "columns that help, but are not known in advance")
-    demo: Literal["sunspots", "co2"] | None = option(
-        None, "learn from a series of statsmodels (extra [series])"
-    )
-    horizon: int = option(24, "steps to forecast")
-    context: int | None = option(
-        None, "steps of the past to learn from at least; not given: some seasons and horizons"
-    )
-    season: int | None = option(
-        None,
-        "steps after which much is the same again; not given: a day, a week or a year; 1: none",
-    )
-    validation: float = option(
-        0.15,
-        "share of each series that chooses the model, or steps if >= 1; 0: learn from it too, and "
-        "choose by the end of what was learned",
-    )
-    test: float = option(0.15, "share at the end of each series that scores it, or steps if >= 1")
-    origins: int = option(12, "forecasts from each stretch of a series")
-    head: Literal["student-t", "gaussian", "quantile", "point"] = option(
-        "student-t", "what a forecast is: a distribution, quantiles, or the mean alone"
-    )
-    apart: bool = option(False, "forecast each target by itself, with the same weights")
-    log: bool = option(False, "learn logarithms: for numbers above zero that grow by shares")
-    linear: bool = option(True, "add the recurrent layers to a regression on the context")
-    cell: Literal["lstm", "gru", "rnn"] = option("gru", "kind of recurrent layer")
-    hidden: int = option(64, "units of a layer")
-    layers: int = option(1, "recurrent layers that read the past")
-    members: int = option(1, "models that are trained together and forecast with their mean")
-    dropout: float = option(0.1, "part of the outputs dropped in training, 0..1")
-
-    default_minutes: ClassVar[float] = 1.0
-
-    def columns(self) -> Columns:
-        """Returns which columns of a table are what."""
-        target, known, past = (
-            tuple(name.strip() for name in names.split(",")) if names else ()
-            for names in (self.target, self.known, self.past)
-        )
-        return Columns(target, self.time, self.series, known, past)
 
 
 @register
@@ -125,8 +76,8 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
     )
     options_type = Options
 
-    #: Series to learn from in the place of a table.
-    given: Panel | None = None
+    #: Series, or a DataFrame, to learn from in the place of a file.
+    given: Any = None
 
     def load(self) -> str:
         """Reads the tables, cuts the series by time and standardises them."""
@@ -151,23 +102,33 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         self.stride = max(self.context // (2 * options.origins), 1)
         self.steps = self.context + self.stride * (options.origins - 1)
         self.calendar = Calendar.of(self.panel.step, longest)
+        targets, counts = len(self.panel.columns.targets), options.head == "negative-binomial"
+        if counts and options.log:
+            raise ValueError("--log is not for counts: the head negative-binomial has a logarithm")
         self.scales = [
-            Scale.of(series, max(end, 1), len(self.panel.columns.targets) * options.log)
+            Scale.of(series, max(end, 1), targets * options.log, targets * counts)
             for series, end in zip(self.panel.series, self.learned.ends.tolist(), strict=True)
         ]
+        self.static = StaticScale.of(
+            [s for s, end in zip(self.panel.series, self.learned.ends, strict=True) if end],
+            self.columns,
+        )
+        self.told = self.static(self.panel.series)
         self.windows = self._windows(self.learned)
         self.held_out = self._windows(self.validated)
         parts = (self.learned, self.validated, self.tested)
-        counts = [int((part.ends - part.begins).sum()) for part in parts]
+        steps = [int((part.ends - part.begins).sum()) for part in parts]
         return (
-            f"{self.panel}; {counts[0]:,} steps to learn from, {counts[1]:,} to choose the model "
-            f"by, {counts[2]:,} to score it; {horizon} ahead from a context of {self.context:,}"
+            f"{self.panel}; {steps[0]:,} steps to learn from, {steps[1]:,} to choose the model "
+            f"by, {steps[2]:,} to score it; {horizon} ahead from a context of {self.context:,}"
         )
 
     def table(self) -> Panel:
         """Reads the series."""
-        if self.given is not None:
+        if isinstance(self.given, Panel):
             return self.given
+        if self.given is not None:
+            return read_panel(self.given, self.options.columns())
         demo = self.options.demo
         if demo is not None and not self.sources:
             return demo_panel(demo)
@@ -189,6 +150,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             context=self.context,
             season=self.season,
             limits=part.ends.tolist(),
+            static=self.told,
         )
 
     def batches(self, rng: np.random.Generator) -> IndexedBatches[Batch]:
@@ -229,6 +191,9 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             num_layers=options.layers,
             cell=CELLS[options.cell],
             distribution=options.head,
+            decoder=options.decoder,
+            numbers=self.static.numbers,
+            categories=self.static.counts,
             members=options.members,
             dropout=options.dropout,
             rng=rng,
@@ -258,7 +223,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         self, model: ForecastModel, batch: Batch, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
         """What the distribution makes of every value that came true."""
-        params, pullback = model.vjp(*batch.inputs(), resets=batch.resets, rng=rng)
+        params, pullback = model.vjp(*batch.inputs(), **batch.more(), rng=rng)
         # Of all members, each of which is to be good by itself.
         targets, observed = (
             np.broadcast_to(each, params.shape[:-1]) for each in (batch.targets, batch.observed)
@@ -269,7 +234,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
 
     @property
     def metric(self) -> Metric:
-        """The loss itself."""
+        """The loss itself; of an autoregressive decoder that of steps whose past is known."""
         names = {"point": ("squared error", "MSE"), "quantile": ("pinball loss", "pinball")}
         name, short = names.get(self.options.head, ("negative log-likelihood", "NLL"))
         return Metric(f"{name} per value", short, "values", lambda loss: loss)
@@ -279,7 +244,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         total, count = 0.0, 0.0
         stride = self._stride(self.validated, _VALIDATED)
         for batch, meant in roll(self.held_out, self.validated, stride):
-            params = model(*batch.inputs(), resets=batch.resets)[:, meant]
+            params = model(*batch.inputs(), **batch.more())[:, meant]
             observed = batch.observed[:, meant]
             loss, _ = model.distribution.loss_vjp(params, batch.targets[:, meant], observed)
             counted = float(observed.sum(dtype=np.float64))
@@ -294,7 +259,9 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
     def assets(self, model: ForecastModel) -> dict[str, Any]:
         """The architecture, the columns, the grid, and the scale of each series."""
         names = (series.name for series in self.panel.series)
-        kind = Kind(self.columns, self.panel.step, self.calendar, self.context, self.season)
+        kind = Kind(
+            self.columns, self.panel.step, self.calendar, self.context, self.season, self.static
+        )
         return {
             "model": model.config,
             "series": kind.to_json(),
@@ -302,6 +269,24 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
                 name: scale.to_json() for name, scale in zip(names, self.scales, strict=True)
             },
         }
+
+    def finish(self, model: ForecastModel) -> dict[str, Any]:
+        """Lets the held-out part say how much of the model stays, and how wide its intervals are.
+
+        That needs a part that nothing was learned from. Of counts, and of an autoregressive
+        decoder, all of the model stays; intervals of counts are whole numbers, and stay too.
+        """
+        options = self.options
+        if not options.calibrate or options.validation == 0.0:
+            return {}
+        found: dict[str, Any] = {}
+        held_out = self.held_out, self.validated, self._stride(self.validated, _VALIDATED)
+        if options.linear and not model.autoregressive and not model.distribution.counts:
+            regression = self.regression(shared=True)
+            found["keep"] = keep_what_helps(model, *held_out, regression).tolist()
+        if options.head != "point" and not model.distribution.counts:
+            found["spread"] = calibrate(roll_model(model, *held_out, levels=BAND)).tolist()
+        return found
 
     @classmethod
     def restore(
@@ -311,7 +296,11 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         model = ForecastModel.from_parameters(assets["model"], weights)
         logs = model.targets * options.log
         scales = {str(name): Scale.from_json(each, logs) for name, each in assets["scales"].items()}
-        forecaster = Forecaster(model, Kind.from_json(assets["series"]), scales, options)
+        model.keep, spread = (
+            np.array(assets[name], np.float64) if name in assets else None
+            for name in ("keep", "spread")
+        )
+        forecaster = Forecaster(model, Kind.from_json(assets["series"]), scales, options, spread)
         forecaster.check()
         return forecaster
 
@@ -323,9 +312,10 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             self.scales,
             self._windows(self.tested),
             self.tested,
-            stride=self._stride(self.tested, _SCORED),
+            stride=self._stride(self.tested, _DRAWN if trained.model.autoregressive else _SCORED),
             regression=self.regression(shared=False),
             learned=self.learned.ends,
+            spread=trained.spread,
             by_series=by_series,
         )
 
@@ -333,7 +323,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         """Scores on the last part, beside others', and what to type next."""
         found = self.score_test(trained)
         yield f"test       {found.windows:,} forecasts of the last part of the series"
-        yield from (f"    {line}" for line in table(found.rows))
+        yield from (f"    {line}" for line in table_of(found, table(found.rows)))
         if path is not None:
             yield "next"
             yield f"    unrolled forecast {path} --picture forecast.png"
@@ -362,11 +352,11 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         if details:
             yield from table(found.series)
         yield f"{found.windows:,} forecasts of the last part of the series"
-        yield from table(found.rows)
+        yield from table_of(found, table(found.rows))
 
 
 def train(
-    sources: PathLike | Sequence[PathLike] = (),
+    sources: Any = (),
     *,
     output: PathLike | None = None,
     resume: PathLike | None = None,
@@ -376,7 +366,7 @@ def train(
     """Trains a forecaster; see `Options` for the keywords, `--help` for their meaning.
 
     Args:
-        sources: a table, CSV or Parquet.
+        sources: a table: a file, CSV or Parquet, or a DataFrame of pandas.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.
@@ -385,7 +375,10 @@ def train(
     Raises:
         FileNotFoundError, ValueError: an option or the table will not do.
     """
-    return _train(Forecasting, sources, output=output, resume=resume, quiet=quiet, **options)
+    task: type[Forecasting] = Forecasting
+    if is_frame(sources):
+        task, sources = type("Forecasting", (Forecasting,), {"given": sources}), ()
+    return _train(task, sources, output=output, resume=resume, quiet=quiet, **options)
 
 
 def load(path: PathLike) -> Forecaster:

@@ -1,14 +1,14 @@
 """Series of numbers, and how tables become series.
 
 A table has a row for each time of each series: a column of times (or none: rows follow each other),
-a column that names the series (or none: there is one), the targets that are to be forecast, and
-covariates: known in advance (a price, a holiday) or not (the weather). An empty cell is a missing
-value and stays one.
+a column that names the series (or none: there is one), the targets that are to be forecast,
+covariates: known in advance (a price, a holiday) or not (the weather), and what is said of a series
+as a whole (a region). An empty cell is a missing value and stays one.
 """
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .times import Step, Times, find_step
 Values = NDArray[np.float64]
 
 #: What stands for a missing value.
-_MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
+_MISSING = ("", "na", "<na>", "nat", "n/a", "nan", "null", "none", "?", "-")
 
 #: Names of columns that hold times when nothing else is said.
 _TIMES = ("date", "datetime", "time", "timestamp", "ds", "month", "day", "year")
@@ -37,6 +37,7 @@ class Columns:
     series: str | None = None
     known: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Series:
         targets: (N, D).
         known: (N + F, K) covariates that are known in advance.
         past: (N, P) covariates that are not.
+        static: what is said of it as a whole, as text; "" is missing.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Series:
     targets: Values
     known: Values
     past: Values
+    static: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -81,17 +84,39 @@ class Panel:
         )
 
 
-def read_panel(path: Path, columns: Columns) -> Panel:
-    """Reads a table: CSV (comma, semicolon or tab), or Parquet with the package pandas.
+def is_frame(data: Any) -> bool:
+    """Whether this is a DataFrame of pandas, which need not be installed."""
+    return hasattr(data, "columns") and hasattr(data, "reset_index")
+
+
+def read_panel(source: Any, columns: Columns) -> Panel:
+    """Reads a table: CSV (comma, semicolon or tab), Parquet with the package pandas, a DataFrame.
+
+    The index of a DataFrame is a column if it has a name, or the times if it is of such.
 
     Raises:
         ValueError: the table will not do; the text names the line and what to do.
     """
+    if is_frame(source):
+        return make_panel(_read_frame(source), columns, where="the DataFrame", first_line=0)
+    path = Path(source)
     if path.suffix == ".parquet":
         frame = import_extra("pandas", "series").read_parquet(path)
-        table = {str(name): frame[name].to_numpy() for name in frame.columns}
-        return make_panel(table, columns, where=str(path), first_line=1)
+        return make_panel(_read_frame(frame), columns, where=str(path), first_line=1)
     return make_panel(_read_csv(path), columns, where=str(path), first_line=2)
+
+
+def _read_frame(frame: Any) -> dict[str, Any]:
+    if frame.index.dtype.kind == "M" and frame.index.name is None:
+        frame = frame.rename_axis("time")
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"the DataFrame has the column {str(twice[0])!r} twice")
+    if not len(frame):
+        raise ValueError("the DataFrame has no rows")
+    return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
@@ -136,7 +161,8 @@ def make_panel(
     """
     names = list(table)
     time = columns.time or next((name for name in names if name.lower() in _TIMES), None)
-    named = (*columns.targets, *columns.known, *columns.past, *filter(None, (time, columns.series)))
+    named = (*columns.targets, *columns.known, *columns.past, *columns.static)
+    named = (*named, *filter(None, (time, columns.series)))
     for name in named:
         if name not in table:
             raise ValueError(f"{where} has no column {name!r}, only {', '.join(names)}")
@@ -145,7 +171,7 @@ def make_panel(
     targets = columns.targets or tuple(name for name in names if name not in named)
     if not targets:
         raise ValueError(f"{where} has no column left to forecast: say which with --target")
-    columns = Columns(targets, time, columns.series, columns.known, columns.past)
+    columns = replace(columns, targets=targets, time=time)
 
     rows = len(table[names[0]])
     places = f"{where}, line "
@@ -180,8 +206,12 @@ def make_panel(
         times[np.concatenate(list(groups.values()))] = times.copy()
     else:
         step = find_step([times[index] for index in groups.values()])
+    said = {name: [_text(cell) for cell in table[name]] for name in columns.static}
     made = tuple(
-        _make_series(kind, times[index], index, numbers, columns, step, where)
+        replace(
+            _make_series(kind, times[index], index, numbers, columns, step, where),
+            static=tuple(_same(said[name], index, name, kind, where) for name in columns.static),
+        )
         for kind, index in groups.items()
     )
     return Panel(made, columns, step)
@@ -221,6 +251,25 @@ def _make_series(
     return Series(
         name, times[0], targets[:end], on_grid(columns.known), on_grid(columns.past)[:end]
     )
+
+
+def _text(cell: Any) -> str:
+    """A cell of a static column; "" where it is missing."""
+    text = "" if cell is None else str(cell).strip()
+    return "" if text.lower() in _MISSING else text
+
+
+def _same(
+    cells: Sequence[str], index: NDArray[np.int64], name: str, series: str, where: str
+) -> str:
+    """Returns the one value that a static column has in a series."""
+    found = sorted({cells[row] for row in index.tolist()} - {""})
+    if len(found) > 1:
+        raise ValueError(
+            f"{where}: --static {name} is to be the same at all steps of a series, but the series "
+            f"{series!r} has {found[0]!r} and {found[1]!r}; what changes is --known or --past"
+        )
+    return found[0] if found else ""
 
 
 def _numbers(cells: Sequence[Any], name: str, places: str, first_line: int) -> Values:

@@ -1,48 +1,26 @@
 """A trained forecaster: what a user works with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unrolled.models import ForecastModel
-from unrolled.training import Array
+from unrolled.models import ForecastModel, Outlook
+from unrolled.training import Array, counter_rng
 
 from .._fits import check_fit
-from .._saved import PathLike
-from .data import Panel, Series, Values, read_panel
+from .calibration import Spread
+from .data import Panel, Series, read_panel
+from .forecast import Forecast, Origin, intervals
 from .kind import APART, Kind, apart
 from .live import DEFAULT_LEVELS, Live
+from .rolling import PATHS
 from .times import Times
 from .windows import Scale, Windows, sizes
 
 #: Steps of all series together that are read at a time.
 _STEPS = 1 << 18
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a model says of the steps after the end of one series.
-
-    Shapes: H steps, D targets, Q levels.
-
-    Attributes:
-        series: its name.
-        times: (H,).
-        targets: names of the targets.
-        mean: (H, D) the forecast, in the units of the data.
-        levels: of the quantiles.
-        quantiles: (H, D, Q); Q = 0 for a model without intervals.
-    """
-
-    series: str
-    times: Times
-    targets: tuple[str, ...]
-    mean: Values
-    levels: tuple[float, ...]
-    quantiles: Values
 
 
 @dataclass(frozen=True)
@@ -54,12 +32,14 @@ class Forecaster:
         kind: of the series that it reads.
         scales: mean and deviation by series; others get those of their own past.
         options: how it was trained.
+        spread: (H, D) factors that calibrate its intervals; None = they are as the model says them.
     """
 
     model: ForecastModel
     kind: Kind
     scales: Mapping[str, Scale]
     options: Any
+    spread: Spread | None = None
 
     def check(self) -> None:
         """Raises ValueError unless the model fits what it is said to read."""
@@ -75,6 +55,19 @@ class Forecaster:
         check_fit("inputs a step", model.config["input_size"], "table", inputs)
         check_fit("inputs a step to come", model.config["future_size"], "table", future)
         check_fit("values of context", model.context, "table", 0, self.kind.context)
+        check_fit("static numbers", model.config["numbers"], "table", self.kind.static.numbers)
+        if list(model.config["categories"]) != self.kind.static.counts:
+            raise ValueError(
+                f"the model has categories {model.config['categories']}, its table "
+                f"{self.kind.static.counts}"
+            )
+        for name, factors in (("keep", model.keep), ("spread", self.spread)):
+            if factors is None:
+                continue
+            if factors.shape != (model.horizon, model.targets) or not (factors >= 0.0).all():
+                raise ValueError(
+                    f"expected {model.horizon} by {model.targets} numbers of 0 or more of {name}"
+                )
         width = model.targets + len(columns.known) + len(columns.past)
         for scale in self.scales.values():
             if scale.mean.shape != (width,) or scale.deviation.shape != (width,):
@@ -82,26 +75,30 @@ class Forecaster:
 
     def predict(
         self,
-        data: PathLike | Panel,
+        data: Any,
         *,
         horizon: int | None = None,
         levels: Sequence[float] = DEFAULT_LEVELS,
         back: int = 0,
+        paths: int = PATHS,
+        told: Callable[[int, int], None] | None = None,
     ) -> list[Forecast]:
         """Forecasts what comes after the end of each series.
 
         Args:
-            data: a table with the columns of the training, or series.
+            data: a table with the columns of the training, a file or a DataFrame, or series.
             horizon: steps, at most those of the training; None = all of them.
             levels: of the quantiles, in 0..1.
             back: forecast so many steps before the end, as if the rest were not known.
+            paths: that an autoregressive decoder draws of each series.
+            told: called with how many series are done, and how many there are.
 
         Raises:
             ValueError: a series is not longer than `back`, or they are of another kind than those
                 of the training.
         """
         panel = self.read(data)
-        horizon = self._horizon(horizon)
+        horizon = self.steps(horizon)
         scales = [self.scale(series) for series in panel.series]
         # All of the past, as a stream would have read it.
         steps = max(map(len, panel.series))
@@ -113,22 +110,44 @@ class Forecaster:
             horizon=horizon,
             context=self.kind.context,
             season=self.kind.season,
+            static=self.kind.static(panel.series),
         )
         ends = np.array([len(series) - back for series in panel.series])
         if back < 0 or ends.min(initial=1) < 1:
             raise ValueError(f"expected back to be 0 or more and less than each series, got {back}")
         forecasts = []
-        together = max(_STEPS // steps, 1)
+        # Paths go through the decoder side by side.
+        drawn = paths * horizon if self.model.autoregressive else 0
+        together = max(_STEPS // (steps + drawn), 1)
+        rng = counter_rng(self.options.seed)
         for first in range(0, len(ends), together):
             rows = np.arange(first, min(first + together, len(ends)))
             batch = windows.batch(rows, ends[rows], np.array([steps - 1]))
-            params = self.model(*batch.inputs(), resets=batch.resets)
+            _, _, future, last, history = batch.inputs()
+            hidden = self.model.read(
+                batch.x, batch.origins, resets=batch.resets, static=batch.static
+            )
+            said = self.model.outlook(
+                hidden, future, last, history, units=batch.units, paths=paths, rng=rng
+            )
+            mean, bands = said.mean(), self.intervals(said, levels)
             for n, row in enumerate(rows.tolist()):
-                series = panel.series[row]
+                series, one = panel.series[row], slice(n, n + 1)
+                origin = Origin(
+                    self.model,
+                    [each[one] for each in hidden],
+                    np.ascontiguousarray(future[:, one]),
+                    last[one],
+                    history[one],
+                    scales[row].targets(self.model.targets),
+                    self.spread,
+                )
                 times = self.kind.step.times(series.start, int(ends[row]), horizon)
                 forecasts.append(
-                    self._forecast(series.name, times, params[:, n], scales[row], levels)
+                    self.forecast(series.name, times, origin, mean[:, n], bands[:, n], levels)
                 )
+            if told is not None:
+                told(len(forecasts), len(ends))
         return forecasts
 
     def stream(self, series: Series | None = None, *, scale: Scale | None = None) -> Live:
@@ -148,19 +167,32 @@ class Forecaster:
                 scale = next(iter(self.scales.values()))
             else:
                 raise ValueError("a stream needs a series that has begun, or a scale")
-        live = Live(self, scale, series.name if series else "stream")
+        if self.kind.columns.static and series is None:
+            raise ValueError(
+                "the model reads what is said of a series as a whole, "
+                f"{', '.join(self.kind.columns.static)}: a stream needs a series that has begun"
+            )
+        live = Live(
+            self,
+            scale,
+            series.name if series else "stream",
+            self.kind.static(() if series is None else (series,)),
+        )
         if series is not None:
             live.read(series)
         return live
 
-    def read(self, data: PathLike | Panel) -> Panel:
+    def read(self, data: Any) -> Panel:
         """Returns series of the kind that the model has learned.
+
+        Args:
+            data: a table, a file or a DataFrame, or series.
 
         Raises:
             ValueError: they have another step.
         """
         columns = self.kind.columns
-        panel = data if isinstance(data, Panel) else read_panel(Path(data), columns)
+        panel = data if isinstance(data, Panel) else read_panel(data, columns)
         if panel.step != self.kind.step:
             raise ValueError(
                 f"the series have a value every {panel.step}, but the model learned from one every "
@@ -182,10 +214,13 @@ class Forecaster:
 
     def scale(self, series: Series) -> Scale:
         """Returns the mean and deviation of a series: as in training, or of all of it."""
-        logs = self.model.targets * self.options.log
-        return self.scales.get(series.name) or Scale.of(series, len(series), logs)
+        logs, counts = (
+            self.model.targets * each for each in (self.options.log, self.model.distribution.counts)
+        )
+        return self.scales.get(series.name) or Scale.of(series, len(series), logs, counts)
 
-    def _horizon(self, horizon: int | None) -> int:
+    def steps(self, horizon: int | None) -> int:
+        """Returns how many steps a forecast has; ValueError if the model cannot."""
         most = self.model.horizon
         if horizon is not None and not 1 <= horizon <= most:
             raise ValueError(
@@ -193,22 +228,30 @@ class Forecaster:
             )
         return most if horizon is None else horizon
 
-    def _forecast(
-        self, name: str, times: Times, params: Array, scale: Scale, levels: Sequence[float]
+    def intervals(
+        self, said: Outlook, levels: Sequence[float], spread: Spread | None = None
+    ) -> Array:
+        """Returns calibrated quantiles (H, N, D, Q), standardised; Q = 0 without intervals."""
+        spread = self.spread if spread is None else spread
+        return intervals(said, levels, spread, self.model.config["distribution"] == "point")
+
+    def forecast(
+        self,
+        name: str,
+        times: Times,
+        origin: Origin,
+        mean: Array,
+        bands: Array,
+        levels: Sequence[float],
     ) -> Forecast:
-        targets = scale.targets(self.model.targets)
-        distribution = self.model.distribution
-        if self.model.config["distribution"] == "point":
-            levels = ()
-        quantiles = np.zeros((*params.shape[:2], 0))
-        if levels:
-            bands = distribution.quantiles(params, levels)
-            quantiles = np.moveaxis(targets.back(np.moveaxis(bands, -1, 0)), 0, -1)
+        """Returns a forecast (H, D) with quantiles (H, D, Q) in the units of the data."""
+        scale = origin.scale
         return Forecast(
             name,
             times,
             self.targets,
-            targets.back(distribution.mean(params)),
-            tuple(levels),
-            quantiles,
+            scale.back(mean),
+            tuple(levels) if bands.shape[2] else (),
+            np.moveaxis(scale.back(np.moveaxis(bands, -1, 0)), 0, -1),
+            origin,
         )

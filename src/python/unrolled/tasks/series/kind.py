@@ -1,11 +1,12 @@
 """The kind of series that a model has learned: what a checkpoint says of them."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from unrolled.training import from_json
 
 from .data import Columns, Panel
+from .static import StaticScale
 from .times import Calendar, Step
 
 #: The targets of series that have been set apart.
@@ -22,6 +23,7 @@ class Kind:
         calendar: what is told of times.
         context: values whose mean others are relative to.
         season: steps of a season, at most the context; 1 = there is none.
+        static: how what is said of a series as a whole is read.
     """
 
     columns: Columns
@@ -29,6 +31,7 @@ class Kind:
     calendar: Calendar
     context: int
     season: int
+    static: StaticScale = field(default_factory=StaticScale)
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as plain values."""
@@ -48,6 +51,9 @@ class Kind:
             raise ValueError(f"expected cycles of 1 second or more, got {kind.calendar.cycles}")
         if not 1 <= kind.season <= max(kind.context, 1):
             raise ValueError(f"expected a season of 1 to {kind.context} steps, got {kind.season}")
+        if len(kind.static.columns) != len(kind.columns.static):
+            raise ValueError(f"expected as many static columns as {kind.columns.static}")
+        kind.static.check()
         return kind
 
 

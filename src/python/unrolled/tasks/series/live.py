@@ -7,13 +7,17 @@ import numpy as np
 
 from unrolled.layers import Stream
 from unrolled.models import Quantiles
-from unrolled.training import Array
+from unrolled.training import Array, counter_rng
 
+from .calibration import BAND, Following, away
 from .data import Series, Values
+from .forecast import Forecast, Origin
+from .rolling import PATHS
+from .static import Told
 from .windows import Scale, with_season
 
 if TYPE_CHECKING:
-    from .forecaster import Forecast, Forecaster
+    from .forecaster import Forecaster
 
 #: Levels of the quantiles that a forecast has when nothing else is asked for.
 DEFAULT_LEVELS = (0.05, 0.5, 0.95)
@@ -21,6 +25,9 @@ DEFAULT_LEVELS = (0.05, 0.5, 0.95)
 #: Levels between which the probability of a value is told.
 _LOW = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4)
 _LEVELS = (*_LOW, 0.5, *(1.0 - level for level in reversed(_LOW)))
+
+#: Paths that the probability of one value is read from.
+_SURPRISED = 2000
 
 
 class Live:
@@ -32,12 +39,22 @@ class Live:
         live.observe([21.5])              # microseconds
         live.forecast(horizon=6).mean     # (6, D)
 
+    Intervals follow what comes true, see `calibration`: of the forecasts that were made, each value
+    outside widens those to come, each inside draws them in a little.
+
     A stream serves one caller.
     """
 
-    def __init__(self, forecaster: "Forecaster", scale: Scale, name: str) -> None:
-        self._forecaster, self._scale, self._name = forecaster, scale, name
+    def __init__(self, forecaster: "Forecaster", scale: Scale, name: str, told: Told) -> None:
+        self._forecaster, self._scale, self._name, self._told = forecaster, scale, name, told
         model = forecaster.model
+        self._rng = counter_rng(forecaster.options.seed)
+        spread = forecaster.spread
+        self._following = None if spread is None else Following(spread)
+        # Of the last H forecasts: when each was made, its interval, and its factors.
+        shape = (model.horizon, model.horizon, model.targets)
+        self._made = np.full(model.horizon, -1)
+        self._bands, self._used = np.full((*shape, len(BAND)), np.nan), np.ones(shape)
         self._rnns: list[Stream[Any]] = [each.encoder.stream(1) for each in model.members]
         self._hidden = [
             np.zeros((1, each.encoder.hidden_size), np.float32) for each in model.members
@@ -92,6 +109,8 @@ class Live:
         known_count = len(self._forecaster.kind.columns.known)
         own = np.concatenate([covariates[known_count:], covariates[:known_count], cycles])
         x[0, 3 * count : 3 * count + len(own)] = np.nan_to_num(own)
+        self._follow(targets)
+        x = model.static(x[None], self._told)[0]
         self._hidden = [rnn(x) for rnn in self._rnns]
         self._before = targets
         self._count += 1
@@ -102,16 +121,18 @@ class Live:
         horizon: int | None = None,
         known: Values | None = None,
         levels: Sequence[float] = DEFAULT_LEVELS,
-    ) -> "Forecast":
+        paths: int = PATHS,
+    ) -> Forecast:
         """Says what comes next.
 
         Args:
             horizon: steps, at most those of the training.
             known: (H, K) covariates that are known of these steps; None = they are missing.
             levels: of the quantiles.
+            paths: that an autoregressive decoder draws.
         """
         owner, model = self._forecaster, self._forecaster.model
-        steps = owner._horizon(horizon)
+        steps = owner.steps(horizon)
         first = model.targets
         count = len(owner.kind.columns.known)
         future = np.zeros((steps, 1, count + owner.kind.calendar.width), np.float32)
@@ -120,32 +141,58 @@ class Live:
             scaled = (known - self._scale.mean[scale]) / self._scale.deviation[scale]
             future[:, 0, :count] = np.nan_to_num(scaled)
         future[:, 0, count:] = self._calendar(self._count, steps)
-        last = self._recent[-1:]
+        last = self._recent[-1:].copy()
         history = np.ascontiguousarray((self._recent - last).T[None])
-        future = with_season(future, history, owner.kind.season)
-        params = model.decode(self._hidden, future, last, history)
+        spread = None if self._following is None else self._following.factors
+        origin = Origin(
+            model,
+            list(self._hidden),
+            with_season(future, history, owner.kind.season),
+            last,
+            history,
+            self._scale.targets(model.targets),
+            spread,
+        )
+        said = origin.outlook(paths, self._rng)
+        if spread is not None:
+            slot = self._count % model.horizon
+            self._made[slot] = self._count
+            self._used[slot] = spread
+            self._bands[slot] = np.nan
+            self._bands[slot, :steps] = said.quantiles(BAND)[:, 0]
         times = np.arange(self._count, self._count + steps)
         if self._start is not None:
             times = owner.kind.step.times(self._start, self._count, steps)
-        return owner._forecast(self._name, times, params[:, 0], self._scale, levels)
+        bands = owner.intervals(said, levels, spread)
+        return owner.forecast(self._name, times, origin, said.mean()[:, 0], bands[:, 0], levels)
+
+    def _follow(self, targets: Array) -> None:
+        """Holds the values (D,) of the next step against the forecasts that were made of it."""
+        if self._following is None:
+            return
+        steps = self._count - self._made  # places in the horizon
+        slots = np.flatnonzero((self._made >= 0) & (steps < len(self._made)))
+        if slots.size:
+            steps = steps[slots]
+            distances = away(targets, self._bands[slots, steps])
+            self._following.see(steps, distances, self._used[slots, steps])
 
     def surprise(self, values: Sequence[float] | Array) -> Values:
         """Returns how little values (D,) of the next step were to be expected; before `observe`.
 
         -log10 of the probability of a value as far out on either side: 1 for one in ten, 2 for one
-        in a hundred, at most about 3 (1.3 for a head of quantiles); NaN for a missing value.
+        in a hundred, at most about 3 (1.3 for a head of quantiles); NaN for a missing value. Of
+        counts it is that of a value as far out or further.
 
         Raises:
             ValueError: the model has no intervals.
         """
         head = self._forecaster.model.config["distribution"]
         levels = Quantiles.levels if head == "quantile" else _LEVELS
-        quantiles = self.forecast(horizon=1, levels=levels).quantiles
+        quantiles = self.forecast(horizon=1, levels=levels, paths=_SURPRISED).quantiles
         if not quantiles.shape[2]:
             raise ValueError("a model without intervals is never surprised: train another --head")
-        below = np.array(
-            [np.interp(v, q, levels) for v, q in zip(values, quantiles[0], strict=True)]
-        )
+        below = np.array([_below(v, q, levels) for v, q in zip(values, quantiles[0], strict=True)])
         surprise: Values = -np.log10(2.0 * np.minimum(below, 1.0 - below))
         return surprise
 
@@ -155,3 +202,10 @@ class Live:
         if self._start is None:
             return np.zeros((count, owner.kind.calendar.width))
         return owner.kind.calendar(owner.kind.step.times(self._start, first, count))
+
+
+def _below(value: float, quantiles: Values, levels: Sequence[float]) -> float:
+    """The level of a value; of several with the same quantile, of counts, the one next to 1/2."""
+    first = np.interp(-value, -quantiles[::-1], levels[::-1])
+    last = np.interp(value, quantiles, levels)
+    return float(np.clip(0.5, first, last))

@@ -19,7 +19,7 @@ from .._run import make_options
 from ..forecasting import Forecasting
 from .data import Columns, Panel, Series, Values
 from .estimator import Estimator, fit_task, tags
-from .forecaster import Forecast
+from .forecast import Forecast
 from .times import Step
 
 
@@ -33,6 +33,8 @@ class SeriesForecaster(Estimator):
         horizon: steps to forecast.
         context: steps of the past to learn from at least; None: some horizons.
         head: what a forecast is: a distribution, quantiles, or the mean alone.
+        decoder: say all steps at once, or each after the one before, as paths.
+        calibrate: make intervals as wide as the held-out part asks for.
         linear: add the recurrent layers to a regression on the context.
         cell: kind of recurrent layer.
         hidden: units of a layer.
@@ -57,7 +59,11 @@ class SeriesForecaster(Estimator):
         *,
         horizon: int = 24,
         context: int | None = None,
-        head: Literal["student-t", "gaussian", "quantile", "point"] = "student-t",
+        head: Literal[
+            "student-t", "gaussian", "negative-binomial", "quantile", "point"
+        ] = "student-t",
+        decoder: Literal["direct", "autoregressive"] = "direct",
+        calibrate: bool = True,
         linear: bool = True,
         cell: Literal["gru", "lstm", "rnn"] = "gru",
         hidden: int = 64,
@@ -73,6 +79,8 @@ class SeriesForecaster(Estimator):
         self.horizon = horizon
         self.context = context
         self.head = head
+        self.decoder = decoder
+        self.calibrate = calibrate
         self.linear = linear
         self.cell = cell
         self.hidden = hidden
@@ -113,7 +121,8 @@ class SeriesForecaster(Estimator):
         task.given = self._panel(targets, known)
         task.load()
         model = fit_task(task, validate=True)
-        self.forecaster_ = task.restore(task.options, task.assets(model), model.parameters)
+        assets = {**task.assets(model), **task.finish(model)}
+        self.forecaster_ = task.restore(task.options, assets, model.parameters)
         self.n_features_in_ = known.shape[1]
         self._past = targets, known
         return self

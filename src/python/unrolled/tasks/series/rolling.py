@@ -1,23 +1,22 @@
 """Forecasts from one origin after the other, as they would have been made at the time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from unrolled.models import ForecastModel
-from unrolled.training import Array
+from unrolled.models import ForecastModel, Outlook
+from unrolled.training import Array, counter_rng
 
-from .baselines import Matrix, Ridge, linear, naive, seasonal_naive
-from .data import Panel, Values
-from .scores import LEVELS, Scores, score
-from .windows import Batch, Indices, Scale, Windows
-
-#: What the model is called in tables.
-_OURS = "this model"
+from .baselines import Matrix, Ridge
+from .windows import Batch, Indices, Windows
 
 #: Values that are forecast at a time.
 _VALUES = 1 << 19
+
+#: Paths that an autoregressive decoder draws for each forecast.
+PATHS = 100
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,10 @@ def origins(part: Part, horizon: int, stride: int) -> list[Indices]:
     ]
 
 
-def roll(windows: Windows, part: Part, stride: int) -> Iterator[tuple[Batch, Indices]]:
-    """Yields batches with forecasts from every `stride`-th step of a part.
+def roll(
+    windows: Windows, part: Part, stride: int, values: int = _VALUES
+) -> Iterator[tuple[Batch, Indices]]:
+    """Yields batches with forecasts of about so many values from every `stride`-th step of a part.
 
     With each come the places of the N forecasts that are meant; others fill up a stretch.
     """
@@ -79,7 +80,7 @@ def roll(windows: Windows, part: Part, stride: int) -> Iterator[tuple[Batch, Ind
             series.append(number)
             ends.append(int(steps[stop - 1]) + 1)
             wanted.append(min(spans, stop))
-    size = max(_VALUES // (spans * windows.horizon * windows.targets), 1)
+    size = max(values // (spans * windows.horizon * windows.targets), 1)
     for first in range(0, len(series), size):
         rows = slice(first, first + size)
         batch = windows.batch(np.array(series[rows]), np.array(ends[rows]), places)
@@ -94,7 +95,7 @@ def regress(
 
     Args:
         learned, held_out: windows, a part of their series, and the stride of the origins in it.
-        shared: see `Ridge`.
+        shared: see `Ridge`; one target alone shares with nobody.
     """
 
     def whole(of: tuple[Windows, Part, int]) -> Iterator[tuple[Array, Array, Array, Array]]:
@@ -106,14 +107,118 @@ def regress(
     fit = Ridge(windows.targets, windows.context, windows.horizon)
     for window in whole(learned):
         fit.add(*window)
-    return fit.solve(whole(held_out), shared=shared)
+    return fit.solve(whole(held_out), shared=shared and windows.targets > 1)
+
+
+def look_ahead(
+    model: ForecastModel,
+    batch: Batch,
+    meant: Indices,
+    *,
+    paths: int = PATHS,
+    rng: np.random.Generator | None = None,
+) -> Outlook:
+    """Returns what a model says at those of the N origins of a batch that are meant."""
+    hidden = model.read(batch.x, batch.origins, resets=batch.resets, static=batch.static)
+    return model.outlook(
+        [rows[meant] for rows in hidden],
+        np.ascontiguousarray(batch.future[:, meant]),
+        batch.last[meant],
+        batch.history[meant],
+        units=batch.units[meant],
+        paths=paths,
+        rng=rng,
+    )
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Forecasts of a model, standardised, with what came true.
+
+    Shapes: W forecasts, H horizon, D targets, Q levels.
+
+    Attributes:
+        mean: (H, W, D).
+        bands: (H, W, D, Q), the quantiles of `levels`; Q = 0 for a head without intervals.
+        levels: as asked for.
+        truth: (H, W, D), NaN where it is missing or does not count.
+        series: (W,) numbers of the series.
+        steps: (W,) the last step of the series that each forecast knew.
+        others: forecasts of others by name, (H, W, D) each.
+    """
+
+    mean: Array
+    bands: Array
+    levels: tuple[float, ...]
+    truth: Array
+    series: Indices
+    steps: Indices
+    others: Mapping[str, Array]
+
+
+#: A forecast (H, N, D) from the last values (N, D) and the history (N, D, C).
+Simple = Callable[[Array, Array], Array]
+
+
+def roll_model(
+    model: ForecastModel,
+    windows: Windows,
+    part: Part,
+    stride: int,
+    *,
+    levels: Sequence[float] = (),
+    others: Mapping[str, Simple] | None = None,
+) -> Rolled:
+    """Forecasts from every `stride`-th step of a part.
+
+    Args:
+        levels: of the quantiles.
+        others: forecasts to make from the same windows.
+
+    Raises:
+        ValueError: no forecast fits into the part.
+    """
+    simple = {} if others is None else others
+    wanted = () if model.config["distribution"] == "point" else tuple(levels)
+    rng = counter_rng(0)  # the same paths for the same model
+    columns: dict[str, list[Any]] = {}
+
+    def keep(**arrays: Array) -> None:
+        for name, array in arrays.items():
+            columns.setdefault(name, []).append(array)
+
+    values = _VALUES // PATHS if model.autoregressive else _VALUES
+    for batch, meant in roll(windows, part, stride, values):
+        said = look_ahead(model, batch, meant, rng=rng)
+        mean = said.mean()
+        observed = batch.observed[:, meant] > 0.0
+        steps = batch.ends - windows.steps + batch.origins[:, None]
+        keep(
+            mean=mean,
+            bands=said.quantiles(wanted) if wanted else np.zeros((*mean.shape, 0), mean.dtype),
+            truth=np.where(observed, batch.targets[:, meant], np.float32(np.nan)),
+            series=np.tile(batch.series, len(batch.origins))[meant],
+            steps=steps.reshape(-1)[meant],
+            **{
+                f"by {n}": make(batch.last[meant], batch.history[meant])
+                for n, make in simple.items()
+            },
+        )
+    if not columns:
+        raise ValueError(f"there is no stretch of {windows.horizon:,} steps to score forecasts on")
+    found = {
+        name: np.concatenate(parts, axis=0 if parts[0].ndim == 1 else 1)
+        for name, parts in columns.items()
+    }
+    by = {name: found.pop(f"by {name}") for name in simple}
+    return Rolled(levels=wanted, others=by, **found)
 
 
 def errors(model: ForecastModel, windows: Windows, part: Part, stride: int) -> list[float]:
     """Returns the root of the mean squared error of each target, standardised; 1 if untold."""
     squares, counts = np.zeros(windows.targets), np.zeros(windows.targets)
     for batch, meant in roll(windows, part, stride):
-        params = model(*batch.inputs(), resets=batch.resets)[:, meant]
+        params = model(*batch.inputs(), **batch.more())[:, meant]
         observed = batch.observed[:, meant]
         away = (model.distribution.mean(params) - batch.targets[:, meant]) * observed
         squares += np.square(away, dtype=np.float64).sum(axis=(0, 1))
@@ -122,123 +227,3 @@ def errors(model: ForecastModel, windows: Windows, part: Part, stride: int) -> l
         counts > 0, np.sqrt(squares / np.maximum(counts, 1)), 1.0
     ).tolist()
     return found
-
-
-@dataclass(frozen=True)
-class Backtest:
-    """Forecasts of a model beside those of others, with what came true.
-
-    Attributes:
-        rows: method -> scores, the model first.
-        series: series -> scores of the model, where they are asked for.
-        windows: how many forecasts were made.
-    """
-
-    rows: tuple[tuple[str, Scores], ...]
-    series: tuple[tuple[str, Scores], ...]
-    windows: int
-
-
-def backtest(
-    model: ForecastModel,
-    panel: Panel,
-    scales: Sequence[Scale],
-    windows: Windows,
-    part: Part,
-    *,
-    stride: int,
-    regression: Matrix | None,
-    learned: Indices,
-    by_series: bool = False,
-) -> Backtest:
-    """Scores a model, the last value, the last season and a regression on the same windows.
-
-    Args:
-        scales: of the series; "standardised" means by these.
-        regression: matrices of `baselines.Ridge`; None = leave it out.
-        learned: (series,) steps that the model learned from: the MASE is relative to them.
-        by_series: score each series too.
-    """
-    count = windows.targets
-    season = windows.season
-    together = Scale(
-        np.array([scale.mean[:count] for scale in scales]),
-        np.array([scale.deviation[:count] for scale in scales]),
-        scales[0].logs,
-    )
-    # In the units of the data, of logarithms too.
-    deviations = np.array(
-        [
-            Scale.of(series, max(end, 1)).deviation[:count]
-            for series, end in zip(panel.series, learned.tolist(), strict=True)
-        ]
-    )
-    seasonal = np.array(
-        [
-            _seasonal_error(series.targets[:end], season)
-            for series, end in zip(panel.series, learned.tolist(), strict=True)
-        ]
-    )
-    intervals = model.config["distribution"] != "point"
-    truths: list[Values] = []
-    found: dict[str, list[Values]] = {}
-    bands: list[Values] = []
-    owners: list[Indices] = []
-    for batch, meant in roll(windows, part, stride):
-        params = model(*batch.inputs(), resets=batch.resets)[:, meant]
-        last, history = batch.last[meant], batch.history[meant]
-        horizon = len(params)
-        forecasts: dict[str, Array] = {
-            _OURS: model.distribution.mean(params),
-            "last value": naive(last, horizon),
-        }
-        if season > 1:
-            forecasts["last season"] = seasonal_naive(last, history, horizon, season)
-        if regression is not None:
-            forecasts["regression"] = linear(last, history, regression)
-        owner = np.tile(batch.series, len(batch.origins))[meant]
-        owners.append(owner)
-        scale = Scale(together.mean[owner], together.deviation[owner], together.logs)
-        for name, values in forecasts.items():
-            found.setdefault(name, []).append(scale.back(values))
-        truth = scale.back(batch.targets[:, meant])
-        truths.append(np.where(batch.observed[:, meant] > 0.0, truth, np.nan))
-        if intervals:
-            band = model.distribution.quantiles(params, LEVELS)
-            bands.append(np.moveaxis(scale.back(np.moveaxis(band, -1, 0)), 0, -1))
-    if not owners:
-        raise ValueError(
-            f"there is no stretch of {windows.horizon:,} steps to score forecasts on: hold out "
-            "more with --test, or choose a shorter --horizon"
-        )
-    of = np.concatenate(owners)
-    truth = np.concatenate(truths, axis=1)
-    forecasts_of = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
-    all_bands = np.concatenate(bands, axis=1) if intervals else None
-
-    def scored(name: str, which: Indices | slice) -> Scores:
-        ours = all_bands if name == _OURS else None
-        return score(
-            truth[:, which],
-            forecasts_of[name][:, which],
-            deviations[of[which]],
-            seasonal[of[which]],
-            None if ours is None else ours[:, which],
-        )
-
-    rows = tuple((name, scored(name, slice(None))) for name in forecasts_of)
-    singles = tuple(
-        (panel.series[number].name, scored(_OURS, np.flatnonzero(of == number)))
-        for number in (np.unique(of).tolist() if by_series else ())
-    )
-    return Backtest(rows, singles, truth.shape[1])
-
-
-def _seasonal_error(targets: Values, season: int) -> Values:
-    """(D,) mean absolute error of the seasonal naive forecast one season ahead; 0 if untold."""
-    season = min(season, max(len(targets) - 1, 1))
-    errors = np.abs(targets[season:] - targets[:-season])
-    observed = ~np.isnan(errors)
-    total = np.where(observed, errors, 0.0).sum(axis=0)
-    mean: Values = total / np.maximum(observed.sum(axis=0), 1)
-    return mean

@@ -1,6 +1,7 @@
 """Series as a model reads them, and batches of forecasts with what came true.
 
-Numbers are standardised with the mean and the deviation of their series (`Scale`). A step of the
+Numbers are standardised with the mean and the deviation of their series (`Scale`); counts are
+divided by one more than their mean, so that they stay counts of a unit. A step of the
 past is read as (values, differences, whether they were observed, covariates, calendar), zeros for
 what is missing; a step to come as (known covariates, calendar, values of the last season). Values
 are relative to the mean of the last `context` ones, those of the last season to the last one: a
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from unrolled.training import Array
 
 from .data import Panel, Series, Values
+from .static import Told
 from .times import Calendar
 
 Indices = NDArray[np.int64]
@@ -41,20 +43,26 @@ class Scale:
     logs: int = 0
 
     @classmethod
-    def of(cls, series: Series, end: int, logs: int = 0) -> "Scale":
+    def of(cls, series: Series, end: int, logs: int = 0, counts: int = 0) -> "Scale":
         """Of the first `end` steps; columns without a value there get 0 and 1.
 
+        Args:
+            counts: so many of the first columns are counts.
+
         Raises:
-            ValueError: a number that has no logarithm.
+            ValueError: a number that has no logarithm, or is no count.
         """
         table = _logarithms(_columns(series, end), logs)
+        _check_counts(table[:, :counts], series.name)
         observed = ~np.isnan(table)
         count = np.maximum(observed.sum(axis=0), 1)
         mean = np.where(observed, table, 0.0).sum(axis=0) / count
         away = np.where(observed, table - mean, 0.0)
         deviation = np.sqrt((away * away).sum(axis=0) / count)
         constant = deviation <= _CONSTANT * np.maximum(np.abs(mean), logs > 0)
-        return cls(mean, np.where(constant, 1.0, deviation), logs)
+        deviation = np.where(constant, 1.0, deviation)
+        deviation[:counts], mean[:counts] = 1.0 + mean[:counts], 0.0  # DeepAR's
+        return cls(mean, deviation, logs)
 
     def to_json(self) -> list[list[float]]:
         """Returns mean and deviation as plain values."""
@@ -109,6 +117,9 @@ class Batch:
         history: (N, D, C) the values before, minus the last.
         targets: (H, N, D), and which of them count, observed (H, N, D), 1.0 or 0.0.
         series: (B,) and ends (B,): which stretches these are.
+        units: (N, D) what one of the numbers stands for.
+        truth: (H, N, D) the targets, and where one is missing the value before it.
+        static: of each of the B series, see `StaticScale`.
     """
 
     x: Array
@@ -121,10 +132,22 @@ class Batch:
     observed: Array
     series: Indices
     ends: Indices
+    units: Array
+    truth: Array
+    static: Told
 
     def inputs(self) -> tuple[Array, Indices, Array, Array, Array]:
         """What a `ForecastModel` reads."""
         return self.x, self.origins, self.future, self.last, self.history
+
+    def more(self) -> dict[str, Any]:
+        """What it reads by name."""
+        return {
+            "resets": self.resets,
+            "static": self.static,
+            "units": self.units,
+            "truth": self.truth,
+        }
 
 
 def sizes(
@@ -147,6 +170,7 @@ class Windows:
         context: C, of the linear path, and of the mean that values are relative to.
         season: steps of a season, at most C; 1 = there is none.
         limits: for each series, steps from here on are not to be learned from; none = its length.
+        static: what is said of each series; none = nothing.
     """
 
     def __init__(
@@ -160,6 +184,7 @@ class Windows:
         context: int,
         season: int,
         limits: Sequence[int] | None = None,
+        static: Told | None = None,
     ) -> None:
         self.steps, self.horizon, self.context, self.season = steps, horizon, context, season
         self.lengths = np.array([len(series) for series in panel.series], np.int64)
@@ -173,6 +198,9 @@ class Windows:
             at += before + int(length) + horizon
         self.targets = targets = len(panel.columns.targets)
         columns = panel.columns
+        self._units = np.array([scale.deviation[:targets] for scale in scales], np.float32)
+        empty = np.zeros((len(panel.series), 0))
+        self._static = (empty, empty.astype(np.int64)) if static is None else static
         inputs, _ = sizes(targets, len(columns.known), len(columns.past), calendar, False)
         self._x = np.zeros((at, inputs), np.float32)
         self._future = np.zeros((at, len(columns.known) + calendar.width), np.float32)
@@ -200,6 +228,7 @@ class Windows:
         filled = _fill(values[:length])
         self._filled[rows] = filled
         self._filled[base - self._before : base] = filled[0]
+        self._filled[base + length : base + length + self.horizon] = filled[-1]
         self._counts[base : base + min(limit, length)] = observed[:limit]
         self._starts[base] = 1
 
@@ -261,6 +290,9 @@ class Windows:
             observed=self._counts[coming] * inside[:, None].astype(np.float32),
             series=series,
             ends=ends,
+            units=np.tile(self._units[series], (len(origins), 1)),
+            truth=self._filled[coming],
+            static=(self._static[0][series], self._static[1][series]),
         )
 
 
@@ -290,6 +322,16 @@ def _logarithms(table: Values, count: int) -> Values:
         )
     logs[:, :count] = np.log(logs[:, :count])
     return logs
+
+
+def _check_counts(table: Values, name: str) -> None:
+    known = table[~np.isnan(table)]
+    wrong = known[(known < 0.0) | (known != np.rint(known))]
+    if wrong.size:
+        raise ValueError(
+            f"--head negative-binomial is for counts, 0, 1, 2 and so on, but the series {name!r} "
+            f"has {wrong[0]:g}: use --head student-t, or gaussian"
+        )
 
 
 def _columns(series: Series, end: int | None = None) -> Values:
