@@ -168,7 +168,7 @@ def test_an_exported_network_is_itself(
 ) -> None:
     options: dict[str, Any] = {"width": 0.1, "depth": 0.6, "stem": 4, "features": 7, "classes": 5}
     model = EfficientNet(**options, first=first, rng=rng)
-    for name, array in model.parameters.items():
+    for array in model.parameters.values():
         if array.ndim == 1:  # norms that do something
             array[:] = rng.uniform(0.5, 1.0, array.shape)
     export_onnx(model, tmp_path / "m.onnx")
