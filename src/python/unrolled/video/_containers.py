@@ -17,8 +17,17 @@ MOST_PIXELS = 100_000_000
 #: Seconds; some files begin before 0.
 _FOREVER = Fraction(10**9)
 
-#: Kinds of files that FFmpeg shows as video but that hold none: text as a terminal would show it.
-_NO_VIDEO = frozenset(("tty", "bin", "xbin", "adf", "idf"))
+#: Kinds of files that FFmpeg opens but that are no video: lists of other files and addresses, which
+#: it would go to, devices, and text as a terminal would show it.
+_NO_VIDEO = {
+    *("applehttp", "concat", "concatf", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp"),
+    *("alsa", "fbdev", "iec61883", "jack", "kmsgrab", "lavfi", "oss", "pulse", "sndio", "v4l2"),
+    *("video4linux2", "webm_dash_manifest", "x11grab", "adf", "bin", "idf", "tty", "xbin"),
+}
+
+#: A video that ends earlier than its file announces, by more than both, was cut off: seconds, and a
+#: part of it. Sound and picture need not be of quite the same length.
+_SHORT_SECONDS, _SHORT_PART = 1.0, 0.05
 
 
 def decode(path: Path, start: Fraction, threads: int) -> Generator[Picture, None, None]:
@@ -57,10 +66,11 @@ def decode(path: Path, start: Fraction, threads: int) -> Generator[Picture, None
             yield Picture(time, frame, shown, aspect)
         if following is None and start == 0:
             raise VideoError(
-                f"{path} holds no picture that can be decoded"
-                + (": it is damaged" if damage.parts else ", only the announcement of a video")
+                f"{path} holds no picture that can be decoded: it is damaged, or the beginning of "
+                "a video alone"
             )
-        damage.warn()
+        announced = float(Fraction(container.duration or 0, av.time_base))
+        damage.warn(announced, announced if following is None else float(following))
 
 
 class _Damage:
@@ -70,12 +80,14 @@ class _Damage:
         self.path = path
         self.parts = 0
 
-    def warn(self) -> None:
-        """Says so, once at the end of a file."""
-        if self.parts:
+    def warn(self, announced: float, found: float) -> None:
+        """Says so, at the end of a file that should be so many seconds long and is."""
+        what = f"{self.parts} part(s) of it could not be decoded" if self.parts else ""
+        if announced - found > max(_SHORT_SECONDS, _SHORT_PART * announced):
+            what = f"its pictures end after {found:.1f} of {announced:.1f} s"
+        if what:
             warnings.warn(
-                f"{self.path} is damaged or cut off: {self.parts} part(s) of it could not be "
-                "decoded, the other frames were kept",
+                f"{self.path} is damaged or cut off: {what}; the other frames were kept",
                 DamagedVideoWarning,
                 stacklevel=2,
             )
@@ -83,22 +95,22 @@ class _Damage:
 
 @contextmanager
 def _opened(av: Any, path: Path) -> Iterator[Any]:
+    options = {
+        "format_whitelist": ",".join(sorted(av.formats_available - _NO_VIDEO)),
+        "protocol_whitelist": "file,crypto,data",
+    }
     try:
-        # An absolute path, since "a:b" would name a protocol; and no file names other places.
-        container = av.open(
-            str(path.absolute()),
-            metadata_errors="replace",
-            options={"protocol_whitelist": "file,crypto,data"},
-        )
+        # An absolute path, since "a:b" would name a protocol.
+        container = av.open(str(path.absolute()), metadata_errors="replace", options=options)
     except (av.error.FFmpegError, ValueError) as error:
+        refused = isinstance(error, av.error.ArgumentError)
+        reason = "text or a list of other files" if refused else _reason(error)
         raise VideoError(
-            f"{path} is no video that can be read ({_reason(error)}); files of FFmpeg's kinds can, "
-            "as MP4, MKV, WebM, MOV, AVI, GIF, PNG and JPEG; one whose copying broke off may be "
-            "cut before the table that tells where its pictures are: copy it again"
+            f"{path} is no video that can be read ({reason}); files of FFmpeg's kinds can, as MP4, "
+            "MKV, WebM, MOV, AVI, GIF, PNG and JPEG; one whose copying broke off may lack the "
+            "table that tells where its pictures are: copy it again"
         ) from error
     with container:
-        if container.format.name in _NO_VIDEO:
-            raise VideoError(f"{path} is no video but text")
         yield container
 
 
@@ -106,10 +118,11 @@ def _picture_stream(av: Any, container: Any, path: Path) -> Any:
     cover = av.stream.Disposition.attached_pic
     streams = [each for each in container.streams.video if not each.disposition & cover]
     if not streams:
-        kinds = sorted({each.type for each in container.streams})
+        kinds = " and ".join(sorted({each.type for each in container.streams}))
         raise VideoError(
-            f"{path} holds no video, only {' and '.join(kinds) or 'nothing'}: "
-            "give a file with pictures"
+            f"{path} holds no video, only {kinds}: give a file with pictures"
+            if kinds
+            else f"{path} is damaged or cut off, nothing in it can be read: copy it again"
         )
     stream = max(streams, key=lambda each: (bool(each.disposition & 1), -each.index))
     if stream.codec_context is None:
@@ -120,8 +133,8 @@ def _picture_stream(av: Any, container: Any, path: Path) -> Any:
             f"{path} has pictures of {width:,} x {height:,} pixels, more than {MOST_PIXELS:,}: "
             "make it smaller first, as by ffmpeg -i IN -vf scale=1920:-2 OUT"
         )
-    # Sizes may change within a file; the decoder then refuses.
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    # Sizes may change within a file; the decoder, which counts its padding, then refuses.
+    stream.codec_context.options = {"max_pixels": str(2 * MOST_PIXELS)}
     return stream
 
 

@@ -80,7 +80,7 @@ def stream_frames(
     """
     if not 0.0 <= start < (np.inf if end is None else end):
         raise ValueError(f"[stream_frames] expected 0 <= start < end, got {start!r} and {end!r}")
-    first, last = Fraction(start), None if end is None else Fraction(end)
+    first, last = _exact(start), None if end is None else _exact(end)
     pictures = _pictures(source, settings, first, threads)
     frame, make = None, _Framer(settings)
     for picture in sample(pictures, settings.rate, first, last, _name(source)):
@@ -89,6 +89,11 @@ def stream_frames(
     if frame is None:
         until = "its end" if end is None else f"{end:g} s"
         raise VideoError(f"{_name(source)} has no frame between {start:g} s and {until}")
+
+
+def _exact(seconds: float) -> Fraction:
+    """0.4 s as 2/5, at which a frame may stand, not as the float beside it."""
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def _pictures(
