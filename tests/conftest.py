@@ -59,3 +59,13 @@ def threads() -> Iterator[None]:
     before = functional.get_num_threads()
     yield
     functional.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(threads: None) -> Iterator[None]:
+    """torch on one thread, and ours with it: it is faster where arrays are tiny."""
+    torch = pytest.importorskip("torch", reason='pip install "unrolled[torch]"')
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
