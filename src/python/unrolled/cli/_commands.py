@@ -23,6 +23,7 @@ from ._options import examples as _examples
 from ._options import files_argument, flag, parameter, set_parameters, task_parameters
 from ._transcribe import transcribe
 from ._translate import translate
+from ._watch import caption, classify
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -185,6 +186,18 @@ app.command(
         "unrolled classify-series classification.safetensors new.ts --all",
     )
 )(classify_series)
+app.command(
+    epilog=_examples(
+        "unrolled classify video.safetensors clip.mp4 --picture seen.png",
+        "unrolled classify video.safetensors camera.mkv --stream",
+    )
+)(classify)
+app.command(
+    epilog=_examples(
+        "unrolled caption video.safetensors clip.mp4 --picture seen.png",
+        "unrolled caption lips.safetensors *.mp4 --times",
+    )
+)(caption)
 
 
 @app.command(

@@ -9,6 +9,8 @@ from ._search import BeamOptions as BeamOptions
 from ._search import Hypothesis as Hypothesis
 from ._search import beam_search as beam_search
 from ._search import sample_targets as sample_targets
+from ._special import t_quantile as t_quantile
+from ._video_stream import VideoStream as VideoStream
 from .acoustic import AcousticModel as AcousticModel
 from .efficientnet import EfficientNet as EfficientNet
 from .forecaster import ForecastModel as ForecastModel
@@ -17,3 +19,5 @@ from .language_model import LanguageModelStream as LanguageModelStream
 from .seq2seq import Seq2Seq as Seq2Seq
 from .sequence_model import SequenceModel as SequenceModel
 from .series_classifier import SeriesModel as SeriesModel
+from .video import CaptionModel as CaptionModel
+from .video import VideoModel as VideoModel

@@ -9,6 +9,7 @@ from . import keywords as keywords
 from . import language_model as language_model
 from . import phonemes as phonemes
 from . import translation as translation
+from . import video as video
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._export import export as export

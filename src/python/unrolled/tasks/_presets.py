@@ -114,6 +114,39 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
             },
         ),
     },
+    "video": {
+        "demo": Preset(
+            "digits that move over a canvas",
+            {
+                "answer": "caption",
+                "height": 40,
+                "width": 40,
+                "grey": True,
+                "margin": 0,
+                "channels": "16,32,64",
+                "features": 128,
+                "hidden": 128,
+                "layers": 1,
+                "dropout": 0.1,
+                "averaging": "ema",
+            },
+        ),
+        "lips": Preset(
+            "what is said by lips alone: mouths as of the GRID corpus, 160 x 80",
+            {
+                "answer": "sentence",
+                "crop": "0.225,0.2,0.775,0.9",
+                "height": 48,
+                "width": 80,
+                "margin": 4,
+                "flip": True,
+                "warp": 0.1,
+                "context": 3,
+                "dropout": 0.4,
+                "averaging": "ema",
+            },
+        ),
+    },
 }
 
 

@@ -1,0 +1,199 @@
+"""What all models of video begin with: a network for each frame, recurrent layers over time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
+from ..layers._checks import checked_size
+from ..layers._types import Array
+from ._frame_network import FrameNetwork
+from .efficientnet import EfficientNet
+
+Lengths = NDArray[np.int64]
+
+
+class VideoEncoder(Layer):
+    """Frames of clips in, outputs of recurrent layers out; the loss there reaches every layer.
+
+        s_t = (x_{t-k+1}, ..., x_t)            k frames on each other, as channels
+        u_t = relu(W network(s_t) + b)
+        h_t = recurrent(u_t, h_{t-1})
+
+    The same network sees every frame, and the state carries what it has seen: a model does not grow
+    with the length of its clips. Frames before the first are as the first.
+
+    Frames of all clips of a batch stand one after the other, clip after clip: the network does no
+    work for padding.
+
+    Shapes: B clips, T frames of the longest one, N frames of all together, H, W, C height, width
+        and channels, F features, U hidden, D directions.
+        images (N, H, W, C), or (N, F) where `image` is (F,); lengths (B,); h (T, B, D * U).
+
+    Args:
+        image: (H, W, C), or (F,) where features come from elsewhere.
+        network: "none" for features; "small" for a `FrameNetwork`; "efficientnet-lite0" for an
+            `EfficientNet`; with "@k" behind it without its first k blocks, which made the image.
+        channels: of the convolutions of "small".
+        context: k.
+        features: numbers that the recurrent layers read of a frame.
+        hidden_size, num_layers, cell, bidirectional: of the recurrent layers.
+        dropout: of u_t, between the layers and of h_t, in training.
+        dtype, rng, init: as of every layer.
+
+    Raises:
+        ValueError: a size below 1, an unknown network or cell.
+
+    Source: Donahue et al., "Long-term recurrent convolutional networks for visual recognition and
+    description", 2015; frames on each other, Simonyan and Zisserman 2014.
+    """
+
+    def __init__(
+        self,
+        image: Sequence[int],
+        *,
+        network: str,
+        channels: Sequence[int],
+        context: int,
+        features: int,
+        hidden_size: int,
+        num_layers: int,
+        cell: str,
+        bidirectional: bool,
+        dropout: float,
+        dtype: DTypeLike,
+        rng: np.random.Generator,
+        init: str | Initialiser,
+    ) -> None:
+        self.image = tuple(checked_size("VideoEncoder", "image", size) for size in image)
+        self.context = checked_size("VideoEncoder", "context", context)
+        common: dict[str, Any] = {"dtype": dtype, "rng": rng}
+        self.network = _make_network(network, self.image, channels, self.context, **common)
+        seen = self.network.output_size if self.network else context * int(np.prod(self.image))
+        self.project = Linear(seen, features, init=init, **common)
+        self.dropout_input = Dropout(dropout)
+        self.rnn: Recurrent[Any] = Recurrent(
+            cell,
+            features,
+            hidden_size,
+            num_layers,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            init=init,
+            **common,
+        )
+        self.dropout = Dropout(dropout)
+        children: dict[str, Layer] = {"network": self.network} if self.network else {}
+        children |= {
+            "project": self.project,
+            "dropout_input": self.dropout_input,
+            "rnn": self.rnn,
+            "dropout": self.dropout,
+        }
+        super().__init__(children=children)
+
+    @property
+    def output_size(self) -> int:
+        """D * U."""
+        return self.rnn.output_size
+
+    def look(self, images: Array) -> Array:
+        """Returns u (N, features) of frames with their context, (N, H, W, k * C) or (N, k * F)."""
+        u = self.project(self.network(images) if self.network else images)
+        np.maximum(u, 0, out=u)
+        return u
+
+    def __call__(self, images: Array, lengths: Lengths) -> tuple[Array, Any]:
+        """Returns h (T, B, D * U), zero behind the end of a clip, and the last states."""
+        self._check(images, lengths)
+        u = self.look(in_context(images, lengths, self.context))
+        return self.rnn(_side_by_side(u, lengths), lengths=lengths)
+
+    def vjp(
+        self, images: Array, lengths: Lengths, *, rng: np.random.Generator | None = None
+    ) -> tuple[tuple[Array, Any], Callable[[Array, Any], None]]:
+        """Returns h, with dropout, and the last states, and the pullback of both.
+
+        `pullback(dh, dstate)` adds to `grads`; dstate may be None. Images get no gradient.
+        """
+        self._check(images, lengths)
+        seen, network_pullback = in_context(images, lengths, self.context), None
+        if self.network is not None:
+            seen, network_pullback = self.network.vjp(seen)
+        u, project_pullback = self.project.vjp(seen)
+        np.maximum(u, 0, out=u)
+        dropped, input_pullback = self.dropout_input.vjp(u, rng=rng)
+        (hidden, state), rnn_pullback = self.rnn.vjp(
+            _side_by_side(dropped, lengths), lengths=lengths, rng=rng
+        )
+        h, dropout_pullback = self.dropout.vjp(hidden, rng=rng)
+
+        def pullback(dh: Array, dstate: Any = None) -> None:
+            dx, _ = rnn_pullback(dropout_pullback(dh), dstate)
+            du = input_pullback(_one_after_the_other(dx, lengths))
+            du *= u > 0
+            dseen = project_pullback(du, needs_dx=network_pullback is not None)
+            if network_pullback is not None:
+                network_pullback(dseen)
+
+        return (h, state), pullback
+
+    def _check(self, images: Array, lengths: Lengths) -> None:
+        if lengths.ndim != 1 or images.shape != (int(lengths.sum()), *self.image):
+            raise ValueError(
+                "[VideoEncoder] expected images of shape (N, ...) with N = sum(lengths), "
+                f"{(int(lengths.sum()), *self.image)}, got {images.shape}"
+            )
+
+
+def _make_network(
+    name: str, image: tuple[int, ...], channels: Sequence[int], context: int, **common: Any
+) -> "FrameNetwork | EfficientNet | None":
+    kind, _, first = name.partition("@")
+    if kind == "none" and len(image) == 1:
+        return None
+    if kind == "small" and len(image) == 3:
+        return FrameNetwork((*image[:2], image[2] * context), channels, **common)
+    if kind == "efficientnet-lite0" and len(image) == 3 and context == 1:
+        network = EfficientNet(first=int(first or 0), **common)
+        if network.channels == image[2]:
+            return network
+    raise ValueError(
+        f"[VideoEncoder] there is no network {name!r} for {context} frames {image}: expected none "
+        "for (F,), small for (H, W, C), or efficientnet-lite0 for one frame (H, W, C)"
+    )
+
+
+def in_context(images: Array, lengths: Lengths, context: int) -> Array:
+    """Returns each frame with the `context` - 1 before it in its clip, along the last axis."""
+    if context == 1:
+        return images
+    frame = np.arange(len(images))
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    width = images.shape[-1]
+    seen = np.empty((*images.shape[:-1], context * width), images.dtype)
+    for place in range(context):
+        before = np.maximum(frame - (context - 1 - place), first)
+        seen[..., place * width : (place + 1) * width] = images[before]
+    return seen
+
+
+def _side_by_side(rows: Array, lengths: Lengths) -> Array:
+    """(N, F), clip after clip, to (T, B, F) with zeros behind the end of each."""
+    result = np.zeros((int(lengths.max(initial=0)), lengths.size, rows.shape[1]), rows.dtype)
+    result[_places(lengths)] = rows
+    return result
+
+
+def _one_after_the_other(x: Array, lengths: Lengths) -> Array:
+    """Undoes `_side_by_side`."""
+    rows: Array = x[_places(lengths)]
+    return rows
+
+
+def _places(lengths: Lengths) -> tuple[Lengths, Lengths]:
+    """The step and the clip of each frame."""
+    clip = np.repeat(np.arange(lengths.size), lengths)
+    return np.arange(clip.size) - np.repeat(np.cumsum(lengths) - lengths, lengths), clip

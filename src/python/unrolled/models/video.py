@@ -1,0 +1,286 @@
+"""Models of video: answers for a clip or for each of its frames, and texts about it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional
+from ..layers import Initialiser, Layer, Linear, Score
+from ..layers._types import Array
+from ._bridge import Bridge
+from ._configured import ConfiguredModel
+from ._decoder import Decoder
+from ._decoder_stream import PackedDecoder
+from ._video_encoder import Lengths, VideoEncoder
+from ._video_stream import VideoStream
+from .seq2seq import inputs_of
+
+
+class _OverVideo(ConfiguredModel):
+    """What both models share: the encoder and its part of the configuration."""
+
+    encoder: VideoEncoder
+
+    def __init__(self, encoder: VideoEncoder, others: dict[str, Layer]) -> None:
+        self.encoder = encoder
+        super().__init__(children={"encoder": encoder, **others})
+
+    def describe(self) -> str:
+        """A few lines for people: the layers and how many parameters they have."""
+        encoder = self.encoder
+        lines = [f"{type(self).__name__}, {self.num_parameters:,} parameters, {self.dtype}"]
+        if encoder.network is not None:
+            name = type(encoder.network).__name__
+            lines.append(f"  {name} of {encoder.image}: {encoder.network.num_parameters:,}")
+        for layer in (encoder.project, encoder.rnn):
+            lines.append(f"  {layer!r}: {layer.num_parameters:,}")
+        return "\n".join(lines)
+
+
+class VideoModel(_OverVideo):
+    """A `VideoEncoder` with an affine map: numbers or logits for each frame, or for a clip.
+
+        y_t = W h_t + b          or, pooled, y = W mean_t h_t + b
+
+    With a softmax over symbols and a blank the logits of the frames are what CTC takes; pooled ones
+    say which of several classes a clip is.
+
+    Shapes: as of `VideoEncoder`, V outputs. y (T, B, V), pooled (B, V).
+
+    Args:
+        image: (H, W, C), or (F,) where features come from elsewhere.
+        outputs: V.
+        pooled: one answer for a clip rather than one for each frame.
+        network, channels, context, features, hidden_size, num_layers, cell, bidirectional,
+            dropout: see `VideoEncoder`.
+        dtype: float32 or float64.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+        rng: where initial values come from; None draws fresh entropy.
+
+    Raises:
+        ValueError: a size below 1, an unknown network or cell.
+    """
+
+    def __init__(
+        self,
+        image: Sequence[int],
+        outputs: int,
+        *,
+        pooled: bool = False,
+        network: str = "small",
+        channels: Sequence[int] = (32, 64, 96, 128),
+        context: int = 1,
+        features: int = 256,
+        hidden_size: int = 256,
+        num_layers: int = 2,
+        cell: str = "gru",
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        init: str | Initialiser = "orthogonal",
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        rng = np.random.default_rng() if rng is None else rng
+        encoder_config: dict[str, Any] = {
+            "network": network,
+            "channels": list(channels),
+            "context": context,
+            "features": features,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "bidirectional": bool(bidirectional),
+            "dropout": dropout,
+            "dtype": str(np.dtype(dtype)),
+        }
+        self.config = {
+            "image": list(image),
+            "outputs": outputs,
+            "pooled": bool(pooled),
+            **encoder_config,
+        }
+        self.pooled = bool(pooled)
+        encoder = VideoEncoder(image, rng=rng, init=init, **encoder_config)
+        self.head = Linear(encoder.output_size, outputs, dtype=dtype, rng=rng, init=init)
+        super().__init__(encoder, {"head": self.head})
+
+    def __call__(self, images: Array, lengths: Lengths) -> Array:
+        """Returns y (T, B, V), pooled (B, V), of images (N, ...), clip after clip."""
+        hidden, _ = self.encoder(images, lengths)
+        return self.head(_mean(hidden, lengths) if self.pooled else hidden)
+
+    def vjp(
+        self, images: Array, lengths: Lengths, *, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Callable[[Array], None]]:
+        """Returns y, with dropout, and its pullback, which adds to `grads`; images get none.
+
+        Parameters must not change between `vjp` and its pullback.
+        """
+        (hidden, _), encoder_pullback = self.encoder.vjp(images, lengths, rng=rng)
+        y, head_pullback = self.head.vjp(_mean(hidden, lengths) if self.pooled else hidden)
+
+        def pullback(dy: Array) -> None:
+            dhidden = head_pullback(dy)
+            if self.pooled:
+                dhidden = dhidden * _weights(len(hidden), lengths, self.dtype)
+            encoder_pullback(dhidden, None)
+
+        return y, pullback
+
+    def stream(self) -> VideoStream:
+        """Starts a stream: frames in as they come, outputs out; see `VideoStream`.
+
+        Raises:
+            ValueError: the model is bidirectional.
+        """
+        return VideoStream(self.encoder, self.head, pooled=self.pooled)
+
+
+class CaptionModel(_OverVideo):
+    """A `VideoEncoder` and a `Decoder` with attention: it has seen the whole clip, then it writes.
+
+        h_1 .. h_T = encoder(frames)
+        state_0    = bridge(the encoder's last states)
+        y_n        = decoder(y_{n-1}, state_{n-1}, h_1 .. h_T)
+
+    The token 0 ends a text, and is what the decoder reads first.
+
+    Shapes: as of `VideoEncoder`, S steps of a text, V vocabulary. targets (S, B).
+
+    Args:
+        image: (H, W, C), or (F,) where features come from elsewhere.
+        vocab: V.
+        embedding_size: numbers a token, and of the decoder's outputs.
+        score: of the attention.
+        network, channels, context, features, hidden_size, num_layers, cell, bidirectional,
+            dropout: see `VideoEncoder`; `hidden_size` and `num_layers` are the decoder's too.
+        dtype, init, rng: as of `VideoModel`.
+
+    Raises:
+        ValueError: a size below 1, an unknown network, cell or score.
+
+    Source: Venugopalan et al., "Sequence to sequence: video to text", 2015; attention over frames,
+    Yao et al., "Describing videos by exploiting temporal structure", 2015.
+    """
+
+    def __init__(
+        self,
+        image: Sequence[int],
+        vocab: int,
+        *,
+        embedding_size: int = 128,
+        score: Score = "general",
+        network: str = "small",
+        channels: Sequence[int] = (32, 64, 96, 128),
+        context: int = 1,
+        features: int = 256,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        cell: str = "gru",
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        init: str | Initialiser = "orthogonal",
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        rng = np.random.default_rng() if rng is None else rng
+        encoder_config: dict[str, Any] = {
+            "network": network,
+            "channels": list(channels),
+            "context": context,
+            "features": features,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "bidirectional": bool(bidirectional),
+            "dropout": dropout,
+            "dtype": str(np.dtype(dtype)),
+        }
+        self.config = {
+            "image": list(image),
+            "vocab": vocab,
+            "embedding_size": embedding_size,
+            "score": score,
+            **encoder_config,
+        }
+        encoder = VideoEncoder(image, rng=rng, init=init, **encoder_config)
+        common: dict[str, Any] = {"dtype": dtype, "rng": rng, "init": init}
+        states = tuple(functional.cell_info(cell).states)
+        self.bridge = Bridge(encoder.output_size, hidden_size, num_layers, states, **common)
+        self.decoder = Decoder(
+            vocab,
+            embedding_size=embedding_size,
+            hidden_size=hidden_size,
+            memory_size=encoder.output_size,
+            num_layers=num_layers,
+            cell=cell,
+            score=score,
+            input_feeding=False,
+            dropout=dropout,
+            tied=True,
+            **common,
+        )
+        super().__init__(encoder, {"bridge": self.bridge, "decoder": self.decoder})
+
+    def encode(self, images: Array, lengths: Lengths) -> tuple[Array, Any]:
+        """Returns the memory (T, B, D * U) and the decoder's first state."""
+        memory, state = self.encoder(images, lengths)
+        return memory, self.bridge(state)
+
+    def loss_vjp(
+        self,
+        images: Array,
+        lengths: Lengths,
+        targets: Array,
+        target_lengths: Lengths,
+        *,
+        smoothing: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[float, Callable[[float], None]]:
+        """The mean loss of a batch over all tokens, in nats, and its pullback; see `Seq2Seq`."""
+        (memory, state), encoder_pullback = self.encoder.vjp(images, lengths, rng=rng)
+        first, bridge_pullback = self.bridge.vjp(state)
+        loss, decoder_pullback = self.decoder.loss_vjp(
+            inputs_of(targets),
+            targets,
+            target_lengths,
+            memory,
+            lengths,
+            first,
+            smoothing=smoothing,
+            rng=rng,
+        )
+
+        def pullback(dloss: float) -> None:
+            dmemory, dfirst = decoder_pullback(dloss)
+            encoder_pullback(dmemory, bridge_pullback(dfirst))
+
+        return loss, pullback
+
+    def losses(
+        self, images: Array, lengths: Lengths, targets: Array, target_lengths: Lengths
+    ) -> tuple[Array, Array]:
+        """Returns, without dropout, losses (S, B) in nats and attention weights (S, B, T)."""
+        memory, state = self.encode(images, lengths)
+        return self.decoder.losses(
+            inputs_of(targets), targets, target_lengths, memory, lengths, state
+        )
+
+    def packed(self) -> PackedDecoder:
+        """Returns the decoder with its weights packed for writing."""
+        return PackedDecoder(self.decoder)
+
+
+def _weights(steps: int, lengths: Lengths, dtype: Any) -> Array:
+    """What each step counts in the mean of its clip, (T, B, 1)."""
+    inside = np.arange(steps)[:, None] < lengths
+    weights: Array = (inside / np.maximum(lengths, 1)).astype(dtype)[..., None]
+    return weights
+
+
+def _mean(hidden: Array, lengths: Lengths) -> Array:
+    """(B, H) of (T, B, H)."""
+    mean: Array = (hidden * _weights(len(hidden), lengths, hidden.dtype)).sum(axis=0)
+    return mean

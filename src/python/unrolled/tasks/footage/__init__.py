@@ -1,0 +1,1 @@
+"""What the task "video" is made of."""

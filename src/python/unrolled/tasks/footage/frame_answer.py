@@ -1,0 +1,138 @@
+"""A label for each frame."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from unrolled import functional
+from unrolled.models import VideoModel
+from unrolled.training import Array, cross_entropy_vjp, pad_sequences
+
+from .._utterances import Segment
+from .answers import Answer, LossPullback
+from .data import Integers, Reading, Shot, Times, frame_labels
+
+if TYPE_CHECKING:
+    from ..video import Options
+
+#: What a frame is called in which nothing happens.
+NOTHING = "_nothing_"
+
+
+@dataclass(frozen=True)
+class FrameAnswer(Answer):
+    """What happens in each frame.
+
+    Attributes:
+        classes: their names; the first one is nothing.
+    """
+
+    kind: ClassVar[str] = "frame"
+    unit: ClassVar[str] = "frames"
+
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, shots: Sequence[Shot], options: "Options") -> "FrameAnswer":
+        """What happens in the clips."""
+        symbols = [segment.symbol for shot in shots for segment in shot.segments]
+        if not symbols:
+            raise ValueError(
+                "there are no times in the training clips: --answer frame needs to know what "
+                "happens from when to when"
+            )
+        return cls((NOTHING, *sorted(set(symbols) - {NOTHING})))
+
+    def to_json(self) -> dict[str, Any]:
+        """The classes."""
+        return {"classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "FrameAnswer":
+        """From the classes."""
+        return cls(tuple(values["classes"]))
+
+    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> VideoModel:
+        """An answer for each frame."""
+        return VideoModel(outputs=len(self.classes), rng=rng, **encoder)
+
+    def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
+        """The model of a checkpoint."""
+        return VideoModel.from_parameters(config, weights)
+
+    def target(self, shot: Shot, times: Times) -> Integers:
+        """(T,) the class of each frame, -1 where it is not known."""
+        label = {name: place for place, name in enumerate(self.classes)}
+        return frame_labels(shot.segments, times, label)
+
+    def together(self, targets: Sequence[Integers]) -> Integers:
+        """(T, B)."""
+        return pad_sequences(targets, value=-1)[0]
+
+    def loss_vjp(
+        self,
+        model: VideoModel,
+        images: Array,
+        lengths: Integers,
+        targets: Integers,
+        rng: np.random.Generator,
+    ) -> LossPullback:
+        """Cross-entropy of each frame."""
+        logits, pullback = model.vjp(images, lengths, rng=rng)
+        flat = logits.reshape(-1, logits.shape[2])
+        loss, loss_pullback = cross_entropy_vjp(flat, targets.reshape(-1))
+        return loss, lambda dloss: pullback(loss_pullback(dloss).reshape(logits.shape))
+
+    def loss(
+        self, model: VideoModel, images: Array, lengths: Integers, targets: Integers
+    ) -> tuple[float, int]:
+        """The same without dropout."""
+        logits = model(images, lengths)
+        return cross_entropy_vjp(logits.reshape(-1, logits.shape[2]), targets.reshape(-1))[0]
+
+    def read(
+        self,
+        model: VideoModel,
+        images: Array,
+        lengths: Integers,
+        times: Sequence[Times],
+    ) -> list[Reading]:
+        """What is seen, one after the other, with its times."""
+        p = np.exp(functional.log_softmax(model(images, lengths).astype(np.float64)))
+        readings = []
+        for row, (length, shown) in enumerate(zip(lengths, times, strict=True)):
+            rows = np.ascontiguousarray(p[:length, row].T)
+            best = rows.argmax(axis=0)
+            segments = tuple(self._segments(best, rows, shown))
+            text = " ".join(segment.symbol for segment in segments)
+            sure = float(rows[best, np.arange(length)].mean()) if length else 0.0
+            readings.append(Reading(text, sure, self.classes, rows, segments))
+        return readings
+
+    def _segments(self, best: Integers, rows: Array, times: Times) -> Iterator[Segment]:
+        """Runs of frames of one class, but for nothing."""
+        ends = np.append(times[1:], times[-1:] + _step(times))
+        for place, group in groupby(range(len(best)), key=lambda t: int(best[t])):
+            frames = list(group)
+            if place:
+                sure = float(rows[place, frames].mean())
+                first, last = float(times[frames[0]]), float(ends[frames[-1]])
+                yield Segment(self.classes[place], first, last, sure)
+
+    def errors(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> Iterator[str]:
+        """The share of frames whose class is right."""
+        right = count = 0
+        for shot, reading in zip(shots, readings, strict=True):
+            truth = self.target(shot, shot.times)
+            known = truth >= 0
+            right += int((reading.rows.argmax(axis=0) == truth)[known].sum())
+            count += int(known.sum())
+        yield f"right      {right / max(count, 1):.2%} of {count:,} frames"
+
+
+def _step(times: Times) -> float:
+    """How long a frame is shown, in the median."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.04

@@ -1,0 +1,194 @@
+"""A sentence in the order in which it is said, as in lip reading: CTC."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from unrolled import functional
+from unrolled.models import VideoModel
+from unrolled.training import Array, pad_sequences
+
+from .._edit_distance import error_rate
+from .._recogniser import best_symbols
+from .._speech_loss import SpeechLoss, speech_loss_vjp
+from .._utterances import Segment
+from .answers import Answer, LossPullback, classes_of
+from .data import Integers, Reading, Shot, Times, frame_labels
+
+if TYPE_CHECKING:
+    from ..video import Options
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What is said in clips side by side.
+
+    Shapes: B clips, S symbols, T frames. Labels are 1 + symbol, as the outputs of CTC.
+
+    Attributes:
+        labels: (B, S).
+        counts: (B,).
+        places: (T, B) the label that is said in each frame, 0 in pauses; -1 where it is not known.
+    """
+
+    labels: Integers
+    counts: Integers
+    places: Integers
+
+
+@dataclass(frozen=True)
+class SentenceAnswer(Answer):
+    """What is said, symbol by symbol; a frame that says nothing new says the blank.
+
+    Connectionist temporal classification learns from the sequence alone. Where clips say when each
+    symbol begins and ends, further outputs learn which one each frame lies in: pictures of lips
+    hardly tell a sound from its neighbours, and this is what training begins to learn from.
+
+    Attributes:
+        symbols: words or characters.
+        spelled: whether they are characters.
+        timed: whether the model has outputs for what each frame lies in.
+    """
+
+    kind: ClassVar[str] = "sentence"
+    unit: ClassVar[str] = "symbols"
+
+    symbols: tuple[str, ...]
+    spelled: bool
+    timed: bool
+
+    @classmethod
+    def of(cls, shots: Sequence[Shot], options: "Options") -> "SentenceAnswer":
+        """The words or the characters of the texts."""
+        spelled = options.tokens == "char"
+        said = [symbol for shot in shots for symbol in _cut(shot.text, spelled)]
+        symbols = classes_of(said, "symbol of a text")
+        return cls(symbols, spelled, not spelled and any(shot.segments for shot in shots))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields."""
+        return {"symbols": list(self.symbols), "spelled": self.spelled, "timed": self.timed}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SentenceAnswer":
+        """From the fields."""
+        return cls(tuple(values["symbols"]), bool(values["spelled"]), bool(values["timed"]))
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs CTC has: the blank and the symbols."""
+        return 1 + len(self.symbols)
+
+    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> VideoModel:
+        """Outputs for the blank and each symbol; twice, with times."""
+        return VideoModel(outputs=(2 if self.timed else 1) * self.outputs, rng=rng, **encoder)
+
+    def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
+        """The model of a checkpoint."""
+        return VideoModel.from_parameters(config, weights)
+
+    def target(self, shot: Shot, times: Times) -> tuple[Integers, Integers]:
+        """The labels, and that of each frame; what was not learnt is left out."""
+        label = {symbol: place for place, symbol in enumerate(self.symbols, 1)}
+        said = [label[s] for s in _cut(shot.text, self.spelled) if s in label]
+        segments = shot.segments if self.timed else ()
+        return np.array(said, np.int64), frame_labels(segments, times, label)
+
+    def together(self, targets: Sequence[tuple[Integers, Integers]]) -> Sentences:
+        """Puts the labels of clips side by side."""
+        labels, counts = pad_sequences([said for said, _ in targets])
+        places, _ = pad_sequences([each for _, each in targets], value=-1)
+        return Sentences(np.ascontiguousarray(labels.T), counts, places)
+
+    def _loss(self, logits: Array, lengths: Integers, targets: Sentences) -> Any:
+        return speech_loss_vjp(
+            logits, lengths, targets.labels, targets.counts, targets.places, self.outputs
+        )
+
+    def loss_vjp(
+        self,
+        model: VideoModel,
+        images: Array,
+        lengths: Integers,
+        targets: Sentences,
+        rng: np.random.Generator,
+    ) -> LossPullback:
+        """CTC and, where times are known, a cross-entropy of each frame; see `SpeechLoss`."""
+        logits, pullback = model.vjp(images, lengths, rng=rng)
+        loss, loss_pullback = self._loss(logits, lengths, targets)
+        return (loss.mean, loss.symbols), lambda dloss: pullback(loss_pullback(dloss))
+
+    def loss(
+        self, model: VideoModel, images: Array, lengths: Integers, targets: Sentences
+    ) -> tuple[float, int]:
+        """The same without dropout."""
+        loss: SpeechLoss = self._loss(model(images, lengths), lengths, targets)[0]
+        return loss.mean, loss.symbols
+
+    def read(
+        self,
+        model: VideoModel,
+        images: Array,
+        lengths: Integers,
+        times: Sequence[Times],
+    ) -> list[Reading]:
+        """The most probable sentences; the search sums over all ways to place the symbols."""
+        logits = model(images, lengths)
+        readings = []
+        for row, (length, shown) in enumerate(zip(lengths, times, strict=True)):
+            mine = np.ascontiguousarray(logits[:length, row])
+            if not length:
+                readings.append(Reading("", 0.0, (), np.zeros((0, 0), mine.dtype)))
+                continue
+            ctc = np.ascontiguousarray(mine[:, : self.outputs])
+            labels = np.array(best_symbols(ctc), np.int64)
+            losses = functional.ctc_loss(ctc[:, None], labels[None])
+            p = np.exp(functional.log_softmax(mine[:, -self.outputs :].astype(np.float64)))
+            segments = self._placed(mine, p, labels, shown)
+            text = ("" if self.spelled else " ").join(self.symbols[i - 1] for i in labels)
+            kinds = sorted(set(labels.tolist()))
+            readings.append(
+                Reading(
+                    text,
+                    float(np.exp(-losses[0])),
+                    tuple(self.symbols[i - 1] for i in kinds),
+                    np.ascontiguousarray(p[:, kinds].T),
+                    segments,
+                )
+            )
+        return readings
+
+    def _placed(
+        self, logits: Array, p: Array, labels: Integers, times: Times
+    ) -> tuple[Segment, ...]:
+        """Where each symbol is said, by the most probable way to place all of them."""
+        rows = np.ascontiguousarray(logits[:, -self.outputs :])
+        path, _ = functional.ctc_align(rows[:, None], labels[None])
+        step = float(times[-1] - times[0]) / max(len(times) - 1, 1)
+        found = []
+        for place, label in enumerate(labels):
+            frames = np.flatnonzero(path[:, 0] == place)
+            sure = float(p[frames, label].mean())
+            symbol = self.symbols[label - 1]
+            start, end = float(times[frames[0]]), float(times[frames[-1]]) + step
+            found.append(Segment(symbol, start, end, sure))
+        return tuple(found)
+
+    def errors(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> Iterator[str]:
+        """Word and sentence accuracy; of characters, their error rate too."""
+        said = [shot.text.split() for shot in shots]
+        seen = [reading.text.split() for reading in readings]
+        exact = sum(a == b for a, b in zip(said, seen, strict=True))
+        if self.spelled:
+            letters = error_rate(
+                [list(shot.text) for shot in shots], [list(r.text) for r in readings]
+            )
+            yield f"characters {letters:.2%} wrong"
+        yield f"words      {1.0 - error_rate(said, seen):.2%} right, of {len(said):,} clips"
+        yield f"sentences  {exact / max(len(said), 1):.2%} exact"
+
+
+def _cut(text: str, spelled: bool) -> list[str]:
+    return list(" ".join(text.split())) if spelled else text.split()

@@ -1,0 +1,81 @@
+"""From files to shots: what is seen of each clip is kept on disk, and read when it is needed."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.video import FrameCache
+
+from .._video_clips import VideoClip, find_videos
+from .._video_demo import RATE, SIDE, demo_clip
+from .._watch import watched
+from .data import Shot
+from .eyes import Eyes
+
+
+def find_shots(sources: Sequence[Path], eyes: Eyes, folder: str | None) -> list[Shot]:
+    """Returns the clips of videos, folders and tables, looked at through `eyes`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `find_videos`; VideoError: a file is no video.
+    """
+    return look_at(find_videos(sources), eyes, folder)
+
+
+def look_at(clips: Sequence[VideoClip], eyes: Eyes, folder: str | None) -> list[Shot]:
+    """Returns shots of clips; a bar is shown while what is not in the cache is computed.
+
+    Args:
+        clips: which ones.
+        eyes: what is read of them.
+        folder: of the cache; None = the user's.
+    """
+    cache = eyes.cache(folder)
+    return [_shot(clip, cache) for clip in watched(clips, "frames")]
+
+
+def _shot(clip: VideoClip, cache: FrameCache) -> Shot:
+    frames = cache.read(clip.path, clip.start, clip.end)
+    # A copy, so that no map of the file is held.
+    times = np.array(frames.times)
+    read = partial(_frames, cache, clip)
+    return Shot(clip.name, times, read, clip.label, clip.text, clip.segments)
+
+
+def _frames(cache: FrameCache, clip: VideoClip) -> NDArray[Any]:
+    return cache.read(clip.path, clip.start, clip.end).images
+
+
+#: Clips that `demo_shots` holds out.
+_HELD_OUT = 500
+
+
+def demo_shots(count: int, eyes: Eyes) -> tuple[list[Shot], list[Shot]]:
+    """Returns digits that move: so many clips to train on, and others that are held out.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+        ValueError: the eyes are not made for such frames.
+    """
+    if not eyes.raw or eyes.settings.shape != (SIDE, SIDE, 1):
+        raise ValueError(
+            f"--demo makes grey frames of {SIDE} x {SIDE} for the small network: leave out what "
+            "says otherwise"
+        )
+    training = [_demo_shot(index, False) for index in range(count)]
+    return training, [_demo_shot(index, True) for index in range(_HELD_OUT)]
+
+
+def _demo_shot(index: int, held_out: bool) -> Shot:
+    clip = demo_clip(index, 0, held_out)
+    times = np.arange(len(clip.images)) / RATE
+    read = partial(_demo_frames, index, held_out)
+    return Shot(f"clip {index}", times, read, str(clip.label), clip.caption, clip.segments)
+
+
+def _demo_frames(index: int, held_out: bool) -> NDArray[Any]:
+    return demo_clip(index, 0, held_out).images
