@@ -283,7 +283,8 @@ class NegativeBinomial:
     def place_pull(self, dparams: Array, location: Array) -> tuple[Array, Array]:
         """The slope of the logarithm is 1 / sqrt(l^2 + 4 e^2)."""
         dlocation: Array = dparams[..., 0] / np.hypot(location, 2.0 * _LEAST_MEAN)
-        return dparams[..., :2], dlocation.astype(dparams.dtype, copy=False)
+        doutputs = np.ascontiguousarray(dparams[..., :2])
+        return doutputs, dlocation.astype(dparams.dtype, copy=False)
 
     def shrink(self, outputs: Array, keep: Array) -> None:
         """The logarithm of what the mean is multiplied by."""

@@ -72,7 +72,7 @@ class ForecastModel(ConfiguredModel):
         rng: where initial values come from; None draws fresh entropy.
 
     Attributes:
-        keep: (H, D) how much of what the recurrent layers add to the mean stays, 0..1; None = all.
+        keep: (D,) how much of what the recurrent layers add to the mean stays, 0..1; None = all.
 
     Raises:
         ValueError: a size below 1, an unknown cell, distribution, decoder or initialiser.
@@ -212,7 +212,7 @@ class ForecastModel(ConfiguredModel):
             [each.decode(rows, coming) for each, rows in zip(self.members, hidden, strict=True)]
         )
         if self.keep is not None:
-            self.distribution.shrink(outputs, self.keep[: len(future), None])
+            self.distribution.shrink(outputs, self.keep)
         location, _ = self._location(last, history, len(future), previous, training=False)
         return self.distribution.place(outputs, location, _units(units, last))
 
@@ -246,9 +246,9 @@ class ForecastModel(ConfiguredModel):
         level = self._level(last, history)
         for k in range(steps):
             previous = drawn[k - 1] if k else np.zeros_like(drawn[0])
-            coming = np.concatenate(
-                [np.broadcast_to(future[k], (paths, *future[k].shape)), previous], axis=2
-            ).reshape(paths * count, -1)
+            known = np.broadcast_to(future[k], (paths, *future[k].shape))
+            coming = np.concatenate([known, previous], axis=2).reshape(paths * count, -1)
+            coming = np.ascontiguousarray(coming)
             outputs = [step(coming)[None] for step in streams]
             location = level + linear(drawn[:k])
             if self._follows:

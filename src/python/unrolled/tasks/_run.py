@@ -44,6 +44,7 @@ def train(
     output: PathLike | None = None,
     resume: PathLike | None = None,
     quiet: bool = False,
+    progress: bool | None = None,
     distributed: bool = False,
     **given: Any,
 ) -> TrainedT:
@@ -58,6 +59,7 @@ def train(
         resume: a checkpoint whose run goes on. Its options stay, but for those of reports, and for
             the budget, which may be given anew and counts from the very beginning.
         quiet: print nothing; else a bar on a terminal, lines elsewhere, and a report.
+        progress: show the bar, or the lines, on standard error; None: unless quiet.
         distributed: train together with the other processes that mpirun started. The options are
             those of all ranks together; every rank reads the sources and `resume`, rank 0 alone
             validates, writes and prints. The number of ranks may change when a run is resumed.
@@ -73,7 +75,17 @@ def train(
     """
     with mpi_group() if distributed else nullcontext(Group()) as group:
         quiet = quiet or group.rank > 0
-        trained = _train(task_class, sources, output, resume, quiet=quiet, group=group, given=given)
+        progress = group.rank == 0 and (not quiet if progress is None else progress)
+        trained = _train(
+            task_class,
+            sources,
+            output,
+            resume,
+            quiet=quiet,
+            progress=progress,
+            group=group,
+            given=given,
+        )
     if trained is None:
         raise KeyboardInterrupt
     return trained
@@ -86,6 +98,7 @@ def _train(
     resume: PathLike | None,
     *,
     quiet: bool,
+    progress: bool,
     group: Group,
     given: dict[str, Any],
 ) -> TrainedT | None:
@@ -119,7 +132,7 @@ def _train(
     if group.rank == 0:
         earlier = None if saved is None else saved.path
         reports = Reports(task, model, data, target=target, earlier=earlier)
-    progress: list[Callback] = [] if quiet else [ShowProgress(make_progress(task.metric))]
+    shown: list[Callback] = [ShowProgress(make_progress(task.metric))] if progress else []
 
     def save(trainer: Trainer[Any]) -> None:
         if target is not None:
@@ -132,7 +145,7 @@ def _train(
         budget=budget,
         validate=lambda: task.validate(model),
         save=save,
-        callbacks=[*progress, *reports.callbacks],
+        callbacks=[*shown, *reports.callbacks],
     )
     if saved is not None:
         saved.load_into(trainer, task)

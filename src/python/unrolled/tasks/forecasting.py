@@ -285,7 +285,8 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             regression = self.regression(shared=True)
             found["keep"] = keep_what_helps(model, *held_out, regression).tolist()
         if options.head != "point" and not model.distribution.counts:
-            found["spread"] = calibrate(roll_model(model, *held_out, levels=BAND)).tolist()
+            rolled = roll_model(model, *held_out, levels=BAND)
+            found["spread"] = calibrate(rolled, held_out[2]).tolist()
         return found
 
     @classmethod

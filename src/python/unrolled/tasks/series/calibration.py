@@ -3,7 +3,9 @@
 A model's 90% interval need not hold 90% of what comes. Split conformal prediction asks of each
 forecast of the part that chooses the model how far the truth was from the median, in half-widths of
 the interval on its side: the 90% quantile of these, a step of the horizon and a target at a time,
-is what all distances from the median are multiplied by. As series go on, the factors follow: each
+is what all distances from the median are multiplied by. Forecasts that overlap say less than so
+many that do not, so the factor is raised as the deviates of a normal distribution are where the
+deviation is known from so few (Student's t). As series go on, the factors follow: each
 value that comes true outside makes them larger, each inside a little smaller, until one of ten is
 outside.
 
@@ -15,10 +17,12 @@ Shapes: H horizon, W forecasts, D targets, Q levels; factors (H, D).
 """
 
 import math
+from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
 
+from unrolled.models import t_quantile
 from unrolled.training import Array
 
 from .data import Values
@@ -51,19 +55,22 @@ def away(truth: Array, bands: Array) -> Values:
     return found
 
 
-def calibrate(rolled: Rolled) -> Spread:
+def calibrate(rolled: Rolled, stride: int) -> Spread:
     """Returns the factors that forecasts of a held-out part call for.
 
     Of n forecasts that were observed it is the ceil(0.9 (n + 1))-th smallest distance: with it the
     next one is inside with a probability of at least 90%, if it is as they are. With fewer than
-    nine that is more than was seen; the largest is taken.
+    nine that is more than was seen; the largest is taken. Of n forecasts `stride` apart about
+    n * stride / H share no step.
     """
     bands = np.stack([rolled.bands[..., rolled.levels.index(level)] for level in BAND], axis=-1)
     distances = np.sort(away(rolled.truth, bands), axis=1)  # NaN at the end
     counts = (~np.isnan(distances)).sum(axis=1)  # (H, D)
     ranks = np.minimum(np.ceil(_INSIDE * (counts + 1) - 1e-9).astype(np.int64), counts)
     chosen = np.take_along_axis(distances, np.maximum(ranks - 1, 0)[:, None], axis=1)[:, 0]
-    spread: Spread = np.where(counts > 0, np.clip(chosen, 1.0 / _MOST, _MOST), 1.0)
+    apart = counts * min(stride / len(counts), 1.0)
+    raised = t_quantile(BAND[2], np.maximum(apart, 2.0)) / NormalDist().inv_cdf(BAND[2])
+    spread: Spread = np.where(counts > 0, np.clip(chosen * raised, 1.0 / _MOST, _MOST), 1.0)
     return spread
 
 

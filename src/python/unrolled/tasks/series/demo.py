@@ -18,11 +18,13 @@ class Demo:
     Attributes:
         table: makes its columns.
         horizon, context: steps to forecast, and to learn from at least.
+        updates: that it takes to learn; more learn few numbers by heart.
     """
 
     table: Callable[[], dict[str, Any]]
     horizon: int
     context: int
+    updates: int
 
 
 def _sunspots() -> dict[str, Any]:
@@ -45,8 +47,8 @@ def _co2() -> dict[str, Any]:
 
 
 DEMOS: Mapping[str, Demo] = {
-    "sunspots": Demo(_sunspots, horizon=11, context=66),
-    "co2": Demo(_co2, horizon=52, context=156),
+    "sunspots": Demo(_sunspots, horizon=11, context=66, updates=300),
+    "co2": Demo(_co2, horizon=52, context=156, updates=600),
 }
 
 

@@ -61,13 +61,12 @@ class Forecaster:
                 f"the model has categories {model.config['categories']}, its table "
                 f"{self.kind.static.counts}"
             )
-        for name, factors in (("keep", model.keep), ("spread", self.spread)):
-            if factors is None:
-                continue
-            if factors.shape != (model.horizon, model.targets) or not (factors >= 0.0).all():
-                raise ValueError(
-                    f"expected {model.horizon} by {model.targets} numbers of 0 or more of {name}"
-                )
+        for name, numbers, shape in (
+            ("keep", model.keep, (model.targets,)),
+            ("spread", self.spread, (model.horizon, model.targets)),
+        ):
+            if numbers is not None and (numbers.shape != shape or not (numbers >= 0.0).all()):
+                raise ValueError(f"expected {name} of shape {shape}, and 0 or more")
         width = model.targets + len(columns.known) + len(columns.past)
         for scale in self.scales.values():
             if scale.mean.shape != (width,) or scale.deviation.shape != (width,):
