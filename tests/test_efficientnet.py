@@ -277,7 +277,8 @@ def test_bad_input(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="ends behind block 2"):
         model.vjp(images, from_block=2)[1](model(images), needs_dx=True)
     for options, text in (
-        ({"width": 0.0}, "width > 0"),
+        ({"width": 0.0}, "width and depth above 0"),
+        ({"depth": 1e12}, "width and depth above 0"),
         ({"first": 17}, r"first in 0\.\.16, got 17"),
         ({"features": 0}, "features >= 1"),
         ({"classes": -1}, "classes >= 0"),
@@ -285,7 +286,7 @@ def test_bad_input(rng: np.random.Generator) -> None:
         with pytest.raises(ValueError, match=text):
             EfficientNet(**options, init="zeros")
     with pytest.raises(ValueError, match="fewer than"):
-        EfficientNet.from_parameters({"width": 1e3}, model.parameters)
+        EfficientNet.from_parameters({"width": 99.0}, model.parameters)
 
 
 def real_pictures() -> list[np.ndarray]:

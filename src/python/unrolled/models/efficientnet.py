@@ -41,6 +41,9 @@ VARIANTS = {
     "lite4": (1.4, 1.8, 300),
 }
 
+#: Factors beyond this are no network, but a file that would fill the memory.
+_LARGEST = 100
+
 
 class _Block(NamedTuple):
     """Arguments of an `MBConv`."""
@@ -85,7 +88,7 @@ class EfficientNet(ConfiguredModel):
         num_blocks: K.
 
     Raises:
-        ValueError: a size or factor that is not above 0, or `first` outside of 0..K.
+        ValueError: a size or factor out of range, or `first` outside of 0..K.
 
     Source: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks",
     2019; Lite (no squeeze-and-excitation, relu6, stem and head of one width): R. Liu, 2020.
@@ -105,9 +108,9 @@ class EfficientNet(ConfiguredModel):
         rng: np.random.Generator | None = None,
     ) -> None:
         where = type(self).__name__
-        if not (width > 0 and depth > 0 and classes >= 0):
+        if not (0 < width <= _LARGEST and 0 < depth <= _LARGEST and classes >= 0):
             raise ValueError(
-                f"[{where}] expected width > 0, depth > 0 and classes >= 0, "
+                f"[{where}] expected width and depth above 0 and up to {_LARGEST} and classes >= 0, "
                 f"got {width}, {depth} and {classes}"
             )
         rng = np.random.default_rng() if rng is None else rng
@@ -140,20 +143,13 @@ class EfficientNet(ConfiguredModel):
         self._reads = self._read_behind(first)
         self.channels, self.reduction = self._reads.channels, self._reads.reduction
 
-    def describe(self) -> str:
-        """A line for people: what it reads and how many parameters it has."""
-        return (
-            f"{type(self).__name__} behind block {self.first} of {self.num_blocks}, "
-            f"{self.num_parameters:,} parameters, {self.dtype}"
-        )
-
     def __call__(self, images: Array) -> Array:
-        """Returns y (N, F), by the running statistics, of scaled images (N, H, W, 3) or of x_k."""
+        """Returns y (N, F), by the running statistics, of normalised images (N, H, W, 3) or of x_k."""
         self._reads.check(type(self).__name__, images)
         return in_chunks(self._parts, images, self._reads)
 
     def logits(self, images: Array) -> Array:
-        """Returns the logits (N, V) of scaled images or of x_k.
+        """Returns the logits (N, V) of normalised images or of x_k.
 
         Raises:
             ValueError: there is no classifier.
@@ -201,7 +197,7 @@ class EfficientNet(ConfiguredModel):
         the batch (whose memory grows with the images, but slowly).
 
         Args:
-            images: (N, H, W, 3), scaled, or x_k.
+            images: (N, H, W, 3), normalised, or x_k.
             frozen: normalise by the running statistics and leave them alone; otherwise by those of
                 all these images, which the running ones then follow.
             from_block: back-propagation ends behind this block; blocks before it, with the stem,
