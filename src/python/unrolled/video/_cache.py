@@ -148,7 +148,7 @@ class FrameCache:
         return sum(size for _, size, _ in _entries(self.folder))
 
     def clear(self, *, everything: bool = False) -> int:
-        """Removes the entries of this key, or of all; returns how many. What is mapped stays so."""
+        """Removes the entries of this key, or of all; returns how many. What is mapped stays."""
         removed = 0
         for path, _, _ in _entries(self.folder if everything else self._own):
             path.unlink(missing_ok=True)
@@ -163,32 +163,27 @@ class FrameCache:
             if self._bytes <= self._limit:
                 return
         # Others write here, too: what is in the folder counts.
-        now, entries = time.time(), []
-        for path, size, used in _entries(self.folder):
-            if path.suffix == ".partial":
-                if now - used > _LEFT_OVER:
-                    path.unlink(missing_ok=True)
-            else:
-                entries.append((used, size, path))
-        total = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries):
-            if total <= self._limit:
+        entries = sorted((used, size, path) for path, size, used in _entries(self.folder))
+        self._bytes = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if self._bytes <= self._limit:
                 break
             if path != newest:
                 path.unlink(missing_ok=True)
-                total -= size
-        self._bytes = total
+                self._bytes -= size
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
-    """Path, bytes and time of last use of all that a cache wrote below a folder."""
+    """Path, bytes and time of last use of all entries below a folder, and of what a crash left."""
+    now = time.time()
     for path in folder.rglob("*"):
         if path.suffix in (".frames", ".partial"):
             try:
                 facts = path.stat()
             except FileNotFoundError:  # somebody else removed it
                 continue
-            yield path, facts.st_size, facts.st_mtime
+            if path.suffix == ".frames" or now - facts.st_mtime > _LEFT_OVER:
+                yield path, facts.st_size, facts.st_mtime
 
 
 def _paths(source: Source) -> list[Path]:
