@@ -91,7 +91,7 @@ class LayerCall(NamedTuple):
         """The states of each direction, None for zeros; undoes `join`."""
         if any(state is None for state in states):
             return [None] * self.directions
-        arrays = [state.numpy() for state in states]
+        arrays = [state.numpy(force=True) for state in states]
         if self.reads == "one":
             return [tuple(arrays)]
         return [tuple(array[d] for array in arrays) for d in range(self.directions)]

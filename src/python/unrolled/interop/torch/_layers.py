@@ -46,8 +46,6 @@ class LayerOnKernels(torch.nn.Module):
             data, *states = (None if t is None else t.float() for t in (data, *states))
         unbatched = data.dim() == 2 and not is_packed
         batch_axis = 0 if self.batch_first else 1
-        outer: Layout = "packed" if is_packed else "rows" if self.batch_first else "steps"
-        ragged = Ragged.of(input.batch_sizes) if is_packed else None
         if unbatched:
             data = data.unsqueeze(batch_axis)
             states = [None if state is None else state.unsqueeze(1) for state in states]
@@ -57,10 +55,12 @@ class LayerOnKernels(torch.nn.Module):
         if not grad and not is_packed and self._is_single_step(data):
             y, final = run_step(packed, data, states, 1 - batch_axis)
         else:
-            weights = packed.weights
-            y, final = self._run(
-                data, states, parameters, weights, outer, ragged, precision, grad=grad
+            layout: Layout = "packed" if is_packed else "rows" if self.batch_first else "steps"
+            ragged = Ragged.of(input.batch_sizes) if is_packed else None
+            call = LayerCall(
+                _CELLS[self.mode], directions, self.bias, layout, layout, ragged, precision
             )
+            y, final = self._run(call, packed.weights, data, states, parameters, grad=grad)
 
         if precision == "bf16":
             y, *final = (tensor.to(result_dtype) for tensor in (y, *final))
@@ -108,37 +108,28 @@ class LayerOnKernels(torch.nn.Module):
 
     def _run(
         self,
+        call: LayerCall,
+        weights: Sequence[functional.Weights],
         x: Any,
         states: Sequence[Any],
         parameters: Sequence[Any],
-        weights: Sequence[functional.Weights],
-        outer: Layout,
-        ragged: Ragged | None,
-        precision: functional.Precision,
         *,
         grad: bool,
     ) -> tuple[Any, list[Any]]:
-        """y in the layout `outer`, as x is, and the final states (L*D, B, H)."""
-        layers, directions = self.num_layers, len(weights) // self.num_layers
+        """y and the final states (L*D, B, H) of the stack; `call` has the layouts of x and y."""
+        layers, each = self.num_layers, len(parameters) // self.num_layers
         dropping = self.dropout if self.training else 0.0
         # Between layers: as torch lays it out where that decides what is dropped, else padded.
-        inner: Layout = "packed" if ragged is not None and dropping else "steps"
-        each = len(parameters) // layers
+        inner: Layout = "packed" if call.ragged is not None and dropping else "steps"
         parts: list[list[Any]] = []
         for layer in range(layers):
             last = layer == layers - 1
-            call = LayerCall(
-                weights[0].cell,
-                directions,
-                self.bias,
-                outer if layer == 0 else inner,
-                outer if last else inner,
-                ragged,
-                precision,
-            )
-            scans = slice(layer * directions, (layer + 1) * directions)
+            scans = slice(layer * call.directions, (layer + 1) * call.directions)
             x, *final = apply_layer(
-                call,
+                call._replace(
+                    reads=call.reads if layer == 0 else inner,
+                    writes=call.writes if last else inner,
+                ),
                 weights[scans],
                 x,
                 [s if s is None or layers == 1 else s[scans] for s in states],

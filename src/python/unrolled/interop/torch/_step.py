@@ -29,7 +29,7 @@ class Stepper:
     def __call__(self, x: Array, states: Sequence[Any], out: Array) -> list[Any]:
         """Reads x (B, I) and states (L, B, H) or None; writes out (B, H), returns new states."""
         for array, state in zip(self._states, states, strict=True):
-            array[...] = 0 if state is None else state.numpy()
+            array[...] = 0 if state is None else state.numpy(force=True)
         self._stream.step(x, out)
         return [torch.from_numpy(array.copy()) for array in self._states]
 
