@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,29 @@ def test_gradients_are_those_of_the_outputs(settings: dict[str, Any]) -> None:
             # Central differences: rounding of sums of 100 numbers over the step.
             expected = (ends[0] - ends[1]) / (2 * step)
             assert net.grads[name][place] == pytest.approx(expected, rel=1e-5, abs=1e-7), name
+
+
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+def test_every_gradient_is_told_when_it_is_complete(decoder: str) -> None:
+    """So that ranks that train together may sum it while the rest is computed."""
+    net = model(decoder=decoder, members=2, **SAID)
+    expected, added = Counter[str](), Counter[str]()
+
+    class Listener:
+        def expected(self, names: Any) -> None:
+            expected.update(names)
+
+        def added(self, names: Any) -> None:
+            added.update(names)
+
+    net.listen(Listener())
+    net(**arrays(), **more())
+    assert not expected  # nothing is begun that no pullback ends
+    params, pullback = net.vjp(**arrays(), **more())
+    assert set(expected) == set(net.parameters)
+    assert not added
+    pullback(np.ones_like(params))
+    assert added == expected
 
 
 def test_many_origins_are_as_good_as_one() -> None:

@@ -20,6 +20,9 @@ from unrolled.models._configured import ConfiguredModel
 MODELS: Mapping[str, Callable[[], ConfiguredModel]] = {
     "acoustic": lambda: AcousticModel(4, 5, hidden_size=6),
     "forecast": lambda: ForecastModel(4, 1, 1, 3, context=5, hidden_size=6),
+    "paths": lambda: ForecastModel(
+        4, 1, 1, 3, hidden_size=6, decoder="autoregressive", numbers=1, categories=(3,)
+    ),
     "language": lambda: LanguageModel(9, embedding_size=4, hidden_size=6),
     "seq2seq": lambda: Seq2Seq(7, 9, embedding_size=4, hidden_size=6),
     "sequence": lambda: SequenceModel(3, 2, hidden_size=6),

@@ -50,7 +50,7 @@ class Options(TrainOptions):
     )
     calibrate: bool = option(
         True,
-        "make intervals as wide as the held-out part asks for, and stay with what it bears out",
+        "let the held-out part say how wide intervals are, and how much the recurrent part adds",
     )
     apart: bool = option(False, "forecast each target by itself, with the same weights")
     log: bool = option(False, "learn logarithms: for numbers above zero that grow by shares")

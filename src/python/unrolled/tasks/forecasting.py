@@ -280,7 +280,8 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         if not options.calibrate or options.validation == 0.0:
             return {}
         found: dict[str, Any] = {}
-        held_out = self.held_out, self.validated, self._stride(self.validated, _VALIDATED)
+        count = _DRAWN if model.autoregressive else _VALIDATED
+        held_out = self.held_out, self.validated, self._stride(self.validated, count)
         if options.linear and not model.autoregressive and not model.distribution.counts:
             regression = self.regression(shared=True)
             found["keep"] = keep_what_helps(model, *held_out, regression).tolist()
