@@ -110,7 +110,7 @@ class EfficientNet(ConfiguredModel):
         where = type(self).__name__
         if not (0 < width <= _LARGEST and 0 < depth <= _LARGEST and classes >= 0):
             raise ValueError(
-                f"[{where}] expected width and depth above 0 and up to {_LARGEST} and classes >= 0, "
+                f"[{where}] expected width and depth above 0 and up to {_LARGEST}, classes >= 0, "
                 f"got {width}, {depth} and {classes}"
             )
         rng = np.random.default_rng() if rng is None else rng
@@ -144,7 +144,7 @@ class EfficientNet(ConfiguredModel):
         self.channels, self.reduction = self._reads.channels, self._reads.reduction
 
     def __call__(self, images: Array) -> Array:
-        """Returns y (N, F), by the running statistics, of normalised images (N, H, W, 3) or of x_k."""
+        """Returns y (N, F), by the running statistics, of images (N, H, W, 3), normalised, or x_k."""
         self._reads.check(type(self).__name__, images)
         return in_chunks(self._parts, images, self._reads)
 
