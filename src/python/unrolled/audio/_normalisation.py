@@ -26,8 +26,13 @@ class Normalisation:
 
     def __call__(self, frames: NDArray[Any]) -> Features:
         """Returns normalised frames (..., F), float32; pixels (..., C) of uint8, too."""
-        normal: Features = (frames - self.mean) / self.deviation
-        return normal
+        # Axes that end with few numbers, as the colours of pixels, are gone through line by line.
+        lines = frames.shape[-2] if frames.ndim > 2 else 1
+        width = lines * frames.shape[-1]
+        rows = frames.reshape(*frames.shape[:-2], width) if frames.ndim > 2 else frames
+        normal: Features = rows - np.tile(self.mean, lines)
+        normal /= np.tile(self.deviation, lines)
+        return normal.reshape(frames.shape)
 
     @classmethod
     def of(cls, sequences: Iterable[NDArray[Any]]) -> "Normalisation":
