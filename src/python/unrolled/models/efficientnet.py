@@ -144,7 +144,7 @@ class EfficientNet(ConfiguredModel):
         self.channels, self.reduction = self._reads.channels, self._reads.reduction
 
     def __call__(self, images: Array) -> Array:
-        """Returns y (N, F), by the running statistics, of images (N, H, W, 3), normalised, or x_k."""
+        """Returns y (N, F), by the running statistics, of normalised images or of x_k."""
         self._reads.check(type(self).__name__, images)
         return in_chunks(self._parts, images, self._reads)
 
