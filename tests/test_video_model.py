@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tolerances import STEP, assert_close, assert_slope
-from unrolled.models import CaptionModel, VideoModel
+from unrolled.models import CaptionModel, VideoEncoderConfig, VideoModel
+from unrolled.models._video_encoder import in_context
 
 IMAGE = (9, 12, 2)
 LENGTHS = np.array([5, 0, 3])
@@ -16,8 +17,12 @@ SMALL: dict[str, Any] = {
     "channels": (4, 5),
     "features": 7,
     "hidden_size": 6,
-    "dtype": np.float64,
+    "dtype": "float64",
 }
+
+
+def config(image: tuple[int, ...] = IMAGE, **options: Any) -> VideoEncoderConfig:
+    return VideoEncoderConfig(image, **{**SMALL, **options})
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -57,7 +62,7 @@ def check_slopes(model: Any, loss: Any, pull: Any) -> None:
 @pytest.mark.parametrize("context", [1, 3])
 def test_the_loss_reaches_every_parameter(pooled: bool, context: int) -> None:
     rng = np.random.default_rng(1)
-    model = VideoModel(IMAGE, 4, pooled=pooled, context=context, rng=rng, **SMALL)
+    model = VideoModel(config(context=context), 4, pooled=pooled, rng=rng)
     x = images(8)
     y, pullback = model.vjp(x, LENGTHS, rng=rng)
     weights = rng.standard_normal(y.shape)
@@ -72,7 +77,7 @@ def test_the_loss_reaches_every_parameter(pooled: bool, context: int) -> None:
 
 def test_the_loss_of_a_caption_reaches_every_parameter() -> None:
     rng = np.random.default_rng(1)
-    model = CaptionModel(IMAGE, 6, embedding_size=5, context=2, rng=rng, **SMALL)
+    model = CaptionModel(config(context=2), 6, embedding_size=5, rng=rng)
     lengths = np.array([5, 3])
     targets, counts = np.array([[3, 2], [1, 0], [0, 0]]), np.array([3, 2])
     x = images(8)
@@ -85,7 +90,7 @@ def test_the_loss_of_a_caption_reaches_every_parameter() -> None:
 
 def test_features_need_no_network() -> None:
     rng = np.random.default_rng(2)
-    model = VideoModel((7,), 3, network="none", rng=rng, **SMALL)
+    model = VideoModel(config((7,), network="none"), 3, rng=rng)
     x = rng.standard_normal((8, 7))
     assert model(x, LENGTHS).shape == (5, 3, 3)
     y, pullback = model.vjp(x, LENGTHS, rng=rng)
@@ -98,7 +103,7 @@ def test_features_need_no_network() -> None:
 
 
 def test_a_clip_does_not_see_the_others() -> None:
-    model = VideoModel(IMAGE, 4, context=3, rng=np.random.default_rng(3), **SMALL)
+    model = VideoModel(config(context=3), 4, rng=np.random.default_rng(3))
     x = images(8)
     together = model(x, LENGTHS)
     others = x.copy()
@@ -109,18 +114,16 @@ def test_a_clip_does_not_see_the_others() -> None:
 
 
 def test_frames_before_the_first_are_as_the_first() -> None:
-    model = VideoModel(IMAGE, 4, context=3, rng=np.random.default_rng(3), **SMALL)
+    model = VideoModel(config(context=3), 4, rng=np.random.default_rng(3))
     still = np.repeat(images(1), 6, axis=0)
     seen = model.encoder.look(np.concatenate([still] * 3, axis=3))
-    from unrolled.models._video_encoder import in_context
-
     assert (model.encoder.look(in_context(still, np.array([6]), 3)) == seen).all()
 
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_a_stream_says_what_the_model_says(pooled: bool) -> None:
     rng = np.random.default_rng(4)
-    model = VideoModel(IMAGE, 4, pooled=pooled, context=2, bidirectional=False, rng=rng, **SMALL)
+    model = VideoModel(config(context=2, bidirectional=False), 4, pooled=pooled, rng=rng)
     x, stream = images(6), model.stream()
     for step, frame in enumerate(x, 1):
         said = stream(frame)
@@ -133,8 +136,8 @@ def test_a_stream_says_what_the_model_says(pooled: bool) -> None:
 
 def test_the_same_architecture_comes_back() -> None:
     for model in (
-        VideoModel(IMAGE, 4, context=2, rng=np.random.default_rng(0), **SMALL),
-        CaptionModel(IMAGE, 6, context=2, rng=np.random.default_rng(0), **SMALL),
+        VideoModel(config(context=2), 4, rng=np.random.default_rng(0)),
+        CaptionModel(config(context=2), 6, rng=np.random.default_rng(0)),
     ):
         again = type(model).from_parameters(model.config, model.parameters)
         x, lengths = images(5), np.array([5])
@@ -144,13 +147,13 @@ def test_the_same_architecture_comes_back() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     rng = np.random.default_rng(0)
-    model = VideoModel(IMAGE, 4, rng=rng, **SMALL)
+    model = VideoModel(config(), 4, rng=rng)
     with pytest.raises(ValueError, match=r"N = sum\(lengths\)"):
         model(images(7), LENGTHS)
     with pytest.raises(ValueError, match="bidirectional"):
         model.stream()
     for network, image in (("none", IMAGE), ("small", (7,)), ("resnet", IMAGE)):
         with pytest.raises(ValueError, match="there is no network"):
-            VideoModel(image, 4, network=network, rng=rng, **SMALL)
+            VideoModel(config(image, network=network), 4, rng=rng)
     with pytest.raises(ValueError, match="there is no network"):
-        VideoModel((32, 32, 3), 4, network="efficientnet-lite0", context=2, rng=rng, **SMALL)
+        VideoModel(config((32, 32, 3), network="efficientnet-lite0", context=2), 4, rng=rng)

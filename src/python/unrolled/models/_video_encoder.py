@@ -1,10 +1,11 @@
 """What all models of video begin with: a network for each frame, recurrent layers over time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
@@ -13,6 +14,47 @@ from ._frame_network import FrameNetwork
 from .efficientnet import EfficientNet
 
 Lengths = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class VideoEncoderConfig:
+    """What a `VideoEncoder` is built from, as plain values.
+
+    Attributes:
+        image: (H, W, C), or (F,) where features come from elsewhere.
+        network: "none" for features; "small" for a `FrameNetwork`; "efficientnet-lite0" for an
+            `EfficientNet`; with "@k" behind it without its first k blocks, which made the image.
+        channels: of the convolutions of "small".
+        context: k, frames on each other.
+        features: numbers that the recurrent layers read of a frame.
+        hidden_size, num_layers, cell, bidirectional: of the recurrent layers.
+        dropout: of what they read, between them and of what they say, in training.
+        dtype: float32 or float64.
+    """
+
+    image: tuple[int, ...]
+    network: str = "small"
+    channels: tuple[int, ...] = (32, 64, 96, 128)
+    context: int = 1
+    features: int = 256
+    hidden_size: int = 256
+    num_layers: int = 2
+    cell: str = "gru"
+    bidirectional: bool = True
+    dropout: float = 0.0
+    dtype: str = "float32"
+
+    @classmethod
+    def of(cls, values: "VideoEncoderConfig | Mapping[str, Any]") -> "VideoEncoderConfig":
+        """Returns the configuration, or makes one of what `to_json` gave."""
+        if isinstance(values, VideoEncoderConfig):
+            return values
+        sizes = {name: tuple(values[name]) for name in ("image", "channels")}
+        return cls(**{**values, **sizes})
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return {**asdict(self), "image": list(self.image), "channels": list(self.channels)}
 
 
 class VideoEncoder(Layer):
@@ -30,18 +72,12 @@ class VideoEncoder(Layer):
 
     Shapes: B clips, T frames of the longest one, N frames of all together, H, W, C height, width
         and channels, F features, U hidden, D directions.
-        images (N, H, W, C), or (N, F) where `image` is (F,); lengths (B,); h (T, B, D * U).
+        images (N, H, W, C), or (N, F); lengths (B,); h (T, B, D * U).
 
     Args:
-        image: (H, W, C), or (F,) where features come from elsewhere.
-        network: "none" for features; "small" for a `FrameNetwork`; "efficientnet-lite0" for an
-            `EfficientNet`; with "@k" behind it without its first k blocks, which made the image.
-        channels: of the convolutions of "small".
-        context: k.
-        features: numbers that the recurrent layers read of a frame.
-        hidden_size, num_layers, cell, bidirectional: of the recurrent layers.
-        dropout: of u_t, between the layers and of h_t, in training.
-        dtype, rng, init: as of every layer.
+        config: sizes and kinds of all parts.
+        rng: where initial values come from.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
 
     Raises:
         ValueError: a size below 1, an unknown network or cell.
@@ -51,40 +87,26 @@ class VideoEncoder(Layer):
     """
 
     def __init__(
-        self,
-        image: Sequence[int],
-        *,
-        network: str,
-        channels: Sequence[int],
-        context: int,
-        features: int,
-        hidden_size: int,
-        num_layers: int,
-        cell: str,
-        bidirectional: bool,
-        dropout: float,
-        dtype: DTypeLike,
-        rng: np.random.Generator,
-        init: str | Initialiser,
+        self, config: VideoEncoderConfig, *, rng: np.random.Generator, init: str | Initialiser
     ) -> None:
-        self.image = tuple(checked_size("VideoEncoder", "image", size) for size in image)
-        self.context = checked_size("VideoEncoder", "context", context)
-        common: dict[str, Any] = {"dtype": dtype, "rng": rng}
-        self.network = _make_network(network, self.image, channels, self.context, **common)
-        seen = self.network.output_size if self.network else context * int(np.prod(self.image))
-        self.project = Linear(seen, features, init=init, **common)
-        self.dropout_input = Dropout(dropout)
+        self.image = tuple(checked_size("VideoEncoder", "image", size) for size in config.image)
+        self.context = checked_size("VideoEncoder", "context", config.context)
+        common: dict[str, Any] = {"dtype": config.dtype, "rng": rng}
+        self.network = _make_network(config, **common)
+        seen = self.network.output_size if self.network else self.context * int(np.prod(self.image))
+        self.project = Linear(seen, config.features, init=init, **common)
+        self.dropout_input = Dropout(config.dropout)
         self.rnn: Recurrent[Any] = Recurrent(
-            cell,
-            features,
-            hidden_size,
-            num_layers,
-            dropout=dropout if num_layers > 1 else 0.0,
-            bidirectional=bidirectional,
+            config.cell,
+            config.features,
+            config.hidden_size,
+            config.num_layers,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            bidirectional=config.bidirectional,
             init=init,
             **common,
         )
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(config.dropout)
         children: dict[str, Layer] = {"network": self.network} if self.network else {}
         children |= {
             "project": self.project,
@@ -149,20 +171,21 @@ class VideoEncoder(Layer):
 
 
 def _make_network(
-    name: str, image: tuple[int, ...], channels: Sequence[int], context: int, **common: Any
+    config: VideoEncoderConfig, **common: Any
 ) -> "FrameNetwork | EfficientNet | None":
-    kind, _, first = name.partition("@")
+    image, context = config.image, config.context
+    kind, _, first = config.network.partition("@")
     if kind == "none" and len(image) == 1:
         return None
     if kind == "small" and len(image) == 3:
-        return FrameNetwork((*image[:2], image[2] * context), channels, **common)
+        return FrameNetwork((*image[:2], image[2] * context), config.channels, **common)
     if kind == "efficientnet-lite0" and len(image) == 3 and context == 1:
         network = EfficientNet(first=int(first or 0), **common)
         if network.channels == image[2]:
             return network
     raise ValueError(
-        f"[VideoEncoder] there is no network {name!r} for {context} frames {image}: expected none "
-        "for (F,), small for (H, W, C), or efficientnet-lite0 for one frame (H, W, C)"
+        f"[VideoEncoder] there is no network {config.network!r} for {context} frames {image}: "
+        "expected none for (F,), small for (H, W, C), or efficientnet-lite0 for one frame (H, W, C)"
     )
 
 

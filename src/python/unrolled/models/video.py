@@ -1,10 +1,9 @@
 """Models of video: answers for a clip or for each of its frames, and texts about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from .. import functional
 from ..layers import Initialiser, Layer, Linear, Score
@@ -13,7 +12,7 @@ from ._bridge import Bridge
 from ._configured import ConfiguredModel
 from ._decoder import Decoder
 from ._decoder_stream import PackedDecoder
-from ._video_encoder import Lengths, VideoEncoder
+from ._video_encoder import Lengths, VideoEncoder, VideoEncoderConfig
 from ._video_stream import VideoStream
 from .seq2seq import inputs_of
 
@@ -50,12 +49,9 @@ class VideoModel(_OverVideo):
     Shapes: as of `VideoEncoder`, V outputs. y (T, B, V), pooled (B, V).
 
     Args:
-        image: (H, W, C), or (F,) where features come from elsewhere.
+        encoder: a `VideoEncoderConfig`, or what its `to_json` gave.
         outputs: V.
         pooled: one answer for a clip rather than one for each frame.
-        network, channels, context, features, hidden_size, num_layers, cell, bidirectional,
-            dropout: see `VideoEncoder`.
-        dtype: float32 or float64.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
         rng: where initial values come from; None draws fresh entropy.
 
@@ -65,46 +61,20 @@ class VideoModel(_OverVideo):
 
     def __init__(
         self,
-        image: Sequence[int],
+        encoder: VideoEncoderConfig | Mapping[str, Any],
         outputs: int,
         *,
         pooled: bool = False,
-        network: str = "small",
-        channels: Sequence[int] = (32, 64, 96, 128),
-        context: int = 1,
-        features: int = 256,
-        hidden_size: int = 256,
-        num_layers: int = 2,
-        cell: str = "gru",
-        bidirectional: bool = True,
-        dropout: float = 0.0,
-        dtype: DTypeLike = np.float32,
         init: str | Initialiser = "orthogonal",
         rng: np.random.Generator | None = None,
     ) -> None:
         rng = np.random.default_rng() if rng is None else rng
-        encoder_config: dict[str, Any] = {
-            "network": network,
-            "channels": list(channels),
-            "context": context,
-            "features": features,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "cell": cell,
-            "bidirectional": bool(bidirectional),
-            "dropout": dropout,
-            "dtype": str(np.dtype(dtype)),
-        }
-        self.config = {
-            "image": list(image),
-            "outputs": outputs,
-            "pooled": bool(pooled),
-            **encoder_config,
-        }
+        config = VideoEncoderConfig.of(encoder)
+        self.config = {"encoder": config.to_json(), "outputs": outputs, "pooled": bool(pooled)}
         self.pooled = bool(pooled)
-        encoder = VideoEncoder(image, rng=rng, init=init, **encoder_config)
-        self.head = Linear(encoder.output_size, outputs, dtype=dtype, rng=rng, init=init)
-        super().__init__(encoder, {"head": self.head})
+        frames = VideoEncoder(config, rng=rng, init=init)
+        self.head = Linear(frames.output_size, outputs, dtype=config.dtype, rng=rng, init=init)
+        super().__init__(frames, {"head": self.head})
 
     def __call__(self, images: Array, lengths: Lengths) -> Array:
         """Returns y (T, B, V), pooled (B, V), of images (N, ...), clip after clip."""
@@ -150,13 +120,13 @@ class CaptionModel(_OverVideo):
     Shapes: as of `VideoEncoder`, S steps of a text, V vocabulary. targets (S, B).
 
     Args:
-        image: (H, W, C), or (F,) where features come from elsewhere.
+        encoder: a `VideoEncoderConfig`, or what its `to_json` gave; cell, layers and units are the
+            decoder's too.
         vocab: V.
         embedding_size: numbers a token, and of the decoder's outputs.
         score: of the attention.
-        network, channels, context, features, hidden_size, num_layers, cell, bidirectional,
-            dropout: see `VideoEncoder`; `hidden_size` and `num_layers` are the decoder's too.
-        dtype, init, rng: as of `VideoModel`.
+        init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
+        rng: where initial values come from; None draws fresh entropy.
 
     Raises:
         ValueError: a size below 1, an unknown network, cell or score.
@@ -167,62 +137,42 @@ class CaptionModel(_OverVideo):
 
     def __init__(
         self,
-        image: Sequence[int],
+        encoder: VideoEncoderConfig | Mapping[str, Any],
         vocab: int,
         *,
         embedding_size: int = 128,
         score: Score = "general",
-        network: str = "small",
-        channels: Sequence[int] = (32, 64, 96, 128),
-        context: int = 1,
-        features: int = 256,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        cell: str = "gru",
-        bidirectional: bool = True,
-        dropout: float = 0.0,
-        dtype: DTypeLike = np.float32,
         init: str | Initialiser = "orthogonal",
         rng: np.random.Generator | None = None,
     ) -> None:
         rng = np.random.default_rng() if rng is None else rng
-        encoder_config: dict[str, Any] = {
-            "network": network,
-            "channels": list(channels),
-            "context": context,
-            "features": features,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "cell": cell,
-            "bidirectional": bool(bidirectional),
-            "dropout": dropout,
-            "dtype": str(np.dtype(dtype)),
-        }
+        config = VideoEncoderConfig.of(encoder)
         self.config = {
-            "image": list(image),
+            "encoder": config.to_json(),
             "vocab": vocab,
             "embedding_size": embedding_size,
             "score": score,
-            **encoder_config,
         }
-        encoder = VideoEncoder(image, rng=rng, init=init, **encoder_config)
-        common: dict[str, Any] = {"dtype": dtype, "rng": rng, "init": init}
-        states = tuple(functional.cell_info(cell).states)
-        self.bridge = Bridge(encoder.output_size, hidden_size, num_layers, states, **common)
+        frames = VideoEncoder(config, rng=rng, init=init)
+        common: dict[str, Any] = {"dtype": config.dtype, "rng": rng, "init": init}
+        states = tuple(functional.cell_info(config.cell).states)
+        self.bridge = Bridge(
+            frames.output_size, config.hidden_size, config.num_layers, states, **common
+        )
         self.decoder = Decoder(
             vocab,
             embedding_size=embedding_size,
-            hidden_size=hidden_size,
-            memory_size=encoder.output_size,
-            num_layers=num_layers,
-            cell=cell,
+            hidden_size=config.hidden_size,
+            memory_size=frames.output_size,
+            num_layers=config.num_layers,
+            cell=config.cell,
             score=score,
             input_feeding=False,
-            dropout=dropout,
+            dropout=config.dropout,
             tied=True,
             **common,
         )
-        super().__init__(encoder, {"bridge": self.bridge, "decoder": self.decoder})
+        super().__init__(frames, {"bridge": self.bridge, "decoder": self.decoder})
 
     def encode(self, images: Array, lengths: Lengths) -> tuple[Array, Any]:
         """Returns the memory (T, B, D * U) and the decoder's first state."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from unrolled import functional
 from unrolled.layers import Layer
+from unrolled.models import VideoEncoderConfig
 from unrolled.training import (
     Array,
     Budget,
@@ -225,9 +226,7 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
     def build(self, rng: np.random.Generator) -> Layer:
         """A network over frames, with its pretrained weights if there are some, and the rest."""
         options = self.options
-        model = self.answer.build(
-            options,
-            rng,
+        encoder = VideoEncoderConfig(
             image=self._image,
             network=self.eyes.trained,
             channels=tuple(int(each) for each in options.channels.split(",")),
@@ -239,6 +238,7 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
             bidirectional=options.bidirectional,
             dropout=options.dropout,
         )
+        model = self.answer.build(encoder, options, rng)
         for name, array in self.eyes.pretrained_part().items():
             model.parameters[f"encoder.network.{name}"][...] = array
         return model

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from unrolled.layers import Layer
+from unrolled.models import VideoEncoderConfig
 from unrolled.training import Array
 
 from .data import Integers, Reading, Shot, Times
@@ -48,8 +49,10 @@ class Answer(ABC):
         """Returns the answer that `to_json` described."""
 
     @abstractmethod
-    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> Layer:
-        """Returns a new model; `encoder` are keywords that all models of video take."""
+    def build(
+        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
+    ) -> Layer:
+        """Returns a new model with such an encoder."""
 
     @abstractmethod
     def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from unrolled.models import BeamOptions, CaptionModel, beam_search
+from unrolled.models import BeamOptions, CaptionModel, VideoEncoderConfig, beam_search
 from unrolled.training import Array, pad_sequences
 
 from .._edit_distance import error_rate
@@ -68,14 +68,16 @@ class CaptionAnswer(Answer):
             int(values["beam"]),
         )
 
-    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> CaptionModel:
+    def build(
+        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
+    ) -> CaptionModel:
         """An encoder and a decoder with attention."""
         return CaptionModel(
-            vocab=len(self.segmenter),
+            encoder,
+            len(self.segmenter),
             embedding_size=options.embedding,
             score=options.attention,
             rng=rng,
-            **encoder,
         )
 
     def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> CaptionModel:

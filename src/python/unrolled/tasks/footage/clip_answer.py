@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from unrolled import functional
-from unrolled.models import VideoModel
+from unrolled.models import VideoEncoderConfig, VideoModel
 from unrolled.training import Array, cross_entropy_vjp
 
 from .answers import Answer, LossPullback, classes_of
@@ -44,9 +44,11 @@ class ClipAnswer(Answer):
         """From the classes."""
         return cls(tuple(values["classes"]))
 
-    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> VideoModel:
+    def build(
+        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
+    ) -> VideoModel:
         """One answer for the mean of all frames."""
-        return VideoModel(outputs=len(self.classes), pooled=True, rng=rng, **encoder)
+        return VideoModel(encoder, len(self.classes), pooled=True, rng=rng)
 
     def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
         """The model of a checkpoint."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from unrolled import functional
-from unrolled.models import VideoModel
+from unrolled.models import VideoEncoderConfig, VideoModel
 from unrolled.training import Array, cross_entropy_vjp, pad_sequences
 
 from .._utterances import Segment
@@ -55,9 +55,11 @@ class FrameAnswer(Answer):
         """From the classes."""
         return cls(tuple(values["classes"]))
 
-    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> VideoModel:
+    def build(
+        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
+    ) -> VideoModel:
         """An answer for each frame."""
-        return VideoModel(outputs=len(self.classes), rng=rng, **encoder)
+        return VideoModel(encoder, len(self.classes), rng=rng)
 
     def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
         """The model of a checkpoint."""

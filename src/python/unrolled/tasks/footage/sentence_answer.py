@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from unrolled import functional
-from unrolled.models import VideoModel
+from unrolled.models import VideoEncoderConfig, VideoModel
 from unrolled.training import Array, pad_sequences
 
 from .._edit_distance import error_rate
@@ -81,9 +81,11 @@ class SentenceAnswer(Answer):
         """How many outputs CTC has: the blank and the symbols."""
         return 1 + len(self.symbols)
 
-    def build(self, options: "Options", rng: np.random.Generator, **encoder: Any) -> VideoModel:
+    def build(
+        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
+    ) -> VideoModel:
         """Outputs for the blank and each symbol; twice, with times."""
-        return VideoModel(outputs=(2 if self.timed else 1) * self.outputs, rng=rng, **encoder)
+        return VideoModel(encoder, (2 if self.timed else 1) * self.outputs, rng=rng)
 
     def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
         """The model of a checkpoint."""
