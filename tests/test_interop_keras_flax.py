@@ -1,0 +1,192 @@
+"""Layers with Keras's weights and Flax's parameters compute what Keras and Flax say they compute.
+
+The equations here are those of the two libraries' documentation, on their layouts, in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tolerances import assert_close
+from unrolled.interop.flax import from_flax
+from unrolled.interop.keras import from_keras
+
+B, T, I, H = 3, 5, 4, 6  # noqa: E741
+COUNTS = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def run(step: Any, x: np.ndarray, states: int, *, backwards: bool = False) -> np.ndarray:
+    """Outputs (B, T, H) of `step(x_t, states) -> states`, the first of which is the output."""
+    state = tuple(np.zeros((B, H)) for _ in range(states))
+    y = np.zeros((B, T, H))
+    for t in reversed(range(T)) if backwards else range(T):
+        state = step(x[:, t], state)
+        y[:, t] = state[0]
+    return y
+
+
+def keras_step(cell: str, weights: list[np.ndarray]) -> Any:
+    kernel, recurrent, *bias = weights
+    gates = COUNTS[cell]
+    b, rb = np.zeros(gates * H), np.zeros(gates * H)
+    if bias:
+        b, rb = bias[0] if cell == "gru" else (bias[0], rb)
+
+    def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        h = state[0]
+        of_x = np.split(x @ kernel + b, gates, axis=1)
+        of_h = np.split(h @ recurrent + rb, gates, axis=1)
+        if cell == "lstm":
+            i, f, candidate, o = (p + q for p, q in zip(of_x, of_h, strict=True))
+            c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(candidate)
+            return sigmoid(o) * np.tanh(c), c
+        if cell == "gru":
+            z, r = sigmoid(of_x[0] + of_h[0]), sigmoid(of_x[1] + of_h[1])
+            return (z * h + (1 - z) * np.tanh(of_x[2] + r * of_h[2]),)
+        total = of_x[0] + of_h[0]
+        return (np.tanh(total) if cell == "rnn_tanh" else np.maximum(total, 0),)
+
+    return step
+
+
+def keras_weights(cell: str, rng: np.random.Generator, *, bias: bool = True) -> list[np.ndarray]:
+    width = COUNTS[cell] * H
+    shapes = [(I, width), (H, width), (2, width) if cell == "gru" else (width,)]
+    return [rng.standard_normal(shape) / 2 for shape in shapes[: 3 if bias else 2]]
+
+
+def assert_outputs(got: np.ndarray, wanted: np.ndarray) -> None:
+    assert_close(got, wanted, K=2 * T * (I + H + 4), kind="forward", what="y")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("cell", COUNTS)
+def test_keras(cell: str, bias: bool, rng: np.random.Generator) -> None:
+    weights = keras_weights(cell, rng, bias=bias)
+    x = rng.standard_normal((B, T, I))
+    layer = from_keras(weights, cell)
+    assert layer.bias == bias
+    assert_outputs(layer(x)[0], run(keras_step(cell, weights), x, 1 + (cell == "lstm")))
+
+
+def test_keras_in_both_directions(rng: np.random.Generator) -> None:
+    forward, backward = keras_weights("gru", rng), keras_weights("gru", rng)
+    x = rng.standard_normal((B, T, I))
+    y, _ = from_keras([*forward, *backward], "gru", bidirectional=True)(x)
+    assert_outputs(y[..., :H], run(keras_step("gru", forward), x, 1))
+    assert_outputs(y[..., H:], run(keras_step("gru", backward), x, 1, backwards=True))
+
+
+def test_keras_refuses_what_no_cell_does(rng: np.random.Generator) -> None:
+    weights = keras_weights("gru", rng)
+    with pytest.raises(ValueError, match="reset_after=False"):
+        from_keras(weights, "gru", reset_after=False)
+    with pytest.raises(ValueError, match="reset_after=False"):
+        from_keras([*weights[:2], weights[2][0]], "gru")
+    with pytest.raises(ValueError, match="expected cell to be one of"):
+        from_keras(weights, "conv_lstm")
+    with pytest.raises(ValueError, match="expected 4 arrays, or 6"):
+        from_keras(weights, "gru", bidirectional=True)
+    with pytest.raises(ValueError, match=r"kernel \(I, G\*H\) = \(4, 24\) with G = 4 gates"):
+        from_keras(weights, "lstm")
+    with pytest.raises(TypeError, match="expected one dtype"):
+        from_keras([weights[0].astype(np.float32), *weights[1:]], "gru")
+
+
+def dense(rng: np.random.Generator, inputs: int, outputs: int, *, bias: bool) -> dict[str, Any]:
+    tree = {"kernel": rng.standard_normal((inputs, outputs)) / 2}
+    return {**tree, "bias": rng.standard_normal(outputs) / 2} if bias else tree
+
+
+def apply(tree: dict[str, Any], x: np.ndarray) -> np.ndarray:
+    return x @ tree["kernel"] + tree.get("bias", 0.0)
+
+
+def flax_lstm(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+    tree = {f"i{gate}": dense(rng, I, H, bias=False) for gate in "ifgo"}
+    tree |= {f"h{gate}": dense(rng, H, H, bias=True) for gate in "ifgo"}
+
+    def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        h, c = state
+        i, f, g, o = (apply(tree["i" + k], x) + apply(tree["h" + k], h) for k in "ifgo")
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+
+    return tree, step
+
+
+def flax_gru(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+    tree = {f"i{gate}": dense(rng, I, H, bias=True) for gate in "rzn"}
+    tree |= {f"h{gate}": dense(rng, H, H, bias=gate == "n") for gate in "rzn"}
+
+    def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        (h,) = state
+        r, z = (sigmoid(apply(tree["i" + k], x) + apply(tree["h" + k], h)) for k in "rz")
+        n = np.tanh(apply(tree["in"], x) + r * apply(tree["hn"], h))
+        return ((1 - z) * n + z * h,)
+
+    return tree, step
+
+
+def flax_simple(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+    tree = {"i": dense(rng, I, H, bias=True), "h": dense(rng, H, H, bias=False)}
+    return tree, lambda x, state: (np.tanh(apply(tree["i"], x) + apply(tree["h"], state[0])),)
+
+
+@pytest.mark.parametrize(("make", "states"), [(flax_lstm, 2), (flax_gru, 1), (flax_simple, 1)])
+def test_flax(make: Any, states: int, rng: np.random.Generator) -> None:
+    tree, step = make(rng)
+    x = rng.standard_normal((B, T, I))
+    assert_outputs(from_flax(tree)(x)[0], run(step, x, states))
+    other, back = make(rng)
+    y, _ = from_flax(tree, other)(x)
+    assert_outputs(y[..., :H], run(step, x, states))
+    assert_outputs(y[..., H:], run(back, x, states, backwards=True))
+
+
+def test_flax_of_nnx(rng: np.random.Generator) -> None:
+    """The same numbers under the names of nnx, where gates may stand side by side."""
+    x = rng.standard_normal((B, T, I))
+    tree, step = flax_lstm(rng)
+    wanted = run(step, x, 2)
+    renamed = {"if_" if name == "if" else name: value for name, value in tree.items()}
+    assert_outputs(from_flax(renamed)(x)[0], wanted)
+    joined = {
+        f"dense_{side}": {
+            part: np.concatenate([tree[side + gate][part] for gate in "ifgo"], axis=-1)
+            for part in tree[side + "i"]
+        }
+        for side in "ih"
+    }
+    assert_outputs(from_flax(joined)(x)[0], wanted)
+
+
+def test_flax_of_a_simple_cell_with_relu(rng: np.random.Generator) -> None:
+    tree, _ = flax_simple(rng)
+    x = rng.standard_normal((B, T, I))
+    layer = from_flax(tree, nonlinearity="relu")
+
+    def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return (np.maximum(apply(tree["i"], x) + apply(tree["h"], state[0]), 0),)
+
+    assert_outputs(layer(x)[0], run(step, x, 1))
+
+
+def test_flax_refuses_other_trees(rng: np.random.Generator) -> None:
+    lstm, gru = flax_lstm(rng)[0], flax_gru(rng)[0]
+    with pytest.raises(ValueError, match="parameters of an LSTM, GRU or simple cell"):
+        from_flax({"kernel": {}, "bias": {}})
+    with pytest.raises(ValueError, match="nonlinearity tanh or relu"):
+        from_flax(flax_simple(rng)[0], nonlinearity="gelu")
+    with pytest.raises(ValueError, match="two directions of one cell, got lstm and gru"):
+        from_flax(lstm, gru)
+    lstm["hi"]["kernel"] = lstm["hi"]["kernel"][:, :2]
+    with pytest.raises(ValueError, match="recurrent kernel"):
+        from_flax(lstm)
