@@ -69,15 +69,19 @@ def test_sizes_average(tmp_path: Path, rng: np.random.Generator) -> None:
     assert abs(small.mean() - noise.mean()) < 3
 
 
+@pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
-def test_portrait(rotation: int, tmp_path: Path) -> None:
-    """A phone stores what it saw on its side, and the angle: FFmpeg turns counter-clockwise."""
+def test_portrait(rotation: int, mirror: bool, tmp_path: Path) -> None:
+    """A phone stores what it saw on its side, and how to turn and mirror it to see it upright."""
     if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
         pytest.skip("needs a PyAV that writes rotations")
     upright = np.zeros((2, 48, 32, 3), np.uint8)
     upright[:, :12, :16] = 240  # a corner
-    stored = np.rot90(upright, -rotation // 90, axes=(1, 2))
-    path = write_video(tmp_path / "a.mp4", stored, codec="libx264", rotation=rotation)
+    turned = upright[:, :, ::-1] if mirror else upright
+    stored = np.rot90(turned, -rotation // 90, axes=(1, 2))
+    path = write_video(
+        tmp_path / "a.mp4", stored, codec="libx264", rotation=rotation, mirror=mirror
+    )
     seen = read_frames(path, FrameSettings(48, 32)).images.astype(int)
     assert np.abs(seen - upright).max() <= 10  # libx264 loses some
     # A box is of the upright picture.
@@ -148,6 +152,7 @@ def test_parts(suffix: str, rate: float | None, tmp_path: Path) -> None:
     codec = "libx264" if suffix == ".mp4" else "ffv1"
     path = write_video(tmp_path / f"a{suffix}", numbered(50), codec=codec, options={"g": "7"})
     settings = FrameSettings(32, 48, rate=rate)
+    assert len(read_frames(path, settings, end=float("inf")).times) == 50
     part = read_frames(path, settings, start=0.8, end=1.2)
     assert numbers_of(part.images) == list(range(20, 30))
     np.testing.assert_allclose(part.times, np.arange(20, 30) / 25, rtol=0, atol=1e-9)
@@ -163,7 +168,7 @@ def test_images_and_arrays(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     for number, image in enumerate(frames):
-        av.VideoFrame.from_ndarray(image, format="rgb24").save(folder / f"frame{number}.png")
+        av.VideoFrame.from_ndarray(image, format="rgb24").save(str(folder / f"frame{number}.png"))
     np.save(tmp_path / "a.npy", frames)
     np.savez(tmp_path / "a.npz", frames=frames, other=np.zeros(3))
     np.savez_compressed(tmp_path / "b.npz", frames[..., 0])
@@ -270,7 +275,7 @@ def test_what_is_no_video(tmp_path: Path, rng: np.random.Generator) -> None:
 def test_covers_of_songs_are_no_video(tmp_path: Path) -> None:
     song = tmp_path / "song.mp3"
     picture = av.VideoFrame.from_ndarray(numbered(1)[0], format="rgb24")
-    picture.save(tmp_path / "cover.png")
+    picture.save(str(tmp_path / "cover.png"))
     data = (tmp_path / "cover.png").read_bytes()
     sound = write_sound(tmp_path / "a.mp3", "libmp3lame").read_bytes()
     # An ID3 tag with one frame, a picture: ISO 8859-1, its kind 3 (front), no description.
@@ -323,6 +328,7 @@ def test_arguments(tmp_path: Path) -> None:
         {"height": 0},
         {"width": 1.5},
         {"width": 10**6},
+        {"colour": 1},
         {"rate": 0},
         {"rate": float("nan")},
         {"image_rate": -1},

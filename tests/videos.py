@@ -39,6 +39,7 @@ def write_video(
     codec: str = "ffv1",
     pixels: str = "yuv444p",
     rotation: int | None = None,
+    mirror: bool = False,
     aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
@@ -52,7 +53,7 @@ def write_video(
         stream.pix_fmt = pixels
         stream.codec_context.time_base = Fraction(1, CLOCK)
         if rotation is not None:
-            stream.set_display_rotation(rotation)
+            stream.set_display_rotation(rotation, hflip=mirror)
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         output.start_encoding()

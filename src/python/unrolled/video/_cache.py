@@ -1,5 +1,6 @@
 """Frames, or what was computed of them, kept on disk between runs."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -114,15 +115,13 @@ class FrameCache:
         path = self._own / f"{_hash([names, float(start), end])}.frames"
         kept = read_entry(path, stamp)
         if kept is not None:
-            os.utime(path)  # it was read: among the last to go
-            return Frames(*kept)
+            with contextlib.suppress(FileNotFoundError):  # somebody else made room
+                os.utime(path)  # it was read: among the last to go
+            return kept
         self._own.mkdir(parents=True, exist_ok=True)
-        write_entry(path, stamp, self._make(source, start, end), str(paths[0]))
+        made = write_entry(path, stamp, self._make(source, start, end), str(paths[0]))
         self._make_room(path)
-        kept = read_entry(path, stamp)
-        if kept is None:
-            raise OSError(f"{path} was removed while it was read: is the cache too small?")
-        return Frames(*kept)
+        return made
 
     def fill(self, sources: Sequence[Source], threads: int = 2) -> Iterator[Source]:
         """Computes what is not there, on several threads; yields each source when it is done.
@@ -159,7 +158,8 @@ class FrameCache:
     def _make_room(self, newest: Path) -> None:
         """Counts what was added; removes what was not read for long where it is too much."""
         if self._bytes is not None:
-            self._bytes += newest.stat().st_size
+            with contextlib.suppress(FileNotFoundError):  # somebody else made room
+                self._bytes += newest.stat().st_size
             if self._bytes <= self._limit:
                 return
         # Others write here, too: what is in the folder counts.

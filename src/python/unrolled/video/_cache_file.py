@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import Frame
+from ._files import Frame, Frames
 
 _MARK = b"unrolled frames 1"
 _TAIL = struct.Struct(f"<q{len(_MARK)}s")
@@ -26,8 +26,10 @@ _TAIL = struct.Struct(f"<q{len(_MARK)}s")
 _KINDS = "buif"
 
 
-def write_entry(path: Path, stamp: str, frames: Iterable[Frame], name: str) -> None:
+def write_entry(path: Path, stamp: str, frames: Iterable[Frame], name: str) -> Frames:
     """Writes frames as they come, in the memory of one, and then puts them in place of `path`.
+
+    Returns them as `read_entry` does, whatever becomes of `path` meanwhile.
 
     Args:
         path: the entry.
@@ -44,11 +46,15 @@ def write_entry(path: Path, stamp: str, frames: Iterable[Frame], name: str) -> N
             _write(file, stamp, frames, name)
             file.flush()
             os.fsync(file.fileno())
+        written = read_entry(Path(partial), stamp)
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+    if written is None:
+        raise OSError(f"what was written to {path} cannot be read back")
+    return written
 
 
 def _write(file: IO[bytes], stamp: str, frames: Iterable[Frame], name: str) -> None:
@@ -76,8 +82,8 @@ def _write(file: IO[bytes], stamp: str, frames: Iterable[Frame], name: str) -> N
     file.write(_TAIL.pack(len(line), _MARK))
 
 
-def read_entry(path: Path, stamp: str) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
-    """Returns values, mapped and read only, and times; None: there is no such whole entry."""
+def read_entry(path: Path, stamp: str) -> Frames | None:
+    """Returns an entry, mapped and read only; None: there is none, or none that is whole."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -103,4 +109,4 @@ def read_entry(path: Path, stamp: str) -> tuple[NDArray[Any], NDArray[np.float64
         return None
     except (ValueError, KeyError, TypeError):  # written by something else
         return None
-    return values, times
+    return Frames(values, times)

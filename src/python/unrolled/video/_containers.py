@@ -1,5 +1,6 @@
 """Pictures out of whatever FFmpeg reads, one at a time."""
 
+import errno
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def decode(path: Path, start: Fraction, threads: int) -> Generator[Picture, None
             time = following or Fraction(0)
             if frame.pts is not None:
                 time = max(frame.pts * clock - origin, before)
+            damage.parts += frame.is_corrupt and time >= start
             before, shown = time, (frame.duration or 0) * clock or length
             following = time + shown
             yield Picture(time, frame, shown, aspect)
@@ -103,7 +105,7 @@ def _opened(av: Any, path: Path) -> Iterator[Any]:
         # An absolute path, since "a:b" would name a protocol.
         container = av.open(str(path.absolute()), metadata_errors="replace", options=options)
     except (av.error.FFmpegError, ValueError) as error:
-        refused = isinstance(error, av.error.ArgumentError)
+        refused = getattr(error, "errno", None) == errno.EINVAL
         reason = "text or a list of other files" if refused else _reason(error)
         raise VideoError(
             f"{path} is no video that can be read ({reason}); files of FFmpeg's kinds can, as MP4, "
@@ -115,8 +117,8 @@ def _opened(av: Any, path: Path) -> Iterator[Any]:
 
 
 def _picture_stream(av: Any, container: Any, path: Path) -> Any:
-    cover = av.stream.Disposition.attached_pic
-    streams = [each for each in container.streams.video if not each.disposition & cover]
+    marks = av.stream.Disposition
+    streams = [s for s in container.streams.video if not s.disposition & marks.attached_pic]
     if not streams:
         kinds = " and ".join(sorted({each.type for each in container.streams}))
         raise VideoError(
@@ -124,7 +126,7 @@ def _picture_stream(av: Any, container: Any, path: Path) -> Any:
             if kinds
             else f"{path} is damaged or cut off, nothing in it can be read: copy it again"
         )
-    stream = max(streams, key=lambda each: (bool(each.disposition & 1), -each.index))
+    stream = max(streams, key=lambda each: (bool(each.disposition & marks.default), -each.index))
     if stream.codec_context is None:
         raise VideoError(f"{path} is of a kind for which FFmpeg here has no decoder")
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -164,9 +166,7 @@ def _frames(av: Any, container: Any, stream: Any, damage: _Damage) -> Iterator[A
         except av.error.FFmpegError:
             damage.parts += 1
             frames = ()
-        for frame in frames:
-            damage.parts += frame.is_corrupt
-            yield frame
+        yield from frames
         if packet is None:
             return
 

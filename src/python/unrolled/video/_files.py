@@ -80,7 +80,7 @@ def stream_frames(
     """
     if not 0.0 <= start < (np.inf if end is None else end):
         raise ValueError(f"[stream_frames] expected 0 <= start < end, got {start!r} and {end!r}")
-    first, last = _exact(start), None if end is None else _exact(end)
+    first, last = _exact(start), None if end is None or end == np.inf else _exact(end)
     pictures = _pictures(source, settings, first, threads)
     frame, make = None, _Framer(settings)
     for picture in sample(pictures, settings.rate, first, last, _name(source)):
@@ -93,7 +93,7 @@ def stream_frames(
 
 def _exact(seconds: float) -> Fraction:
     """0.4 s as 2/5, at which a frame may stand, not as the float beside it."""
-    return Fraction(seconds).limit_denominator(1_000_000)
+    return Fraction(float(seconds)).limit_denominator(1_000_000)
 
 
 def _pictures(

@@ -53,7 +53,7 @@ def sample(
         for picture in pictures:
             if end is not None and picture.time >= end:
                 return
-            if picture.time >= start:
+            if picture.time >= start or not start:  # a file may begin a little before 0
                 yield picture
         return
     # The nearest simple fraction, so that ticks meet pictures exactly where they should.

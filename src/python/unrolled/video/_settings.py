@@ -42,6 +42,8 @@ class FrameSettings:
                 raise ValueError(
                     f"[FrameSettings] expected {name} of 1..{LARGEST_SIDE:,} pixels, got {side!r}"
                 )
+        if not isinstance(self.colour, bool):
+            raise ValueError(f"[FrameSettings] expected colour True or False, got {self.colour!r}")
         if self.rate is not None and not _is_rate(self.rate):
             raise ValueError(
                 "[FrameSettings] expected rate of 0.001..10,000 frames a second, or None for every "
