@@ -184,6 +184,7 @@ def test_a_stream_follows_what_comes_true(tmp_path: Path) -> None:
         return q[:, 1] - q[:, 0]
 
     first = width()
+    live.surprise([0.0])  # forecasts one step, which is no news
     live.observe([1e3])  # far outside: the first step's intervals become wider, as of now
     assert live.count == 701
     factors = live.forecast().origin.spread
@@ -192,6 +193,10 @@ def test_a_stream_follows_what_comes_true(tmp_path: Path) -> None:
     assert factors[0] == pytest.approx(trained.spread[0] * np.exp(0.1 * 0.9))
     np.testing.assert_array_equal(factors[1:], trained.spread[1:])
     assert (first > 0.0).all()
+    live.observe([-1e3])  # the second step of the first forecast, the first one of the second
+    factors = live.forecast().origin.spread
+    assert factors is not None
+    assert factors[1] == pytest.approx(trained.spread[1] * np.exp(0.05 * 0.9))
 
 
 def test_a_checkpoint_holds_it(tmp_path: Path) -> None:

@@ -193,7 +193,10 @@ def test_one_model_for_many_series(tmp_path: Path) -> None:
         columns["sold"] += (size * (10.0 + weekly(120, number))).tolist()
     source = write_table(tmp_path / "shops.csv", columns)
     trained = forecasting.train(source, series="shop", steps=60, lr=5e-3, **QUICK)
-    for forecast, size in zip(trained.predict(source), (1.0, 100.0, 1e4), strict=True):
+    told: list[tuple[int, int]] = []
+    found = trained.predict(source, told=lambda *counts: told.append(counts))
+    assert told[-1] == (3, 3)
+    for forecast, size in zip(found, (1.0, 100.0, 1e4), strict=True):
         assert 5.0 * size < forecast.mean.mean() < 20.0 * size
     other = write_table(
         tmp_path / "new.csv",

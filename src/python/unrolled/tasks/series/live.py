@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.layers import Stream
-from unrolled.models import Quantiles
+from unrolled.models import Outlook, Quantiles
 from unrolled.training import Array, counter_rng
 
-from .calibration import BAND, Following, away
+from .calibration import BAND, Following, Spread, away
 from .data import Series, Values
 from .forecast import Forecast, Origin
 from .rolling import PATHS
@@ -155,16 +155,22 @@ class Live:
         )
         said = origin.outlook(paths, self._rng)
         if spread is not None:
-            slot = self._count % model.horizon
-            self._made[slot] = self._count
-            self._used[slot] = spread
-            self._bands[slot] = np.nan
-            self._bands[slot, :steps] = said.quantiles(BAND)[:, 0]
+            self._remember(said, spread)
         times = np.arange(self._count, self._count + steps)
         if self._start is not None:
             times = owner.kind.step.times(self._start, self._count, steps)
         bands = owner.intervals(said, levels, spread)
         return owner.forecast(self._name, times, origin, said.mean()[:, 0], bands[:, 0], levels)
+
+    def _remember(self, said: Outlook, spread: Spread) -> None:
+        """Keeps the intervals of a forecast until they come true; of two at once the longer one."""
+        bands = said.quantiles(BAND)[:, 0]
+        slot = self._count % len(self._made)
+        if self._made[slot] == self._count and np.isfinite(self._bands[slot, len(bands) - 1]).all():
+            return
+        self._made[slot], self._used[slot] = self._count, spread
+        self._bands[slot] = np.nan
+        self._bands[slot, : len(bands)] = bands
 
     def _follow(self, targets: Array) -> None:
         """Holds the values (D,) of the next step against the forecasts that were made of it."""
