@@ -105,6 +105,23 @@ def test_crops(tmp_path: Path) -> None:
     assert read_frames(path, box).images.min() > 190
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".jpg", ""), (".mp4", "libx264"), (".mov", "png")])
+def test_crops_keep_colours(suffix: str, codec: str, tmp_path: Path) -> None:
+    """A part is what it is in the whole, whatever range and kind of colours a file has."""
+    frames = np.empty((1, 64, 64, 3), np.uint8)
+    frames[0, :32], frames[0, 32:] = (255, 30, 0), (0, 200, 90)
+    frames[0, :, 32:] = np.linspace(0, 255, 32)[:, None]
+    path = tmp_path / f"a{suffix}"
+    if codec:
+        write_video(path, frames, codec=codec, pixels="rgb24" if codec == "png" else "yuv420p")
+    else:
+        av.VideoFrame.from_ndarray(frames[0], format="rgb24").save(str(path))
+    for colour in (True, False):
+        whole = read_frames(path, FrameSettings(64, 64, colour)).images
+        box = FrameSettings(32, 48, colour, crop=(0.25, 0.5, 1.0, 1.0))
+        np.testing.assert_array_equal(read_frames(path, box).images, whole[:, 32:, 16:])
+
+
 def test_pixels_that_are_no_squares(tmp_path: Path) -> None:
     """A picture of 32 x 32 pixels twice as wide as high: the square in its middle is half of it."""
     frames = np.zeros((1, 32, 32, 3), np.uint8)
