@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import unrolled
+from processes import run_python
 from tolerances import assert_same_bits
 from torch_layers import (
     CELLS,
@@ -100,6 +101,33 @@ def test_copies_and_pickles_are_modules_of_their_own(
                 parameter.zero_()
         assert_same_bits(run(ours, x), wanted)
         assert not torch.equal(run(other, x)[0], wanted[0])
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_activations_are_not_copied(
+    batch_first: bool, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """The kernels read x and dy and write y and dx where torch has them."""
+    seen: dict[str, np.ndarray] = {}
+    scan_vjp, scan_backward = unrolled.functional.scan_vjp, unrolled.functional.scan_backward
+
+    def watched(weights: Any, x: Any, *args: Any, **options: Any) -> Any:
+        seen.update(x=x, y=options["out"])
+        return scan_vjp(weights, x, *args, **options)
+
+    def watched_backward(saved: Any, dy: Any, *args: Any, **options: Any) -> Any:
+        seen.update(dy=dy, dx=options["dx"])
+        return scan_backward(saved, dy, *args, **options)
+
+    monkeypatch.setattr(unrolled.functional, "scan_vjp", watched)
+    monkeypatch.setattr(unrolled.functional, "scan_backward", watched_backward)
+    _, ours = make_pair(("LSTM", {}), batch_first=batch_first)
+    x = input_of(ours, rng).requires_grad_()
+    y, _ = ours(x)
+    dy = torch.randn_like(y)
+    (dx,) = torch.autograd.grad(y, x, dy)
+    for name, tensor in {"x": x, "y": y, "dy": dy, "dx": dx}.items():
+        assert np.shares_memory(seen[name], tensor.detach().numpy()), name
 
 
 def test_memory_of_the_forward_pass_goes_with_the_graph(rng: np.random.Generator) -> None:
@@ -260,3 +288,17 @@ def test_several_callers_step_at_once(rng: np.random.Generator) -> None:
         caller.join()
     for k, got in enumerate(results):
         assert_same_bits([got], [run(ours, x[k])[0]])
+
+
+def test_what_to_install() -> None:
+    result = run_python(
+        """
+        import sys
+        sys.modules["torch"] = None
+        try:
+            import unrolled.interop.torch
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert 'pip install "unrolled[torch]"' in result.stdout, result.stderr
