@@ -18,9 +18,10 @@ in bfloat16, hold states and sums in float32, and give results of the dtype that
 **What torch's own implementation runs**, with the same results: other devices and dtypes,
 `proj_size`, cells under autocast, input without elements, tensor subclasses, `torch.func`
 transforms, forward-mode differentiation, tracing, exporting, what stands inside of `torch.compile`,
-and everything that torch refuses, so that errors are torch's. `torch.jit.script` wants `restore`
-before. For gradients of gradients (`create_graph=True`) the backward pass runs a layer once more in
-torch. Dropout between layers is torch's, with the same masks for the same seed.
+and everything that torch refuses, so that errors are torch's. `torch.jit.script` and torch's
+quantisation, which look at classes, want `restore` before. For gradients of gradients
+(`create_graph=True`) the backward pass runs a layer once more in torch. Dropout between layers is
+torch's, with the same masks for the same seed.
 
 **Packed weights** are kept from call to call, which takes the memory of the weights once more
 (twice for training), and made anew when a parameter has changed. After writing single elements

@@ -87,11 +87,12 @@ def _is_plain(tensor: Any) -> bool:
 
 def run_step(packed: Packed, x: Any, states: Sequence[Any], axis: int) -> tuple[Any, list[Any]]:
     """y and the final states for sequences of one step, which stands in this axis of x (3-D)."""
-    inputs = x.select(axis, 0)
-    out = x.new_empty((len(inputs), packed.weights[-1].hidden_size))
-    rows = inputs if inputs.stride(-1) == 1 else inputs.contiguous()
-    final = packed.steppers.step(rows.numpy(force=True), states, out.numpy())
-    return out.unsqueeze(axis), final
+    y = x.new_empty((*x.shape[:2], packed.weights[-1].hidden_size))
+    given = (x if x.stride(-1) == 1 else x.contiguous()).numpy(force=True)
+    out = y.numpy()
+    if axis == 0:
+        return y, packed.steppers.step(given[0], states, out[0])
+    return y, packed.steppers.step(given[:, 0], states, out[:, 0])
 
 
 def apply_layer(
