@@ -4,7 +4,7 @@
 
     forecaster = forecasting.train("sales.csv", target="sold", series="shop", horizon=28)
     for each in forecaster.predict("sales.csv"):
-        print(each.series, each.times, each.mean, each.quantiles)
+        print(each.series, each.times, each.mean, each.quantiles, each.sample(100))
 
     live = forecaster.stream(forecaster.read("sales.csv").series[0])
     live.observe([17.0])                       # microseconds, for as long as the series goes on
@@ -39,7 +39,7 @@ from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike
 from ._task import Task, register
-from .series.backtest import Backtest, backtest, table_of
+from .series.backtest import Backtest, backtest, lines
 from .series.baselines import Matrix
 from .series.calibration import BAND, calibrate
 from .series.data import Panel, is_frame, read_panel
@@ -73,6 +73,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         "unrolled train forecasting ETTh1.csv --target OT --horizon 24",
         "unrolled train forecasting sales.csv --target sold --series shop --known price,holiday",
         "unrolled train forecasting monthly.csv --series id --horizon 18 --test 18 --validation 18",
+        "unrolled train forecasting parts.csv --series part --static kind --head negative-binomial",
     )
     options_type = Options
 
@@ -325,7 +326,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         """Scores on the last part, beside others', and what to type next."""
         found = self.score_test(trained)
         yield f"test       {found.windows:,} forecasts of the last part of the series"
-        yield from (f"    {line}" for line in table_of(found, table(found.rows)))
+        yield from (f"    {line}" for line in lines(found))
         if path is not None:
             yield "next"
             yield f"    unrolled forecast {path} --picture forecast.png"
@@ -354,7 +355,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         if details:
             yield from table(found.series)
         yield f"{found.windows:,} forecasts of the last part of the series"
-        yield from table_of(found, table(found.rows))
+        yield from lines(found)
 
 
 def train(

@@ -13,7 +13,7 @@ from .baselines import Matrix, linear, naive, seasonal_naive
 from .calibration import BAND, Spread, followed, widened
 from .data import Panel, Values
 from .rolling import Part, Rolled, Simple, roll_model
-from .scores import LEVELS, Scores, score
+from .scores import LEVELS, Scores, score, table
 from .windows import Indices, Scale, Windows
 
 #: What the model is called in tables.
@@ -149,15 +149,15 @@ def _season(last: Array, history: Array, *, horizon: int, season: int) -> Array:
     return seasonal_naive(last, history, horizon, season)
 
 
-def table_of(found: Backtest, lines: Sequence[str]) -> list[str]:
-    """Returns a table of scores with what is to be said below it."""
-    if found.fixed is None:
-        return list(lines)
-    return [
-        *lines,
-        "(intervals follow what came true on the way, as in a stream; without that "
-        f"{found.fixed:.1%})",
-    ]
+def lines(found: Backtest) -> list[str]:
+    """Returns the table of scores, with what is to be said below it."""
+    text = table(found.rows)
+    if found.fixed is not None:
+        text.append(
+            "(intervals follow what came true on the way, as in a stream; without that "
+            f"{found.fixed:.1%})"
+        )
+    return text
 
 
 def _seasonal_error(targets: Values, season: int) -> Values:
