@@ -99,19 +99,3 @@ class Forecast:
         if paths < 1:
             raise ValueError(f"expected paths of 1 or more, got {paths}")
         return self.origin.sample(paths, np.random.default_rng() if rng is None else rng)
-
-
-def intervals(said: Outlook, levels: Sequence[float], spread: Spread | None, point: bool) -> Array:
-    """Returns quantiles (H, N, D, Q), standardised and calibrated; Q = 0 for a point.
-
-    Args:
-        spread: factors (H or more, D), or None.
-        point: the head has no intervals.
-    """
-    if point or not levels:
-        mean = said.mean()
-        return np.zeros((*mean.shape, 0), mean.dtype)
-    if spread is None:
-        return said.quantiles(levels)
-    found = said.quantiles((*levels, BAND[1]))
-    return widened(found[..., :-1], found[..., -1], spread[: len(found), None])

@@ -10,9 +10,9 @@ from unrolled.models import ForecastModel, Outlook
 from unrolled.training import Array, counter_rng
 
 from .._fits import check_fit
-from .calibration import Spread
+from .calibration import BAND, Spread, widened
 from .data import Panel, Series, read_panel
-from .forecast import Forecast, Origin, intervals
+from .forecast import Forecast, Origin
 from .kind import APART, Kind, apart
 from .live import DEFAULT_LEVELS, Live
 from .rolling import PATHS
@@ -129,7 +129,7 @@ class Forecaster:
             said = self.model.outlook(
                 hidden, future, last, history, units=batch.units, paths=paths, rng=rng
             )
-            mean, bands = said.mean(), self.intervals(said, levels)
+            mean, bands = said.mean(), self.intervals(said, levels, self.spread)
             for n, row in enumerate(rows.tolist()):
                 series, one = panel.series[row], slice(n, n + 1)
                 origin = Origin(
@@ -227,12 +227,15 @@ class Forecaster:
             )
         return most if horizon is None else horizon
 
-    def intervals(
-        self, said: Outlook, levels: Sequence[float], spread: Spread | None = None
-    ) -> Array:
+    def intervals(self, said: Outlook, levels: Sequence[float], spread: Spread | None) -> Array:
         """Returns calibrated quantiles (H, N, D, Q), standardised; Q = 0 without intervals."""
-        spread = self.spread if spread is None else spread
-        return intervals(said, levels, spread, self.model.config["distribution"] == "point")
+        if not levels or self.model.config["distribution"] == "point":
+            mean = said.mean()
+            return np.zeros((*mean.shape, 0), mean.dtype)
+        if spread is None:
+            return said.quantiles(levels)
+        found = said.quantiles((*levels, BAND[1]))
+        return widened(found[..., :-1], found[..., -1], spread[: len(found), None])
 
     def forecast(
         self,
