@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,26 @@ def test_what_was_learned_from_says_nothing_of_what_comes(tmp_path: Path) -> Non
     ):
         with pytest.raises(ValueError, match=text):
             Forecasting.restore(task.options, {**task.assets(model), **changes}, model.parameters)
+
+
+@pytest.mark.slow
+def test_real_series_whose_noise_changes(tmp_path: Path) -> None:
+    """ETTh1's oil temperature: quieter in the test months than in those that choose the model."""
+    source = Path(os.environ.get("UNROLLED_DATA", "")) / "series" / "ett" / "ETTh1.csv"
+    if not source.is_file():
+        pytest.skip("series/ett/ETTh1.csv is not in the folder that UNROLLED_DATA names")
+    lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
+    table = tmp_path / "etth1.csv"
+    table.write_text("".join(lines[: 1 + 20 * 30 * 24]), encoding="utf-8")  # Informer's months
+    options: dict[str, Any] = {"target": "OT", "horizon": 24, "context": 336, "hidden": 16}
+    options.update(validation=2880, test=2880)
+    trained = forecasting.train(table, steps=40, quiet=True, **options)
+    task = Forecasting(make_options(Forecasting, options), [table])
+    task.load()
+    found = task.score_test(trained)
+    scores = dict(found.rows)
+    coverage = scores["this model"].coverage
+    assert coverage is not None
+    assert 0.85 <= coverage <= 0.95
+    # No worse than the regression where that chooses, so about as good on the months after it.
+    assert scores["this model"].mse < 1.02 * scores["regression"].mse
