@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   unrolled::register_sequence(m);
   unrolled::register_stream(m);
   unrolled::register_head(m);
+  unrolled::register_images(m);
   unrolled::register_attention(m);
   unrolled::register_ctc(m);
   unrolled::register_optimizer(m);

@@ -10,6 +10,7 @@ void register_sequence(pybind11::module_& m);
 void register_stream(pybind11::module_& m);
 void register_ctc(pybind11::module_& m);
 void register_head(pybind11::module_& m);
+void register_images(pybind11::module_& m);
 void register_optimizer(pybind11::module_& m);
 void register_system(pybind11::module_& m);
 

@@ -10,6 +10,7 @@
 #include "kernels/ctc.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/head.hpp"
+#include "kernels/image_kernels.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 namespace {
@@ -28,7 +29,7 @@ constexpr CellKernels<double> kCellsF64[] = {UNROLLED_CELLS(UNROLLED_F64)};
 
 template <class T>
 constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* bf16,
-                             const CellKernels<T>* int8) {
+                             const CellKernels<T>* int8, const ImageKernels<T>* images) {
   return {.cells = {full, bf16, int8},
           .panel = kPlainPanel<T>,
           .outer_scratch = kOuterScratch<T>,
@@ -45,6 +46,7 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .log_sum_exp = log_sum_exp<T>,
           .ctc_scratch = ctc_scratch<T>,
           .ctc = ctc<T>,
+          .images = images,
           .adam = adam<T>,
           .sgd = sgd<T>,
           .rmsprop = rmsprop<T>,
@@ -56,8 +58,9 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
 }
 
 constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA), sizeof(kCells) / sizeof(kCells[0]),
-                                kCells, kernels<float>(kCellsF32, kCellsBf16, kCellsInt8),
-                                kernels<double>(kCellsF64, nullptr, nullptr)};
+                                kCells,
+                                kernels<float>(kCellsF32, kCellsBf16, kCellsInt8, &kImagesF32),
+                                kernels<double>(kCellsF64, nullptr, nullptr, &kImagesF64)};
 
 }  // namespace
 

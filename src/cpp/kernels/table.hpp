@@ -13,15 +13,10 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace unrolled {
+#include "kernels/image_table.hpp"
+#include "kernels/team.hpp"
 
-// One member of the thread team that runs a kernel. Every member calls the same kernel with the
-// same arguments and does the share of `rank`; wait() returns when all members have called it.
-struct Team {
-  int rank, size;
-  void* barrier;
-  void (*wait)(void* barrier, int rank);
-};
+namespace unrolled {
 
 // Rows of memory: element (row, column) is data[row * stride + column].
 template <class T>
@@ -314,6 +309,7 @@ struct Kernels {
   T (*log_sum_exp)(const T* x, int64_t V);
   int64_t (*ctc_scratch)(int64_t frames, int64_t S);
   double (*ctc)(const CtcArgs<T>& args);  // returns the loss
+  const ImageKernels<T>* images;
   void (*adam)(const AdamArgs<T>& args, const Team& team);
   void (*sgd)(const SgdArgs<T>& args, const Team& team);
   void (*rmsprop)(const RmspropArgs<T>& args, const Team& team);

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 _Array = NDArray[Any]  # float32 or float64, the same in all arguments of a call
 
+_Steps = tuple[int, int, int, int]  # down, right, top, left
+
 class CellInfo:
     @property
     def name(self) -> str: ...
@@ -62,6 +64,22 @@ class PackedLinear:
         self,
         x: _Array,  # (N, I)
         y: _Array,  # (N, O)
+    ) -> None: ...
+
+class PackedConv:
+    def __init__(
+        self,
+        weight: _Array,  # (O, C / groups, h, w)
+        bias: _Array | None,  # (O,)
+        groups: int,
+    ) -> None: ...
+    def apply(
+        self,
+        x: _Array,  # (N, H, W, C)
+        residual: _Array | None,  # (N, H', W', O)
+        y: _Array,  # (N, H', W', O)
+        windows: _Steps,
+        activation: str,
     ) -> None: ...
 
 class AttentionMemory:
@@ -172,6 +190,62 @@ def linear_backward(
     dx: _Array | None,
     dweight: _Array,
     dbias: _Array | None,
+) -> None: ...
+def conv2d(
+    x: _Array,  # (N, H, W, C)
+    weight: _Array,  # (O, C / groups, h, w)
+    bias: _Array | None,  # (O,)
+    y: _Array,  # (N, H', W', O)
+    windows: _Steps,
+    groups: int,
+    activation: str,  # "none", "relu", "relu6"
+) -> None: ...
+def conv2d_backward(
+    x: _Array,
+    weight: _Array,
+    y: _Array,  # read: what an activation cut off
+    dy: _Array,
+    dx: _Array | None,
+    dweight: _Array,
+    dbias: _Array | None,
+    windows: _Steps,
+    groups: int,
+    activation: str,
+) -> None: ...
+def max_pool(
+    x: _Array,  # (N, H, W, C)
+    y: _Array,  # (N, H', W', C)
+    kernel: tuple[int, int],
+    windows: _Steps,
+) -> None: ...
+def max_pool_backward(
+    x: _Array, y: _Array, dy: _Array, dx: _Array, kernel: tuple[int, int], windows: _Steps
+) -> None: ...
+def moments(
+    x: _Array,  # (N, C)
+    mean: _Array,  # (C,), written
+    variance: _Array,  # (C,), written
+) -> None: ...
+def normalise(
+    x: _Array,  # (N, C)
+    mean: _Array,  # (C,)
+    scale: _Array,  # (C,)
+    bias: _Array,  # (C,)
+    y: _Array,  # (N, C)
+    activation: str,
+) -> None: ...
+def normalise_backward(
+    x: _Array,  # (N, C)
+    mean: _Array,  # (C,)
+    scale: _Array,  # (C,)
+    inverse: _Array,  # (C,)
+    y: _Array,  # (N, C), read
+    dy: _Array,  # (N, C)
+    dweight: _Array,  # (C,)
+    dbias: _Array,  # (C,)
+    dx: _Array | None,  # (N, C)
+    activation: str,
+    of_batch: bool,
 ) -> None: ...
 def cross_entropy(
     x: _Array,  # (N, H)

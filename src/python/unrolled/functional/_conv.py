@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import numpy as np
-
-from ._types import Array
+from .. import _core
+from ._types import Array, empty
 from ._windows import Windows
 
 Activation = Literal["none", "relu", "relu6"]
@@ -34,37 +33,9 @@ def conv2d(
 
     Shapes: x (N, H, W, C), weight (O, C / groups, h, w), bias (O,), y (N, H', W', O).
     """
-    y = _products(_padded(x, windows), weight, windows, groups, x.shape)
-    if bias is not None:
-        y += bias
-    if activation != "none":
-        np.maximum(y, 0, out=y)
-    if activation == "relu6":
-        np.minimum(y, 6, out=y)
+    y = _result(x, weight.shape, windows)
+    _core.conv2d(x, weight, bias, y, windows.steps(*x.shape[1:3]), groups, activation)
     return y
-
-
-def _padded(x: Array, windows: Windows) -> Array:
-    return np.pad(x, ((0, 0), *windows.around(*x.shape[1:3]), (0, 0)))
-
-
-def _seen(x: Array, windows: Windows, u: int, v: int, places: tuple[int, int]) -> Array:
-    (s, t), (rows, columns) = windows.stride, places
-    return x[:, u : u + s * (rows - 1) + 1 : s, v : v + t * (columns - 1) + 1 : t]
-
-
-def _products(
-    padded: Array, weight: Array, windows: Windows, groups: int, shape: tuple[int, ...]
-) -> Array:
-    places = windows.places("conv2d", *shape[1:3])
-    outputs = weight.shape[0]
-    y = np.zeros((shape[0], *places, groups, outputs // groups), padded.dtype)
-    taps = weight.reshape(groups, outputs // groups, *weight.shape[1:])
-    for u in range(windows.kernel[0]):
-        for v in range(windows.kernel[1]):
-            seen = _seen(padded, windows, u, v, places).reshape(*y.shape[:4], weight.shape[1])
-            y += np.einsum("nijgc,goc->nijgo", seen, taps[..., u, v], optimize=True)
-    return y.reshape(*y.shape[:3], outputs)
 
 
 def conv2d_backward(
@@ -85,28 +56,10 @@ def conv2d_backward(
     Args:
         y: what `conv2d` returned; the gradient of an activation needs nothing else.
     """
-    if activation != "none":
-        dy = dy * ((y > 0) if activation == "relu" else (y > 0) & (y < 6))
-    if dbias is not None:
-        dbias += dy.sum(axis=(0, 1, 2))
-    padded, places, outputs = _padded(x, windows), y.shape[1:3], weight.shape[0]
-    dpadded = np.zeros_like(padded) if needs_dx else None
-    taps = weight.reshape(groups, outputs // groups, *weight.shape[1:])
-    dtaps = dweight.reshape(taps.shape)
-    d = dy.reshape(*dy.shape[:3], groups, outputs // groups)
-    for u in range(windows.kernel[0]):
-        for v in range(windows.kernel[1]):
-            seen = _seen(padded, windows, u, v, places).reshape(*d.shape[:4], weight.shape[1])
-            dtaps[..., u, v] += np.einsum("nijgo,nijgc->goc", d, seen, optimize=True)
-            if dpadded is not None:
-                share = np.einsum("nijgo,goc->nijgc", d, taps[..., u, v], optimize=True)
-                share = share.reshape(*seen.shape[:3], x.shape[3])
-                _seen(dpadded, windows, u, v, places)[...] += share
-    if dpadded is None:
-        return None
-    (top, _), (left, _) = windows.around(*x.shape[1:3])
-    dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
-    return np.ascontiguousarray(dx)
+    dx = empty(x.shape, x.dtype) if needs_dx else None
+    steps = windows.steps(*x.shape[1:3])
+    _core.conv2d_backward(x, weight, y, dy, dx, dweight, dbias, steps, groups, activation)
+    return dx
 
 
 class PackedConv2d:
@@ -126,16 +79,22 @@ class PackedConv2d:
         groups: int = 1,
         activation: Activation = "none",
     ) -> None:
-        self._weight, self._bias = weight.copy(), None if bias is None else bias.copy()
-        self._windows, self._groups, self._activation = windows, groups, activation
+        check_activation("conv2d", activation)
+        self._packed = _core.PackedConv(weight, bias, groups)
+        self._shape, self._windows, self._activation = weight.shape, windows, activation
 
     def __call__(self, x: Array, residual: Array | None = None) -> Array:
-        """Returns activation(convolution of x + residual)."""
-        y = conv2d(x, self._weight, self._bias, self._windows, groups=self._groups)
-        if residual is not None:
-            y += residual
-        if self._activation != "none":
-            np.maximum(y, 0, out=y)
-        if self._activation == "relu6":
-            np.minimum(y, 6, out=y)
+        """Returns activation(convolution of x + residual); without one, the bits of `conv2d`."""
+        y = _result(x, self._shape, self._windows)
+        self._packed.apply(x, residual, y, self._windows.steps(*x.shape[1:3]), self._activation)
         return y
+
+
+def _result(x: Array, weight: tuple[int, ...], windows: Windows) -> Array:
+    """An array for y; wrong numbers of axes are errors here, wrong sizes those of the kernels."""
+    if x.ndim != 4 or len(weight) != 4 or weight[2:] != windows.kernel:
+        raise ValueError(
+            f"[conv2d] expected x of shape (N, H, W, C) and weight of shape (O, C / groups, h, w) "
+            f"with (h, w) = {windows.kernel}, got {x.shape} and {weight}"
+        )
+    return empty((len(x), *windows.places("conv2d", *x.shape[1:3]), weight[0]), x.dtype)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import _core
 from ._conv import Activation
-from ._types import Array
+from ._types import Array, empty, rows_of
 
 
 def moments(x: Array) -> tuple[Array, Array]:
     """Returns the mean and the (biased) variance (C,) of each channel of x (..., C)."""
-    rows = x.reshape(-1, x.shape[-1])
-    return rows.mean(axis=0), rows.var(axis=0)
+    mean, variance = np.empty((2, x.shape[-1]), x.dtype)
+    _core.moments(rows_of("moments", "x", x), mean, variance)
+    return mean, variance
 
 
 def normalise(
@@ -28,11 +30,10 @@ def normalise(
 
     Shapes: x and y (..., C), all others (C,).
     """
-    y = (x - mean) * (weight / np.sqrt(variance + x.dtype.type(eps))) + bias
-    if activation != "none":
-        np.maximum(y, 0, out=y)
-    if activation == "relu6":
-        np.minimum(y, 6, out=y)
+    y = empty(x.shape, x.dtype)
+    scale = weight * _inverse(variance, eps)
+    rows, to = rows_of("normalise", "x", x), rows_of("normalise", "y", y)
+    _core.normalise(rows, mean, scale, bias, to, activation)
     return y
 
 
@@ -56,18 +57,26 @@ def normalise_backward(
     Args:
         of_batch: mean and variance are `moments` of x, and gradients flow through them too.
     """
-    if activation != "none":
-        dy = dy * ((y > 0) if activation == "relu" else (y > 0) & (y < 6))
-    axes = tuple(range(x.ndim - 1))
-    inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
-    normal = (x - mean) * inverse
-    sums, products = dy.sum(axis=axes), (dy * normal).sum(axis=axes)
-    dbias += sums
-    dweight += products
-    if not needs_dx:
-        return None
-    dx: Array = dy
-    if of_batch:
-        count = max(x.size // x.shape[-1], 1)
-        dx = dy - sums / count - normal * (products / count)
-    return dx * (weight * inverse)
+    dx = empty(x.shape, x.dtype) if needs_dx else None
+    inverse = _inverse(variance, eps)
+    where = "normalise_backward"
+    _core.normalise_backward(
+        rows_of(where, "x", x),
+        mean,
+        weight * inverse,
+        inverse,
+        rows_of(where, "y", y),
+        rows_of(where, "dy", dy),
+        dweight,
+        dbias,
+        None if dx is None else rows_of(where, "dx", dx),
+        activation,
+        of_batch,
+    )
+    return dx
+
+
+def _inverse(variance: Array, eps: float) -> Array:
+    """One over the deviation, rounded once."""
+    inverse: Array = 1 / np.sqrt(variance.astype(np.float64) + eps)
+    return inverse.astype(variance.dtype)

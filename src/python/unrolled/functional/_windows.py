@@ -56,3 +56,8 @@ class Windows:
                 )
             sizes.append((size + sum(padding) - kernel) // stride + 1)
         return sizes[0], sizes[1]
+
+    def steps(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Returns (s, s', top, left) for images (H, W), as the kernels want them."""
+        (top, _), (left, _) = self.around(height, width)
+        return (*self.stride, top, left)

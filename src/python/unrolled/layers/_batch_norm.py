@@ -76,7 +76,7 @@ class BatchNorm2d(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Returns y of x (N, H, W, C), by the running statistics."""
-        self._check(x)
+        x = self._checked(x)
         p = self._parameters
         return self._normalise(x, p["running_mean"], p["running_var"])
 
@@ -93,7 +93,7 @@ class BatchNorm2d(Layer):
         Raises:
             ValueError: a batch of fewer than two places a channel, which has no variance.
         """
-        self._check(x)
+        x = self._checked(x)
         self._expect(("weight", "bias"))
         p = self._parameters
         if frozen:
@@ -120,7 +120,7 @@ class BatchNorm2d(Layer):
                 variance,
                 self._parameters["weight"],
                 y,
-                dy,
+                np.ascontiguousarray(dy),
                 eps=self.eps,
                 activation=self.activation,
                 of_batch=not frozen,
@@ -145,5 +145,6 @@ class BatchNorm2d(Layer):
             x, mean, variance, p["weight"], p["bias"], eps=self.eps, activation=self.activation
         )
 
-    def _check(self, x: Array) -> None:
+    def _checked(self, x: Array) -> Array:
         check_images(type(self).__name__, x, self.num_features, self.dtype)
+        return np.ascontiguousarray(x)

@@ -110,7 +110,7 @@ class Conv2d(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Returns y (N, H', W', O) of x (N, H, W, C)."""
-        self._check(x)
+        x = self._checked(x)
         return functional.conv2d(
             x,
             self._parameters["weight"],
@@ -155,6 +155,7 @@ class Conv2d(Layer):
         to x, to y and to the weight: leave them as they are until it has run.
         """
         self._expect(self._own_names)
+        x = self._checked(x)
         y = self(x)
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
@@ -162,7 +163,7 @@ class Conv2d(Layer):
                 x,
                 self._parameters["weight"],
                 y,
-                dy,
+                np.ascontiguousarray(dy),
                 self.windows,
                 groups=self.groups,
                 activation=self.activation,
@@ -175,6 +176,7 @@ class Conv2d(Layer):
 
         return y, pullback
 
-    def _check(self, x: Array) -> None:
+    def _checked(self, x: Array) -> Array:
         check_images(type(self).__name__, x, self.in_channels, self.dtype)
         self.output_shape(*x.shape[1:3])
+        return np.ascontiguousarray(x)

@@ -37,10 +37,11 @@ def _checked_padding(where: str, padding: PaddingLike) -> tuple[tuple[int, int],
             raise ValueError(
                 f"[{where}] expected padding ((top, bottom), (left, right)), got {padding}"
             )
-        return (
-            checked_pair(where, "padding", padding[0], least=0),
-            checked_pair(where, "padding", padding[1], least=0),
-        )
+        sides = [
+            checked_pair(where, "padding", side, least=0)  # type: ignore[arg-type]
+            for side in padding
+        ]
+        return sides[0], sides[1]
     down, right = checked_pair(where, "padding", padding, least=0)  # type: ignore[arg-type]
     return (down, down), (right, right)
 

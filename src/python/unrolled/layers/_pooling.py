@@ -34,9 +34,10 @@ class _Pool(Layer):
         """
         return self.windows.places(type(self).__name__, height, width)
 
-    def _check(self, x: Array) -> None:
+    def _checked(self, x: Array) -> Array:
         check_images(type(self).__name__, x, None)
         self.output_shape(*x.shape[1:3])
+        return np.ascontiguousarray(x)
 
 
 class MaxPool2d(_Pool):
@@ -54,16 +55,18 @@ class MaxPool2d(_Pool):
 
     def __call__(self, x: Array) -> Array:
         """Returns y."""
-        self._check(x)
-        return functional.max_pool(x, self.windows)
+        return functional.max_pool(self._checked(x), self.windows)
 
     def vjp(self, x: Array) -> tuple[Array, ArrayPullback]:
         """Returns y and its pullback; dy goes to the first of equally large values.
 
         It refers to x and y: leave them as they are until it has run.
         """
+        x = self._checked(x)
         y = self(x)
-        return y, lambda dy: functional.max_pool_backward(x, y, dy, self.windows)
+        return y, lambda dy: functional.max_pool_backward(
+            x, y, np.ascontiguousarray(dy), self.windows
+        )
 
 
 class AvgPool2d(_Pool):
@@ -81,15 +84,16 @@ class AvgPool2d(_Pool):
 
     def __call__(self, x: Array) -> Array:
         """Returns y."""
-        self._check(x)
+        x = self._checked(x)
         return functional.conv2d(x, self._weight(x), None, self.windows, groups=x.shape[3])
 
     def vjp(self, x: Array) -> tuple[Array, ArrayPullback]:
         """Returns y and its pullback, `dx = pullback(dy)`."""
+        x = self._checked(x)
         y = self(x)
 
         def pullback(dy: Array) -> Array:
-            weight = self._weight(x)
+            weight, dy = self._weight(x), np.ascontiguousarray(dy)
             dx = functional.conv2d_backward(
                 x, weight, y, dy, self.windows, groups=x.shape[3], dweight=np.zeros_like(weight)
             )

@@ -96,7 +96,6 @@ class ConvFrontEnd(Layer):
         def pull(dy: Array) -> None:
             count, steps, width, channels = images.shape
             dimages = dy.reshape(steps, count, width, channels).swapaxes(0, 1)
-            dimages = np.ascontiguousarray(dimages)
             for place in range(len(pullbacks) - 1, -1, -1):
                 dimages = pullbacks[place](dimages, needs_dx=place > 0)
 
@@ -105,8 +104,8 @@ class ConvFrontEnd(Layer):
 
 def _as_images(x: Array) -> Array:
     """(T, B, F) as (B, T, F, 1)."""
-    images: Array = np.ascontiguousarray(x.swapaxes(0, 1))
-    return images[..., None]
+    images: Array = x.swapaxes(0, 1)[..., None]
+    return images
 
 
 def _as_steps(images: Array) -> Array:

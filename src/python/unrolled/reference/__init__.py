@@ -10,6 +10,9 @@ from ._attention import attention_vjp as attention_vjp
 from ._cells import CELLS as CELLS
 from ._cells import Cell as Cell
 from ._cells import sigmoid as sigmoid
+from ._conv import batch_norm_vjp as batch_norm_vjp
+from ._conv import conv2d_vjp as conv2d_vjp
+from ._conv import max_pool_vjp as max_pool_vjp
 from ._ctc import ctc_loss_vjp as ctc_loss_vjp
 from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
 from ._head import log_softmax as log_softmax
