@@ -166,7 +166,8 @@ def test_repeated_work_changes_nothing(
     y, pullback = model.vjp(images, frozen=frozen, from_block=from_block)
     dy = rng.standard_normal(y.shape)
     pullback(dy)
-    monkeypatch.setattr(_image_parts, "_PIXELS", 2 * 24 * 20)
+    for name in ("_PIXELS", "_TRAINED_PIXELS"):
+        monkeypatch.setattr(_image_parts, name, 2 * 24 * 20)
     again, pullback = other.vjp(images, frozen=frozen, from_block=from_block)
     pullback(dy)
     assert_same_bits(again, y)
@@ -182,7 +183,7 @@ def test_repeated_work_changes_nothing(
 def test_a_listener_hears_of_each_gradient_once(
     frozen: bool, pixels: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_image_parts, "_PIXELS", pixels)
+    monkeypatch.setattr(_image_parts, "_TRAINED_PIXELS", pixels)
     model, images = narrow(rng), images_of(rng, 4, 32, 32)
     calls: list[tuple[str, str]] = []
 

@@ -64,7 +64,7 @@ class ConvNorm(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Returns y, by the running statistics."""
-        return self._folded(x)[0]
+        return self.packed()(x)
 
     def packed(self) -> functional.PackedConv2d:
         """Returns the layer for inference, x -> y or (x, residual) -> y, with copied weights."""
@@ -90,7 +90,12 @@ class ConvNorm(Layer):
     def _frozen_vjp(self, x: Array) -> tuple[Array, LinearPullback]:
         names = ("conv.weight", "norm.weight", "norm.bias")
         self._expect(names)
-        y, folded, scale = self._folded(x)
+        scale, shift = self.norm.scale_and_shift()
+        folded = self._parameters["conv.weight"] * scale[:, None, None, None]
+        windows, activation = self.conv.windows, self.norm.activation
+        y = functional.conv2d(
+            x, folded, shift, windows, groups=self.conv.groups, activation=activation
+        )
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
             dfolded, dshift = np.zeros_like(folded), np.zeros_like(scale)
@@ -99,9 +104,9 @@ class ConvNorm(Layer):
                 folded,
                 y,
                 dy,
-                self.conv.windows,
+                windows,
                 groups=self.conv.groups,
-                activation=self.norm.activation,
+                activation=activation,
                 dweight=dfolded,
                 dbias=dshift,
                 needs_dx=needs_dx,
@@ -117,17 +122,3 @@ class ConvNorm(Layer):
             return dx
 
         return y, pullback
-
-    def _folded(self, x: Array) -> tuple[Array, Array, Array]:
-        """y, the weights a * w and the factors a (O,)."""
-        scale, shift = self.norm.scale_and_shift()
-        weight = self._parameters["conv.weight"] * scale[:, None, None, None]
-        y = functional.conv2d(
-            x,
-            weight,
-            shift,
-            self.conv.windows,
-            groups=self.conv.groups,
-            activation=self.norm.activation,
-        )
-        return y, weight, scale

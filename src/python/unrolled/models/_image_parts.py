@@ -15,16 +15,16 @@ from ..layers._types import Array, DType
 #: (M, H, W, C) -> (M, ...) at inference.
 Packed: TypeAlias = Callable[[Array], Array]
 
-#: Pixels of the images that go through a network at once. Of each, EfficientNet-Lite0 keeps 134
-#: numbers for back-propagation, 280 MB in float32.
-_PIXELS = 1 << 19
+#: Pixels of the images that go through a network at once in training. Of each, EfficientNet-Lite0
+#: keeps 134 numbers for back-propagation, 280 MB in float32.
+_TRAINED_PIXELS = 1 << 19
+
+#: And at inference: what a layer wrote should lie in a cache when the next one reads it.
+_PIXELS = 1 << 16
 
 
 class Part(Protocol):
     """What a network is made of; a `Layer`."""
-
-    def __call__(self, x: Array) -> Array:
-        """Returns y, by the running statistics."""
 
     def vjp(self, x: Array, *, frozen: bool) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback; `frozen` as of `BatchNorm2d.vjp`."""
@@ -46,13 +46,9 @@ class MeanOverPlaces(Layer):
         self._pool = GlobalAvgPool2d()
         super().__init__()
 
-    def __call__(self, x: Array) -> Array:
-        """Returns y."""
-        return self._pool(x)
-
     def packed(self) -> Packed:
-        """Returns itself: there are no weights."""
-        return self
+        """Returns x -> y: there are no weights."""
+        return self._pool
 
     def vjp(self, x: Array, *, frozen: bool) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback."""
@@ -84,10 +80,9 @@ class Reads:
         if 0 in x.shape[1:3]:
             raise ValueError(f"[{where}] expected images with places, got {x.shape}")
 
-    def chunks(self, x: Array) -> list[slice]:
-        """Returns the places of the images that go through the network at once, one at least."""
-        pixels = x.shape[1] * x.shape[2] * self.reduction**2
-        step = max(_PIXELS // pixels, 1)
+    def chunks(self, x: Array, pixels: int) -> list[slice]:
+        """Returns the places of images with so many pixels together, of one image at least."""
+        step = max(pixels // (x.shape[1] * x.shape[2] * self.reduction**2), 1)
         return [slice(start, start + step) for start in range(0, max(len(x), 1), step)]
 
 
@@ -104,32 +99,33 @@ class PackedNetwork:
     def __call__(self, images: Array) -> Array:
         """Returns y of what the network reads, (N, H, W, C)."""
         self._reads.check(self._where, images)
-        return in_chunks(self._parts, images, self._reads)
-
-
-def in_chunks(parts: Sequence[Packed], x: Array, reads: Reads) -> Array:
-    """Returns what the parts make of x, a few images at a time."""
-    results = []
-    for chunk in reads.chunks(x):
-        y = x[chunk]
-        for part in parts:
-            y = part(y)
-        results.append(y)
-    return results[0] if len(results) == 1 else np.concatenate(results)
+        results = []
+        for chunk in self._reads.chunks(images, _PIXELS):
+            y = images[chunk]
+            for part in self._parts:
+                y = part(y)
+            results.append(y)
+        return results[0] if len(results) == 1 else np.concatenate(results)
 
 
 def parts_vjp(
-    parts: Sequence[Any], x: Array, reads: Reads, *, frozen: bool
+    where: str, parts: Sequence[Any], x: Array, reads: Reads, *, frozen: bool
 ) -> tuple[Array, ImagePullback]:
     """Returns what the parts make of x, and its pullback, which adds to their gradients.
 
-    Where there are more images than go through at once, the pullback computes again what it needs:
-    with frozen statistics chunk by chunk, which changes no result, otherwise part by part, with the
-    inputs of all parts in memory.
+    It refers to x and to the parameters: leave them as they are until it has run. Where there are
+    more images than go through at once, it computes again what it needs: with frozen statistics
+    chunk by chunk, which changes no result, otherwise part by part, with the inputs of all parts in
+    memory.
     """
-    if len(reads.chunks(x)) == 1:
+    reads.check(where, x)
+    chunks = reads.chunks(x, _TRAINED_PIXELS)
+    if len(chunks) == 1:
         return _kept_vjp(parts, x, frozen=frozen)
-    return _by_chunk_vjp(parts, x, reads) if frozen else _by_part_vjp(parts, x)
+    if not frozen:
+        return _by_part_vjp(parts, x)
+    pullback = _by_chunk_pullback(parts, x, chunks)
+    return PackedNetwork(where, parts, reads)(x), pullback
 
 
 def _kept_vjp(parts: Sequence[Any], x: Array, *, frozen: bool) -> tuple[Array, ImagePullback]:
@@ -146,21 +142,21 @@ def _kept_vjp(parts: Sequence[Any], x: Array, *, frozen: bool) -> tuple[Array, I
     return x, pullback
 
 
-def _by_chunk_vjp(parts: Sequence[Any], x: Array, reads: Reads) -> tuple[Array, ImagePullback]:
+def _by_chunk_pullback(parts: Sequence[Any], x: Array, chunks: list[slice]) -> ImagePullback:
     for part in parts:
         part._expect(_trained(part))
 
     def pullback(dy: Array, *, needs_dx: bool = False) -> Any:
         dx = []
         with _unheard(parts):
-            for chunk in reads.chunks(x):
+            for chunk in chunks:
                 _, pull = _kept_vjp(parts, x[chunk], frozen=True)
                 dx.append(pull(dy[chunk], needs_dx=needs_dx))
         for part in reversed(parts):
             part._added(_trained(part))
         return np.concatenate(dx) if needs_dx else None
 
-    return in_chunks(parts, x, reads), pullback
+    return pullback
 
 
 def _by_part_vjp(parts: Sequence[Any], x: Array) -> tuple[Array, ImagePullback]:

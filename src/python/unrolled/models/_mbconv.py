@@ -54,12 +54,7 @@ class MBConv(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Returns y, by the running statistics."""
-        y = x
-        for layer in self._layers:
-            y = layer(y)
-        if self.residual:
-            y += x
-        return y
+        return self.packed()(x)
 
     def packed(self) -> "PackedMBConv":
         """Returns the block for inference, x -> y, with copied weights."""

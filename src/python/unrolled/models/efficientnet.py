@@ -16,7 +16,6 @@ from ._image_parts import (
     MeanOverPlaces,
     PackedNetwork,
     Reads,
-    in_chunks,
     parts_vjp,
 )
 from ._mbconv import MBConv
@@ -145,8 +144,7 @@ class EfficientNet(ConfiguredModel):
 
     def __call__(self, images: Array) -> Array:
         """Returns y (N, F), by the running statistics, of normalised images or of x_k."""
-        self._reads.check(type(self).__name__, images)
-        return in_chunks(self._parts, images, self._reads)
+        return self.packed()(images)
 
     def logits(self, images: Array) -> Array:
         """Returns the logits (N, V) of normalised images or of x_k.
@@ -206,18 +204,17 @@ class EfficientNet(ConfiguredModel):
         Raises:
             ValueError: `from_block` is not in first + 1 .. K.
         """
-        self._reads.check(type(self).__name__, images)
+        where = type(self).__name__
         if from_block is None:
-            return parts_vjp(self._parts, images, self._reads, frozen=frozen)
-        place = self._place(from_block)
-        x = in_chunks(self._parts[:place], images, self._reads)
-        y, pull = parts_vjp(self._parts[place:], x, self._read_behind(from_block), frozen=frozen)
+            return parts_vjp(where, self._parts, images, self._reads, frozen=frozen)
+        x = self.trunk(from_block)(images)
+        parts, reads = self._parts[self._place(from_block) :], self._read_behind(from_block)
+        y, pull = parts_vjp(where, parts, x, reads, frozen=frozen)
 
         def pullback(dy: Array, *, needs_dx: bool = False) -> Any:
             if needs_dx:
                 raise ValueError(
-                    f"[{type(self).__name__}] there is no dx: back-propagation ends behind block "
-                    f"{from_block}"
+                    f"[{where}] there is no dx: back-propagation ends behind block {from_block}"
                 )
             return pull(dy)
 
