@@ -208,6 +208,35 @@ def test_bad_options_are_refused(model: Layer, kind: type[SGD], options: dict[st
         kind(model, **options)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_learns_more_slowly(model: Layer, kind: Any) -> None:
+    start = in_float64(model)
+    ends = {}
+    for factor in (1.0, 0.25):
+        model.load_parameters({n: a.astype(model.dtype) for n, a in start.items()})
+        optimizer = kind(model, lr=0.01, weight_decay=0.1, **options_of(kind))
+        if factor != 1.0:
+            for name in ("weight", "gain"):
+                optimizer.slow_down(name, factor)
+        give_gradients(model, 1)
+        optimizer.step(lr_scale=0.5)
+        ends[factor] = in_float64(model)
+    for name in start:
+        moved, slower = (ends[factor][name] - start[name] for factor in (1.0, 0.25))
+        factor = 0.25 if name in ("weight", "gain") else 1.0
+        tolerance = 4 * np.finfo(model.dtype).eps  # of the values, which are of order 1
+        np.testing.assert_allclose(slower, factor * moved, atol=tolerance, rtol=1e-4)
+        assert np.abs(moved).max() > 100 * tolerance
+
+
+def test_what_cannot_be_slowed_down_is_refused(model: Layer) -> None:
+    optimizer = Adam(model)
+    with pytest.raises(ValueError, match="no parameter's name begins with 'head'"):
+        optimizer.slow_down("head", 0.1)
+    with pytest.raises(ValueError, match="factor >= 0"):
+        optimizer.slow_down("weight", -1.0)
+
+
 def test_clipping_scales_only_what_is_too_long() -> None:
     grads = np.array([3.0, -4.0], np.float32)
     assert clip_scale(grads, None) == (5.0, 1.0)

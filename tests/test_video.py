@@ -86,6 +86,7 @@ def right(watch: Any, count: int = 20) -> float:
     return float(np.mean(found))
 
 
+@pytest.mark.slow
 def test_labels_of_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_clips(tmp_path / "clips", 120, "label")
     path = tmp_path / "m.safetensors"
@@ -115,6 +116,7 @@ def test_labels_of_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert float(p) == pytest.approx(float(whole.split("\t")[1]), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_happens_in_each_frame(tmp_path: Path) -> None:
     source = write_clips(tmp_path / "clips", 120, "times")
     watch = train(source, tmp_path / "cache", steps=120, answer="frame")
@@ -126,10 +128,11 @@ def test_what_happens_in_each_frame(tmp_path: Path) -> None:
     assert second.end == pytest.approx(2 * PART / 25)
 
 
+@pytest.mark.slow
 def test_sentences_with_times(tmp_path: Path) -> None:
     source = write_clips(tmp_path / "clips", 150, "times")
     path = tmp_path / "m.safetensors"
-    watch = train(source, tmp_path / "cache", steps=150, output=path)
+    watch = train(source, tmp_path / "cache", steps=300, output=path)
     assert watch.answer.kind == "sentence"
     assert watch.answer.timed
     assert right(watch) >= 0.9
@@ -142,10 +145,11 @@ def test_sentences_with_times(tmp_path: Path) -> None:
     assert (loaded(clip).rows == watch(clip).rows).all()
 
 
+@pytest.mark.slow
 def test_captions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_clips(tmp_path / "clips", 200, "text")
     path = tmp_path / "m.safetensors"
-    watch = train(source, tmp_path / "cache", steps=200, output=path)
+    watch = train(source, tmp_path / "cache", steps=400, output=path)
     assert watch.answer.kind == "caption"
     assert right(watch) >= 0.9
     reading = watch(make_clip(["right", "up"], np.random.default_rng(3)))
@@ -165,6 +169,7 @@ def test_captions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrolled caption" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     source = write_clips(tmp_path / "clips", 40, "times")
     options = {"warp": 0.2, "dropout": 0.2, "light": 0.2, "lr": 1e-3, "averaging": "ema"}
@@ -191,6 +196,7 @@ def test_a_long_video_is_streamed_in_constant_memory(tmp_path: Path) -> None:
     assert count == 4000
 
 
+@pytest.mark.slow
 def test_frames_of_a_frozen_network_are_computed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

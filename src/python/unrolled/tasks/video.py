@@ -31,6 +31,7 @@ from unrolled.training import (
     IndexedBatches,
     LossAndPullback,
     Metric,
+    Optimizer,
 )
 from unrolled.video import Augmentation, FrameSettings, Normalisation, measured_normalisation
 
@@ -74,6 +75,7 @@ class Options(TrainOptions):
     finetune: Literal["all", "last", "none"] = option(
         "none", "how much of a pretrained network is trained; a small one always is"
     )
+    network_lr: float = option(0.1, "learning rate of a pretrained network, as a part of --lr")
     height: int = option(64, "pixels of a frame from top to bottom")
     width: int = option(64, "pixels of a frame from left to right")
     grey: bool = option(False, "read frames without colours")
@@ -242,6 +244,13 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
         for name, array in self.eyes.pretrained_part().items():
             model.parameters[f"encoder.network.{name}"][...] = array
         return model
+
+    def optimizer(self, model: Layer) -> Optimizer:
+        """The one that the options name; what is pretrained learns more slowly."""
+        optimizer = super().optimizer(model)
+        if self.eyes.pretrained_part():
+            optimizer.slow_down("encoder.network.", self.options.network_lr)
+        return optimizer
 
     def loss(
         self, model: Layer, batch: Batch, carry: Carry, rng: np.random.Generator

@@ -36,6 +36,36 @@ class Optimizer(ABC):
         self.weight_decay = weight_decay
         self.steps = 0
         self._flat = model.flat
+        #: Parts of the buffer, each with its weight decay and its factor of the learning rate.
+        self._parts = [
+            (self._flat.matrices, weight_decay, 1.0),
+            (self._flat.vectors, 0.0, 1.0),
+        ]
+
+    def slow_down(self, prefix: str, factor: float) -> None:
+        """Lets parameters whose names begin so learn at a part of the rate, as pretrained ones.
+
+        Raises:
+            ValueError: factor is not >= 0, or no name begins so.
+        """
+        where = type(self).__name__
+        if not 0.0 <= factor < math.inf:
+            raise ValueError(f"[{where}] expected a factor >= 0, got {factor}")
+        if not any(name.startswith(prefix) for name in self._flat.slices):
+            raise ValueError(f"[{where}] no parameter's name begins with {prefix!r}")
+        parts: list[tuple[slice, float, float]] = []
+        for name, place in self._flat.slices.items():
+            decay, rate = next(
+                (decay, rate)
+                for whole, decay, rate in self._parts
+                if whole.start <= place.start < whole.stop
+            )
+            rate = factor if name.startswith(prefix) else rate
+            first = place.start
+            if parts and parts[-1][1:] == (decay, rate):
+                first = parts.pop()[0].start  # neighbours that are alike are one pass
+            parts.append((slice(first, place.stop), decay, rate))
+        self._parts = parts
 
     def step(
         self, *, lr_scale: float = 1.0, grad_scale: float = 1.0, clip_value: float = math.inf
@@ -50,8 +80,8 @@ class Optimizer(ABC):
         self.steps += 1
         lr = self.lr * lr_scale
         gradient = {"grad_scale": grad_scale, "clip_value": clip_value}
-        self._update(self._flat.matrices, lr, self.weight_decay, gradient)
-        self._update(self._flat.vectors, lr, 0.0, gradient)
+        for part, weight_decay, rate in self._parts:
+            self._update(part, lr * rate, weight_decay, gradient)
 
     @abstractmethod
     def _update(

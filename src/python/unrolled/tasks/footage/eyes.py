@@ -145,10 +145,13 @@ class Eyes:
         return self._frozen(np.zeros((1, *self.settings.shape), np.uint8)).shape[1:]
 
     def normalisation(self) -> Normalisation | None:
-        """Returns the figures that go with a pretrained network; None: measure the clips'."""
-        if self.network == EFFICIENTNET and self.finetune == "all":
+        """Returns the figures that go with a pretrained network; None: measure what is seen."""
+        if self.network != EFFICIENTNET or self.finetune == "none":
+            return None
+        if self.finetune == "all":
             return self._efficientnet.normalisation
-        return None
+        channels = self.shape()[-1]  # the last stage reads what the others say as it is
+        return Normalisation(np.zeros(channels, np.float32), np.ones(channels, np.float32))
 
     def stream(
         self, source: Source, start: float = 0.0, end: float | None = None
