@@ -18,6 +18,7 @@ CASES: list[tuple[tuple[int, ...], Any, Any, Any]] = [
     ((2, 9, 8, 16), 3, 2, 1),
     ((1, 8, 5, 17), (3, 2), (1, 3), (1, 0)),
     ((2, 7, 7, 67), 3, 2, "same"),
+    ((2, 5, 40, 32), 3, 1, 1),
     ((0, 4, 4, 3), 2, None, 0),
 ]
 
@@ -43,7 +44,7 @@ def test_largest_values_are_the_references(
     assert_close(pullback(dy), dx, K=9, kind="gradient")
 
 
-@pytest.mark.parametrize("case", CASES[:4], ids=str)
+@pytest.mark.parametrize("case", CASES[:4] + CASES[5:6], ids=str)
 def test_both_are_torchs(case: tuple[Any, ...], dtype: Any, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason='pip install "unrolled[peers]"')
     shape, *sizes = case

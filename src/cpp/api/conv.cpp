@@ -203,7 +203,7 @@ struct InputGradient {
 };
 
 template <class T>
-void plan_gradient(ConvGradientArgs<T>& g, int64_t panel) {
+void plan_gradient(ConvGradientArgs<T>& g, int64_t panel, int64_t lanes) {
   if (is_flat(g.shape)) g.shape = flattened(g.shape);
   const WindowShape& s = g.shape;
   const int64_t weights = g.O * (s.C / g.groups) * s.h * s.w;
@@ -219,6 +219,7 @@ void plan_gradient(ConvGradientArgs<T>& g, int64_t panel) {
   g.windows_size = scratch_elements(s, b, panel);
   const int64_t columns = (s.columns + b.pieces - 1) / b.pieces;
   g.scratch_size = g.windows_size + round_up(b.lines * columns * each + panel, panel);
+  g.least_in_place = least_in_place(s, g.depthwise, lanes);
   b.channels = s.C;  // a range of outputs says which of them a depthwise block has
 }
 
@@ -322,7 +323,7 @@ void run_conv_backward(const ArrayView& x, const ArrayView& weight, const ArrayV
   }
   const KernelTable& table = kernels();
   const ImageKernels<T>& k = *kernels_of<T>(table).images;
-  plan_gradient(args, kernels_of<T>(table).panel);
+  plan_gradient(args, kernels_of<T>(table).panel, k.lanes);
   const int size = team_size(2 * conv_work(s, O * depth), 2, args.parts * args.outputs);
   int64_t scratch_size = args.scratch_size;
   InputGradient<T> input(table, args, w, to, size);

@@ -2,6 +2,8 @@
 
 #include <pybind11/stl.h>
 
+#include <memory>
+
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 #include "runtime/arena.hpp"
@@ -42,6 +44,16 @@ void apply_math(const std::string& function, const py::array& x, const py::array
              [&](auto zero) { run_math<decltype(zero)>(chosen, from, to); });
 }
 
+// Uninitialised bytes, which go back to the kept buffers when the last array that views them goes.
+py::array empty_bytes(int64_t nbytes) {
+  auto buffer = std::make_unique<Buffer<uint8_t>>(nbytes);
+  uint8_t* const data = buffer->data();
+  const py::capsule owner(buffer.get(),
+                          [](void* held) { delete static_cast<Buffer<uint8_t>*>(held); });
+  buffer.release();
+  return py::array_t<uint8_t>(nbytes, data, owner);
+}
+
 }  // namespace
 
 void register_system(py::module_& m) {
@@ -57,6 +69,7 @@ void register_system(py::module_& m) {
   m.def("get_num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("count"));
   m.def("trim_memory", &trim_memory);
+  m.def("empty_bytes", &empty_bytes, py::arg("nbytes"));
   m.def("apply_math", &apply_math, py::arg("function"), py::arg("x").noconvert(),
         py::arg("y").noconvert());
   m.def(

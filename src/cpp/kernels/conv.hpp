@@ -136,28 +136,14 @@ inline void conv_block(const ConvArgs<T>& a, const Windows<T>& windows, const Bl
 
 template <class Taps, class T>
 inline void conv_by(const ConvArgs<T>& a, T outside, const Team& team) {
-  const WindowShape& s = a.shape;
   T* const scratch = a.scratch + team.rank * a.scratch_size;
-  const auto columns_of = [](Block block, int64_t begin, int64_t end) {
-    block.column = begin, block.columns = end - begin;
-    return block;
-  };
-  for_blocks(s, a.blocks, share(unit_count(s, a.blocks), team), [&](const Block& block) {
-    const auto copied = [&](const Block& part) {
-      if (part.columns > 0) conv_block<Taps>(a, copy_windows(a.x, s, part, outside, scratch), part);
-    };
-    // Places whose windows reach over neither side of the image.
-    const int64_t end = block.column + block.columns;
-    const int64_t from = larger(block.column, ceil_div(larger(s.left, 0), s.right));
-    const int64_t last = s.W + s.left - s.w;
-    const int64_t to = last < 0 ? from : smaller(end, last / s.right + 1);
-    if (to - from < a.least_in_place) return copied(block);
-    copied(columns_of(block, block.column, from));
-    const int64_t line = block.image * s.H + block.row * s.down - s.top;
-    const int64_t at = (line * s.W + from * s.right - s.left) * s.C + block.channel;
-    conv_block<Taps>(a, Windows<T>{a.x.data + at, s.W * s.C, s.C}, columns_of(block, from, to));
-    copied(columns_of(block, to, end));
-  });
+  for_blocks(a.shape, a.blocks, share(unit_count(a.shape, a.blocks), team),
+             [&](const Block& block) {
+               see_block(a.x, a.shape, block, a.least_in_place, outside, scratch,
+                         [&](const Windows<T>& windows, const Block& part) {
+                           conv_block<Taps>(a, windows, part);
+                         });
+             });
 }
 
 template <class T>

@@ -6,41 +6,44 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-// The gradients of a block: element (place, o) of outputs [outputs.begin, outputs.end) is
-// data[place * stride + o].
+// The gradients of a block: element (place j of line i, o) of outputs [outputs.begin, outputs.end)
+// is data[i * line + j * stride + o].
 template <class T>
 struct BlockGradients {
   const T* data;
-  int64_t stride;
+  int64_t line, stride;
   Range outputs;
 };
 
+// Where nothing is masked they are read in place, except at the end of the array: whole vectors are
+// read.
 template <class T>
-inline BlockGradients<T> copy_gradients(const ConvGradientArgs<T>& a, const Block& block,
-                                        Range outputs, T* to) {
+inline BlockGradients<T> gradients_of(const ConvGradientArgs<T>& a, const Block& block,
+                                      Range outputs, T* to) {
   const Bounds<T> bounds(a.dy.activation);
   const WindowShape& s = a.shape;
-  const int64_t count = outputs.end - outputs.begin;
-  const BlockGradients<T> gradients{to - outputs.begin, count, outputs};
-  for (int64_t i = 0; i < block.lines; ++i) {
-    const int64_t line = (block.image * s.rows + block.row + i) * s.columns + block.column;
-    for (int64_t j = 0; j < block.columns; ++j, to += count) {
-      const int64_t start = (line + j) * a.O + outputs.begin;
-      const Images<T> from{a.dy.data + start, a.dy.y == nullptr ? nullptr : a.dy.y + start,
-                           a.dy.activation};
-      for (int64_t o = 0; o < count; o += kLanes<T>)
-        store_tail(to, o, count, load_masked(from, bounds, o, count));
-    }
-  }
-  return gradients;
+  const int64_t line = (block.image * s.rows + block.row) * s.columns + block.column;
+  const int64_t places = block.lines * block.columns, count = outputs.end - outputs.begin;
+  if (a.dy.y == nullptr && (line + places) * a.O + 2 * kLanes<T> <= s.N * s.rows * s.columns * a.O)
+    return {a.dy.data + line * a.O, block.columns * a.O, a.O, outputs};
+  for (int64_t n = 0; n < places; ++n)
+    copy(a.dy, bounds, (line + n) * a.O + outputs.begin, count, to + n * count);
+  return {to - outputs.begin, block.columns * count, count, outputs};
 }
 
-// to[0 .. count) += the sums over places.
+UNROLLED_INLINE bool is_inside(const WindowShape& s, const Block& block, int64_t line, int64_t u) {
+  const int64_t row = (block.row + line) * s.down - s.top + u;
+  return row >= 0 && row < s.H;
+}
+
+// to[o] += the sums over places.
 template <class T>
-inline void add_bias_sums(const BlockGradients<T>& d, int64_t places, T* to) {
+inline void add_bias_sums(const BlockGradients<T>& d, int64_t lines, int64_t columns, T* to) {
   for (int64_t o = d.outputs.begin; o < d.outputs.end; o += kLanes<T>) {
     Vec<T> sum(T(0));
-    for (int64_t n = 0; n < places; ++n) sum = sum + load(d.data + n * d.stride + o);
+    for (int64_t i = 0; i < lines; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        sum = sum + load(d.data + i * d.line + j * d.stride + o);
     store_tail(to, o, d.outputs.end, load_tail(to, o, d.outputs.end) + sum);
   }
 }
@@ -79,26 +82,28 @@ inline void add_dense(const ConvGradientArgs<T>& a, const Windows<T>& windows,
       for_column_parts<T>(length, [&](auto vectors, int64_t part) UNROLLED_INLINE_LAMBDA {
         constexpr int TV = decltype(vectors)::kValue;
         const int64_t column = part * kLanes<T>;
-        for_row_tiles<kPartRows<TV>>(end - begin, [&](auto rows,
-                                                      int64_t first) UNROLLED_INLINE_LAMBDA {
-          constexpr int MR = decltype(rows)::kValue;
-          Vec<T> sum[MR][TV];
+        for_row_tiles<kPartRows<TV>>(
+            end - begin, [&](auto rows, int64_t first) UNROLLED_INLINE_LAMBDA {
+              constexpr int MR = decltype(rows)::kValue;
+              Vec<T> sum[MR][TV];
 #pragma GCC unroll 12
-          for (int r = 0; r < MR; ++r)
+              for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
-          for (int64_t i = 0; i < block.lines; ++i)
-            multiply_places(d.data + i * block.columns * d.stride + begin + first, d.stride,
-                            seen + i * s.down * windows.line + column, stride, block.columns, sum);
-          T* to = sums + ((begin + first) * s.h * runs + run) * length;
+                for (int v = 0; v < TV; ++v) sum[r][v] = Vec<T>(T(0));
+              for (int64_t i = 0; i < block.lines; ++i)
+                if (is_inside(s, block, i, run / runs))
+                  multiply_places(d.data + i * d.line + begin + first, d.stride,
+                                  seen + i * s.down * windows.line + column, stride, block.columns,
+                                  sum);
+              T* to = sums + ((begin + first) * s.h * runs + run) * length;
 #pragma GCC unroll 12
-          for (int r = 0; r < MR; ++r, to += s.h * runs * length)
+              for (int r = 0; r < MR; ++r, to += s.h * runs * length)
 #pragma GCC unroll 4
-            for (int v = 0; v < TV; ++v) {
-              const int64_t at = column + v * kLanes<T>;
-              store_tail(to, at, length, load_tail(to, at, length) + sum[r][v]);
-            }
-        });
+                for (int v = 0; v < TV; ++v) {
+                  const int64_t at = column + v * kLanes<T>;
+                  store_tail(to, at, length, load_tail(to, at, length) + sum[r][v]);
+                }
+            });
       });
     }
 }
@@ -119,7 +124,8 @@ inline void add_depthwise_taps(const ConvGradientArgs<T>& a, const Windows<T>& w
 #pragma GCC unroll 2
       for (int k = 0; k < TV; ++k) sum[v][k] = Vec<T>(T(0));
     for (int64_t i = 0; i < block.lines; ++i) {
-      const T* gradient = d.data + i * block.columns * d.stride + c;
+      if (!is_inside(s, block, i, u)) continue;
+      const T* gradient = d.data + i * d.line + c;
       const T* seen = windows.data + (i * s.down + u) * windows.line + first_v * windows.place + c -
                       block.channel;
       for (int64_t j = 0; j < block.columns;
@@ -206,13 +212,22 @@ void conv_gradient(const ConvGradientArgs<T>& a, const Team& team) {
         s, a.blocks, {units * part / a.parts, units * (part + 1) / a.parts}, [&](Block block) {
           if (a.depthwise)
             block.channel = outputs.begin, block.channels = outputs.end - outputs.begin;
-          const Windows<T> windows = copy_windows(a.x, s, block, T(0), scratch);
-          const BlockGradients<T> d = copy_gradients(a, block, outputs, scratch + a.windows_size);
-          add_bias_sums(d, block.lines * block.columns, sums + weights);
-          if (a.depthwise)
-            add_depthwise(a, windows, d, block, sums);
-          else
-            add_dense(a, windows, d, block, sums);
+          const BlockGradients<T> d = gradients_of(a, block, outputs, scratch + a.windows_size);
+          add_bias_sums(d, block.lines, block.columns, sums + weights);
+          // Whole vectors are read here too.
+          const int64_t line = smaller(s.H, (block.row + block.lines - 1) * s.down - s.top + s.h);
+          const int64_t last = (block.column + block.columns - 1) * s.right - s.left + s.w;
+          const int64_t end = (block.image * s.H + line - 1) * s.W + smaller(s.W, last);
+          const bool ends = end * s.C + 2 * kLanes<T> > s.N * s.H * s.W * s.C;
+          see_block(a.x, s, block, ends ? s.columns + 1 : a.least_in_place, T(0), scratch,
+                    [&](const Windows<T>& windows, const Block& part) {
+                      BlockGradients<T> seen = d;
+                      seen.data += (part.column - block.column) * d.stride;
+                      if (a.depthwise)
+                        add_depthwise(a, windows, seen, part, sums);
+                      else
+                        add_dense(a, windows, seen, part, sums);
+                    });
         });
   }
   sync(team);

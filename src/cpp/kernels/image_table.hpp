@@ -86,6 +86,7 @@ struct ConvGradientArgs {
   WindowBlocks blocks;
   int64_t O, groups;
   bool depthwise;
+  int64_t least_in_place;  // as of ConvArgs
   Images<T> x, dy;
   int64_t parts, outputs;
   T* sums;     // [parts][weights + O]

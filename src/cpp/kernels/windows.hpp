@@ -104,6 +104,32 @@ inline Windows<T> copy_windows(const Images<T>& images, const WindowShape& s, co
   return windows;
 }
 
+// Calls f(windows, part) for the parts of a block: the places whose windows reach over neither side
+// of the image, where there are at least `least_in_place` of them a line, are seen in place, and
+// the others in copies. Lines of windows in place that lie above or below the image must not be
+// read.
+template <class T, class F>
+inline void see_block(const Images<T>& images, const WindowShape& s, const Block& block,
+                      int64_t least_in_place, T outside, T* scratch, F&& f) {
+  const auto columns_of = [&](int64_t begin, int64_t end) {
+    Block part = block;
+    part.column = begin, part.columns = end - begin;
+    return part;
+  };
+  const auto see_copy = [&](const Block& part) {
+    if (part.columns > 0) f(copy_windows(images, s, part, outside, scratch), part);
+  };
+  const int64_t end = block.column + block.columns, last = s.W + s.left - s.w;
+  const int64_t from = larger(block.column, ceil_div(larger(s.left, 0), s.right));
+  const int64_t to = last < 0 ? from : smaller(end, last / s.right + 1);
+  if (to - from < least_in_place) return see_copy(block);
+  see_copy(columns_of(block.column, from));
+  const int64_t line = block.image * s.H + block.row * s.down - s.top;
+  const int64_t at = (line * s.W + from * s.right - s.left) * s.C + block.channel;
+  f(Windows<T>{images.data + at, s.W * s.C, s.C}, columns_of(from, to));
+  see_copy(columns_of(to, end));
+}
+
 // Calls f(Int<TV>, vector) for parts of `columns` columns, beginning at vector `vector`. A part of
 // a panel has as many vectors as tiles can hold with rows enough to hide the latency of
 // multiply-adds; the last one has what is left.

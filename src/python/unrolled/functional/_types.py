@@ -8,22 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _core
+
 Array = NDArray[Any]
 States = tuple[Array, ...]
 
 
 _SMALL = 4096  # bytes; below, the search for a cache line costs more than it saves
+_LARGE = 1 << 20  # bytes; from here on, fresh pages cost more than many a pass over them
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """`numpy.empty` that begins at a cache line, so that no vector of a row lies across two.
 
-    NumPy's own large arrays begin 16 bytes behind one. A small array begins anywhere.
+    NumPy's own large arrays begin 16 bytes behind one. A small array begins anywhere. The memory of
+    a large one is kept for the next when it goes; see `trim_memory`.
     """
     kind = np.dtype(dtype)
     nbytes = math.prod(shape) * kind.itemsize
     if nbytes < _SMALL:
         return np.empty(shape, kind)
+    if nbytes >= _LARGE:
+        large: Array = _core.empty_bytes(nbytes).view(kind).reshape(shape)
+        return large
     raw = np.empty(nbytes + 64, np.uint8)
     start = -raw.__array_interface__["data"][0] % 64
     array: Array = raw[start : start + nbytes].view(kind).reshape(shape)

@@ -1,0 +1,41 @@
+"""Large results live in memory that is kept for the next ones, and belong to nobody else."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from unrolled import functional
+
+SHAPE = (1 << 19, 3)  # 6 MB
+
+
+def test_memory_goes_back_with_the_last_view() -> None:
+    functional.trim_memory()
+    first = functional.empty(SHAPE, np.float32)
+    first[:] = 7
+    view = first[5:, 1]
+    address = first.ctypes.data
+    assert address % 64 == 0
+    del first
+    gc.collect()
+    second = functional.empty(SHAPE, np.float32)
+    assert second.ctypes.data != address
+    assert (view == 7).all()
+    del view
+    gc.collect()
+    assert functional.empty(SHAPE, np.float32).ctypes.data == address
+    gc.collect()
+    assert functional.trim_memory() >= SHAPE[0] * SHAPE[1] * 4
+
+
+def test_it_is_an_array_like_any_other() -> None:
+    for dtype in (np.float32, np.float64):
+        array = functional.empty(SHAPE, dtype)
+        assert (array.shape, array.dtype) == (SHAPE, np.dtype(dtype))
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+    with pytest.raises(MemoryError):
+        functional.empty((1 << 50,), np.float64)
