@@ -9,73 +9,8 @@
 namespace unrolled {
 namespace {
 
-// Elements of a block's windows: a part of L2, where tiles read them again for each panel.
-constexpr int64_t kBlockElements = int64_t{1} << 15;
 // Elements of all parts of a weight's gradient.
 constexpr int64_t kPartElements = int64_t{1} << 22;
-
-WindowShape window_shape(const ArrayView& x, const ArrayView& y, int64_t h, int64_t w,
-                         const WindowOptions& o) {
-  return {axis(x, 0), axis(x, 1), axis(x, 2), axis(x, 3), h,          w,
-          o.down,     o.right,    o.top,      o.left,     axis(y, 1), axis(y, 2)};
-}
-
-void check_windows(const char* name, const WindowOptions& o) {
-  if (o.down < 1 || o.right < 1)
-    fail_value("[", name, "] expected strides >= 1, got ", o.down, " and ", o.right);
-}
-
-bool is_empty(const WindowShape& s) { return s.N * s.rows * s.columns == 0; }
-
-// A convolution of single places, none of which is left out, sees images as one long line.
-bool is_flat(const WindowShape& s) {
-  return s.h == 1 && s.w == 1 && s.down == 1 && s.right == 1 && s.top == 0 && s.left == 0 &&
-         s.rows == s.H && s.columns == s.W;
-}
-WindowShape flattened(WindowShape s) {
-  s.W = s.columns = s.N * s.H * s.W;
-  s.N = s.H = s.rows = 1;
-  return s;
-}
-
-// Elements of what `lines` lines of `columns` places see, in `channels` channels.
-int64_t window_elements(const WindowShape& s, int64_t lines, int64_t columns, int64_t channels) {
-  return ((lines - 1) * s.down + s.h) * ((columns - 1) * s.right + s.w) * channels;
-}
-
-// The same of a block; a tile reads whole vectors, of which the last may begin at the last element.
-int64_t scratch_elements(const WindowShape& s, const WindowBlocks& b, int64_t panel) {
-  const int64_t columns = (s.columns + b.pieces - 1) / b.pieces;
-  return round_up(window_elements(s, b.lines, columns, b.channels) + panel, panel);
-}
-
-// Blocks of about `elements` elements of `channels` channels; a flat line is cut into pieces,
-// `multiple` of them at least.
-WindowBlocks blocks_of(const WindowShape& s, int64_t elements, int64_t channels, int64_t multiple) {
-  WindowBlocks b{1, 1, std::min(channels, s.C)};
-  if (s.N == 1 && s.rows == 1) {
-    const int64_t places = std::clamp<int64_t>(elements / b.channels / 24 * 24, 24, 192);
-    b.pieces = std::clamp<int64_t>(round_up((s.columns + places - 1) / places, multiple), 1,
-                                   std::max<int64_t>(s.columns / 6, 1));
-  } else {
-    while (b.lines < s.rows && window_elements(s, b.lines + 1, s.columns, b.channels) <= elements)
-      ++b.lines;
-  }
-  return b;
-}
-
-double conv_work(const WindowShape& s, int64_t each) {
-  return 2.0 * static_cast<double>(s.N * s.rows) * static_cast<double>(s.columns) *
-         static_cast<double>(each) * static_cast<double>(std::max<int64_t>(s.h * s.w, 1));
-}
-
-// Edges are copied, so places in place must be many; those of a dense convolution, whose tiles must
-// be full and whose copies cost little, all.
-int64_t least_in_place(const WindowShape& s, bool depthwise, int64_t lanes) {
-  const bool all = s.left <= 0 && (s.columns - 1) * s.right - s.left + s.w <= s.W;
-  if (depthwise) return s.C % lanes == 0 ? 16 : s.columns + 1;
-  return all ? 1 : s.columns + 1;
-}
 
 // The rest of a convolution whose shape, weights and arrays are known.
 template <class T>
@@ -217,8 +152,7 @@ void plan_gradient(ConvGradientArgs<T>& g, int64_t panel, int64_t lanes) {
   // Sums long enough for what an addition to dweight costs, gradients few enough for L2.
   b.lines = std::min(b.lines, std::max<int64_t>(256 / s.columns, 1));
   g.windows_size = scratch_elements(s, b, panel);
-  const int64_t columns = (s.columns + b.pieces - 1) / b.pieces;
-  g.scratch_size = g.windows_size + round_up(b.lines * columns * each + panel, panel);
+  g.scratch_size = g.windows_size + round_up(b.lines * largest_piece(s, b) * each + panel, panel);
   g.least_in_place = least_in_place(s, g.depthwise, lanes);
   b.channels = s.C;  // a range of outputs says which of them a depthwise block has
 }
@@ -262,9 +196,8 @@ template <class T>
 void run_packed_conv(const PackedConv<T>& packed, const ArrayView& x, const ArrayView& residual,
                      const ArrayView& y, const WindowOptions& windows, Activation activation) {
   const char* name = "conv2d";
-  check_windows(name, windows);
   ConvArgs<T> args{};
-  WindowShape& s = args.shape = window_shape(x, y, packed.h, packed.w, windows);
+  WindowShape& s = args.shape = window_shape(name, x, y, packed.h, packed.w, windows);
   const Expected result{name, "y", "(N, H', W', O)", {s.N, s.rows, s.columns, packed.O}};
   args.x = images(contiguous<const T>({name, "x", "(N, H, W, C)", {s.N, s.H, s.W, packed.C}}, x,
                                       Access::kRead));
@@ -279,7 +212,7 @@ void run_packed_conv(const PackedConv<T>& packed, const ArrayView& x, const Arra
   args.activation = activation;
   const Kernels<T>& k = kernels_of<T>(packed.table);
   const int64_t units = is_flat(s) ? s.N * s.rows * s.columns / 6 : s.N * s.rows;
-  const int size = team_size(conv_work(s, packed.O * packed.C / packed.groups), 0, units);
+  const int size = team_size(window_work(s, packed.O * packed.C / packed.groups), 0, units);
   plan(args, k, size);
   Buffer<T> scratch(size * args.scratch_size);
   args.scratch = scratch.data();
@@ -298,12 +231,11 @@ void run_conv_backward(const ArrayView& x, const ArrayView& weight, const ArrayV
                        const ArrayView& dy, const ArrayView& dx, const ArrayView& dweight,
                        const ArrayView& dbias, const ConvOptions& options) {
   const char* name = "conv2d_backward";
-  check_windows(name, options.windows);
   const T* w = checked_weight<T>(name, weight, options.groups);
   const int64_t O = axis(weight, 0), depth = axis(weight, 1), C = depth * options.groups;
   ConvGradientArgs<T> args{};
   const WindowShape s = args.shape =
-      window_shape(x, dy, axis(weight, 2), axis(weight, 3), options.windows);
+      window_shape(name, x, dy, axis(weight, 2), axis(weight, 3), options.windows);
   args.O = O, args.groups = options.groups, args.depthwise = depth == 1 && O == options.groups;
   args.x = images(
       contiguous<const T>({name, "x", "(N, H, W, C)", {s.N, s.H, s.W, C}}, x, Access::kRead));
@@ -324,7 +256,7 @@ void run_conv_backward(const ArrayView& x, const ArrayView& weight, const ArrayV
   const KernelTable& table = kernels();
   const ImageKernels<T>& k = *kernels_of<T>(table).images;
   plan_gradient(args, kernels_of<T>(table).panel, k.lanes);
-  const int size = team_size(2 * conv_work(s, O * depth), 2, args.parts * args.outputs);
+  const int size = team_size(2 * window_work(s, O * depth), 2, args.parts * args.outputs);
   int64_t scratch_size = args.scratch_size;
   InputGradient<T> input(table, args, w, to, size);
   if (to == nullptr) input.phases.clear(), input.packs.clear();
@@ -342,61 +274,15 @@ void run_conv_backward(const ArrayView& x, const ArrayView& weight, const ArrayV
   });
 }
 
-template <class T>
-void run_max_pool(const ArrayView& x, const ArrayView& y, int64_t h, int64_t w,
-                  const WindowOptions& windows) {
-  const char* name = "max_pool";
-  check_windows(name, windows);
-  PoolArgs<T> args{};
-  const WindowShape s = args.shape = window_shape(x, y, h, w, windows);
-  args.x = contiguous<const T>({name, "x", "(N, H, W, C)", {s.N, s.H, s.W, s.C}}, x, Access::kRead);
-  args.y = contiguous<T>({name, "y", "(N, H', W', C)", {s.N, s.rows, s.columns, s.C}}, y,
-                         Access::kWrite);
-  if (is_empty(s) || s.C == 0) return;
-  const ImageKernels<T>& k = *kernels_of<T>(kernels()).images;
-  const int64_t panel = kernels_of<T>(kernels()).panel;
-  args.blocks = blocks_of(s, kBlockElements, panel, 1);
-  args.scratch_size = scratch_elements(s, args.blocks, panel);
-  const int size = team_size(conv_work(s, s.C), 0, s.N * s.rows);
-  Buffer<T> scratch(size * args.scratch_size);
-  args.scratch = scratch.data();
-  run_team(size, [&](const Team& team) { k.max_pool(args, team); });
-}
-
-template <class T>
-void run_max_pool_backward(const ArrayView& x, const ArrayView& y, const ArrayView& dy,
-                           const ArrayView& dx, int64_t h, int64_t w,
-                           const WindowOptions& windows) {
-  const char* name = "max_pool_backward";
-  check_windows(name, windows);
-  PoolBackwardArgs<T> args{};
-  const WindowShape s = args.shape = window_shape(x, y, h, w, windows);
-  args.x = contiguous<const T>({name, "x", "(N, H, W, C)", {s.N, s.H, s.W, s.C}}, x, Access::kRead);
-  args.y = contiguous<const T>({name, "y", "(N, H', W', C)", {s.N, s.rows, s.columns, s.C}}, y,
-                               Access::kRead);
-  args.dy = contiguous<const T>({name, "dy", "(N, H', W', C)", {s.N, s.rows, s.columns, s.C}}, dy,
-                                Access::kRead);
-  args.dx = contiguous<T>({name, "dx", "(N, H, W, C)", {s.N, s.H, s.W, s.C}}, dx, Access::kWrite);
-  if (s.N == 0 || s.C == 0) return;
-  const ImageKernels<T>& k = *kernels_of<T>(kernels()).images;
-  run_team(team_size(4 * conv_work(s, s.C), 0, s.N * (s.C / k.lanes + 1)),
-           [&](const Team& team) { k.max_pool_backward(args, team); });
-}
-
-#define UNROLLED_INSTANTIATE(T)                                                                \
-  template PackedConv<T> pack_conv<T>(const ArrayView&, const ArrayView&, int64_t);            \
-  template void run_packed_conv<T>(const PackedConv<T>&, const ArrayView&, const ArrayView&,   \
-                                   const ArrayView&, const WindowOptions&, Activation);        \
-  template void run_conv<T>(const ArrayView&, const ArrayView&, const ArrayView&,              \
-                            const ArrayView&, const ConvOptions&);                             \
-  template void run_conv_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,     \
-                                     const ArrayView&, const ArrayView&, const ArrayView&,     \
-                                     const ArrayView&, const ConvOptions&);                    \
-  template void run_max_pool<T>(const ArrayView&, const ArrayView&, int64_t, int64_t,          \
-                                const WindowOptions&);                                         \
-  template void run_max_pool_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&, \
-                                         const ArrayView&, int64_t, int64_t,                   \
-                                         const WindowOptions&);
+#define UNROLLED_INSTANTIATE(T)                                                              \
+  template PackedConv<T> pack_conv<T>(const ArrayView&, const ArrayView&, int64_t);          \
+  template void run_packed_conv<T>(const PackedConv<T>&, const ArrayView&, const ArrayView&, \
+                                   const ArrayView&, const WindowOptions&, Activation);      \
+  template void run_conv<T>(const ArrayView&, const ArrayView&, const ArrayView&,            \
+                            const ArrayView&, const ConvOptions&);                           \
+  template void run_conv_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&,   \
+                                     const ArrayView&, const ArrayView&, const ArrayView&,   \
+                                     const ArrayView&, const ConvOptions&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)
 

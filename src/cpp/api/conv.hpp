@@ -1,17 +1,10 @@
-// Convolutions and pooling over images with channels last.
+// Convolutions over images with channels last.
 #pragma once
 
-#include "api/array.hpp"
-#include "kernels/table.hpp"
+#include "api/windows.hpp"
 #include "runtime/arena.hpp"
 
 namespace unrolled {
-
-// Place (i, j) of the result sees lines i * down - top .. of an image and columns
-// j * right - left ..; how many places there are is said by the array of the result.
-struct WindowOptions {
-  int64_t down, right, top, left;
-};
 
 struct ConvOptions {
   WindowOptions windows;
@@ -46,15 +39,5 @@ template <class T>
 void run_conv_backward(const ArrayView& x, const ArrayView& weight, const ArrayView& y,
                        const ArrayView& dy, const ArrayView& dx, const ArrayView& dweight,
                        const ArrayView& dbias, const ConvOptions& options);
-
-// y (N, H', W', C): the largest value that each place sees of x (N, H, W, C).
-template <class T>
-void run_max_pool(const ArrayView& x, const ArrayView& y, int64_t h, int64_t w,
-                  const WindowOptions& windows);
-
-// dx (N, H, W, C): each dy at the first of the places that are the largest.
-template <class T>
-void run_max_pool_backward(const ArrayView& x, const ArrayView& y, const ArrayView& dy,
-                           const ArrayView& dx, int64_t h, int64_t w, const WindowOptions& windows);
 
 }  // namespace unrolled

@@ -7,6 +7,7 @@
 
 #include "api/conv.hpp"
 #include "api/norm.hpp"
+#include "api/pool.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 
