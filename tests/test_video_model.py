@@ -62,7 +62,7 @@ def check_slopes(model: Any, loss: Any, pull: Any) -> None:
 @pytest.mark.parametrize("context", [1, 3])
 def test_the_loss_reaches_every_parameter(pooled: bool, context: int) -> None:
     rng = np.random.default_rng(1)
-    model = VideoModel(config(context=context), 4, pooled=pooled, rng=rng)
+    model = VideoModel(config(context=context, pooled=context > 1), 4, pooled=pooled, rng=rng)
     x = images(8)
     y, pullback = model.vjp(x, LENGTHS, rng=rng)
     weights = rng.standard_normal(y.shape)

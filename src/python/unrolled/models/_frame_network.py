@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..layers import BatchNorm2d, Conv2d, Initialiser, Layer
+from ..layers import BatchNorm2d, Conv2d, Initialiser, Layer, MaxPool2d
 from ..layers._types import Array
 
 #: Side of the first kernel and of the others, and the step of all: each halves height and width.
@@ -15,17 +15,20 @@ _FIRST, _KERNEL, _STRIDE = 5, 3, 2
 class FrameNetwork(Layer):
     """Convolutions that each halve height and width; what a frame shows as one row of numbers.
 
-        z = relu(batch_norm(conv(x)))    for each of the convolutions, then all places side by side
+        z = relu(batch_norm(conv(x)))    for each of the convolutions
+        y = z, all places side by side   or, pooled, the largest z of all places
 
-    Places are kept apart rather than averaged: in pictures of one thing, as of a mouth or of a
-    canvas, where something is says as much as what it is.
+    Places are kept apart where pictures are of one thing that fills them, as of a mouth: where
+    something is says as much as what it is. Pooled, something is the same wherever it is, and is
+    learnt from all places together.
 
     Shapes: N frames, H height, W width, C channels; h = ceil(H / 2^k), w likewise after k
-        convolutions. x (N, H, W, C), y (N, h * w * channels[-1]).
+        convolutions. x (N, H, W, C), y (N, h * w * channels[-1]), pooled (N, channels[-1]).
 
     Args:
         image: (H, W, C).
         channels: of each convolution.
+        pooled: keep the largest value of all places rather than all of them.
         dtype: float32 or float64.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
@@ -44,6 +47,7 @@ class FrameNetwork(Layer):
         image: Sequence[int],
         channels: Sequence[int],
         *,
+        pooled: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "he",
@@ -74,7 +78,8 @@ class FrameNetwork(Layer):
             self._convs.append(conv)
             self._norms.append(BatchNorm2d(outputs, activation="relu", dtype=dtype))
             inputs = outputs
-        self.output_size = height * width * inputs
+        self.output_size = (1 if pooled else height * width) * inputs
+        self._pool = MaxPool2d((height, width)) if pooled else None
         children: dict[str, Layer] = {}
         for number, (conv, norm) in enumerate(zip(self._convs, self._norms, strict=True), 1):
             children |= {f"conv{number}": conv, f"norm{number}": norm}
@@ -84,7 +89,7 @@ class FrameNetwork(Layer):
         """Returns y (N, output_size) of frames x (N, H, W, C)."""
         for conv, norm in zip(self._convs, self._norms, strict=True):
             x = norm(conv(x))
-        return _as_rows(x)
+        return _as_rows(self._pool(x) if self._pool else x)
 
     def vjp(self, x: Array) -> tuple[Array, Callable[[Array], None]]:
         """Returns y, normalised by these frames' own statistics, and its pullback.
@@ -96,9 +101,14 @@ class FrameNetwork(Layer):
             x, conv_pullback = conv.vjp(x)
             x, norm_pullback = norm.vjp(x)
             pulls.append((conv_pullback, norm_pullback))
+        pool_pullback = None
+        if self._pool is not None:
+            x, pool_pullback = self._pool.vjp(x)
 
         def pullback(dy: Array) -> None:
             dx = dy.reshape(x.shape)
+            if pool_pullback is not None:
+                dx = pool_pullback(dx)
             for place in range(len(pulls) - 1, -1, -1):
                 conv_pullback, norm_pullback = pulls[place]
                 dx = conv_pullback(norm_pullback(dx), needs_dx=place > 0)

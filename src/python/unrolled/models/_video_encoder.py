@@ -25,6 +25,7 @@ class VideoEncoderConfig:
         network: "none" for features; "small" for a `FrameNetwork`; "efficientnet-lite0" for an
             `EfficientNet`; with "@k" behind it without its first k blocks, which made the image.
         channels: of the convolutions of "small".
+        pooled: of "small", the largest value of all places rather than all of them.
         context: k, frames on each other.
         features: numbers that the recurrent layers read of a frame.
         hidden_size, num_layers, cell, bidirectional: of the recurrent layers.
@@ -35,6 +36,7 @@ class VideoEncoderConfig:
     image: tuple[int, ...]
     network: str = "small"
     channels: tuple[int, ...] = (32, 64, 96, 128)
+    pooled: bool = False
     context: int = 1
     features: int = 256
     hidden_size: int = 256
@@ -178,7 +180,8 @@ def _make_network(
     if kind == "none" and len(image) == 1:
         return None
     if kind == "small" and len(image) == 3:
-        return FrameNetwork((*image[:2], image[2] * context), config.channels, **common)
+        shape = (*image[:2], image[2] * context)
+        return FrameNetwork(shape, config.channels, pooled=config.pooled, **common)
     if kind == "efficientnet-lite0" and len(image) == 3 and context == 1:
         network = EfficientNet(first=int(first or 0), **common)
         if network.channels == image[2]:

@@ -92,6 +92,9 @@ class Options(TrainOptions):
     light: float = option(0.15, "part by which contrast and brightness change in training, 0..1")
     context: int = option(1, "frames on each other that the small network sees, for motion")
     channels: str = option("32,64,96,128", "of the convolutions of the small network")
+    pooled: bool = option(
+        False, "let the small network see what there is, wherever it is; not where it is"
+    )
     features: int = option(256, "numbers that the recurrent layers read of a frame")
     cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
     hidden: int = option(256, "units per recurrent layer and direction")
@@ -232,6 +235,7 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
             image=self._image,
             network=self.eyes.trained,
             channels=tuple(int(each) for each in options.channels.split(",")),
+            pooled=options.pooled,
             context=options.context,
             features=options.features,
             hidden_size=options.hidden,
