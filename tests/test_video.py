@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unrolled import cli
+from unrolled import cli, functional
 from unrolled.tasks import video
 from unrolled.tasks.footage.frame_answer import NOTHING
+from unrolled.tasks.footage.successions import Successions
 
 pytest.importorskip("safetensors", reason='pip install "unrolled[train]"')
 
@@ -143,6 +144,24 @@ def test_sentences_with_times(tmp_path: Path) -> None:
     clip = make_clip(["up", "left"], np.random.default_rng(4))
     assert loaded(clip).text == watch(clip).text
     assert (loaded(clip).rows == watch(clip).rows).all()
+
+
+def test_what_follows_what_takes_part_in_the_search() -> None:
+    rng = np.random.default_rng(0)
+    successions = Successions.of([[1, 2, 3], [1, 2, 3], [2, 3]], outputs=4)
+    assert successions == Successions.from_json(successions.to_json(), 4)
+    logits = rng.standard_normal((12, 4)).astype(np.float32)
+    beam = functional.CtcBeam(4, width=8)
+    beam.step(logits)
+    assert successions.search(logits, 0.0) == beam.spell(beam.prefixes()[0])
+    # 3 and 1 look alike after 2: what followed in training decides, more surely the more it counts.
+    p = np.full((6, 4), 0.01)
+    p[[0, 2, 4], [1, 2, 1]], p[4, 3], p[[1, 3, 5], 0] = 0.9, 0.85, 0.9
+    seen = np.log(p).astype(np.float32)
+    assert successions.search(seen, 0.0) == [1, 2, 1]
+    assert successions.search(seen, 0.5) == [1, 2, 3]
+    with pytest.raises(ValueError, match="successions"):
+        Successions.from_json([[0, 7, 1]], 4)
 
 
 @pytest.mark.slow

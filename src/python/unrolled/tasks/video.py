@@ -108,9 +108,11 @@ class Options(TrainOptions):
         "general", "how a caption's states and the frames are compared"
     )
     label_smoothing: float = option(0.1, "part of the probability that all tokens share, 0..1")
+    grammar: float = option(
+        0.5, "what it counts in sentences which symbols followed each other in training; 0: nothing"
+    )
     beam: int = option(5, "captions that are kept in searching")
     cache: str | None = option(None, "folder to keep frames in; not given: one of the user's")
-
     default_minutes: ClassVar[float] = 10.0
 
     def budget(self) -> Budget:

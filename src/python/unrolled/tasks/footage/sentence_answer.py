@@ -11,11 +11,11 @@ from unrolled.models import VideoEncoderConfig, VideoModel
 from unrolled.training import Array, pad_sequences
 
 from .._edit_distance import error_rate
-from .._recogniser import best_symbols
 from .._speech_loss import SpeechLoss, speech_loss_vjp
 from .._utterances import Segment
 from .answers import Answer, LossPullback, classes_of
 from .data import Integers, Reading, Shot, Times, frame_labels
+from .successions import Successions
 
 if TYPE_CHECKING:
     from ..video import Options
@@ -50,6 +50,8 @@ class SentenceAnswer(Answer):
         symbols: words or characters.
         spelled: whether they are characters.
         timed: whether the model has outputs for what each frame lies in.
+        successions: which symbols followed each other in training.
+        weight: what they count in the search.
     """
 
     kind: ClassVar[str] = "sentence"
@@ -58,6 +60,8 @@ class SentenceAnswer(Answer):
     symbols: tuple[str, ...]
     spelled: bool
     timed: bool
+    successions: Successions
+    weight: float
 
     @classmethod
     def of(cls, shots: Sequence[Shot], options: "Options") -> "SentenceAnswer":
@@ -65,16 +69,33 @@ class SentenceAnswer(Answer):
         spelled = options.tokens == "char"
         said = [symbol for shot in shots for symbol in _cut(shot.text, spelled)]
         symbols = classes_of(said, "symbol of a text")
-        return cls(symbols, spelled, not spelled and any(shot.segments for shot in shots))
+        label = {symbol: place for place, symbol in enumerate(symbols, 1)}
+        sentences = [[label[each] for each in _cut(shot.text, spelled)] for shot in shots]
+        successions = Successions.of(sentences, 1 + len(symbols))
+        timed = not spelled and any(shot.segments for shot in shots)
+        return cls(symbols, spelled, timed, successions, options.grammar)
 
     def to_json(self) -> dict[str, Any]:
         """The fields."""
-        return {"symbols": list(self.symbols), "spelled": self.spelled, "timed": self.timed}
+        return {
+            "symbols": list(self.symbols),
+            "spelled": self.spelled,
+            "timed": self.timed,
+            "successions": self.successions.to_json(),
+            "weight": self.weight,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SentenceAnswer":
         """From the fields."""
-        return cls(tuple(values["symbols"]), bool(values["spelled"]), bool(values["timed"]))
+        symbols = tuple(values["symbols"])
+        return cls(
+            symbols,
+            bool(values["spelled"]),
+            bool(values["timed"]),
+            Successions.from_json(values["successions"], 1 + len(symbols)),
+            float(values["weight"]),
+        )
 
     @property
     def outputs(self) -> int:
@@ -145,7 +166,7 @@ class SentenceAnswer(Answer):
                 readings.append(Reading("", 0.0, (), np.zeros((0, 0), mine.dtype)))
                 continue
             ctc = np.ascontiguousarray(mine[:, : self.outputs])
-            labels = np.array(best_symbols(ctc), np.int64)
+            labels = np.array(self.successions.search(ctc, self.weight), np.int64)
             losses = functional.ctc_loss(ctc[:, None], labels[None])
             p = np.exp(functional.log_softmax(mine[:, -self.outputs :].astype(np.float64)))
             segments = self._placed(mine, p, labels, shown)
