@@ -28,6 +28,9 @@ SPELLINGS = {
     "NDArray[np.int64]": "Array",
     "NDArray[np.float64]": "Array",
     "NDArray[np.bool_]": "Array",
+    "NDArray[np.uint8]": "Array",
+    "typing.Annotated[list[int], 'FixedSize(2)']": "tuple[int, int]",
+    "typing.Annotated[list[int], 'FixedSize(4)']": "_Steps",
     "_Array": "Array",
     "Sequence[": "list[",
 }
