@@ -29,10 +29,10 @@ SPELLINGS = {
     "NDArray[np.float64]": "Array",
     "NDArray[np.bool_]": "Array",
     "NDArray[np.uint8]": "Array",
-    "typing.Annotated[list[int], 'FixedSize(2)']": "tuple[int, int]",
-    "typing.Annotated[list[int], 'FixedSize(4)']": "_Steps",
     "_Array": "Array",
     "Sequence[": "list[",
+    "typing.Annotated[list[int], 'FixedSize(2)']": "tuple[int, int]",
+    "typing.Annotated[list[int], 'FixedSize(4)']": "_Steps",
 }
 
 
