@@ -116,8 +116,8 @@ def test_a_clip_does_not_see_the_others() -> None:
 def test_frames_before_the_first_are_as_the_first() -> None:
     model = VideoModel(config(context=3), 4, rng=np.random.default_rng(3))
     still = np.repeat(images(1), 6, axis=0)
-    seen = model.encoder.look(np.concatenate([still] * 3, axis=3))
-    assert (model.encoder.look(in_context(still, np.array([6]), 3)) == seen).all()
+    seen = model.encoder.packed()(np.concatenate([still] * 3, axis=3))
+    assert (model.encoder.packed()(in_context(still, np.array([6]), 3)) == seen).all()
 
 
 @pytest.mark.parametrize("pooled", [False, True])

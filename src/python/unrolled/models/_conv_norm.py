@@ -6,12 +6,13 @@ import numpy as np
 
 from .. import functional
 from ..layers import BatchNorm2d, Conv2d, Layer
+from ..layers._images import PaddingLike
 from ..layers._linear import LinearPullback
 from ..layers._types import Array
 
 
 class ConvNorm(Layer):
-    """y = f(norm(conv(x))), with "same" padding and no bias but that of the norm.
+    """y = f(norm(conv(x))), with no bias but that of the norm.
 
     At inference norm(u) = a * u + b for each channel, with a and b from the running statistics, so
     that y = f(conv'(x)) with the weights a * w and the bias b. Training with frozen statistics uses
@@ -21,13 +22,15 @@ class ConvNorm(Layer):
 
     which costs neither a pass over images nor their memory.
 
-    Shapes: N images, C inputs, O outputs; x (N, H, W, C), y (N, ceil(H / s), ceil(W / s), O).
+    Shapes: N images, C inputs, O outputs; x (N, H, W, C), y (N, H', W', O), with "same" padding
+        H' = ceil(H / s).
 
     Args:
         in_channels: C.
         out_channels: O.
         kernel_size: of a square window.
         stride: s.
+        padding: as of `Conv2d`.
         groups: of the convolution.
         activation: f.
         eps, momentum: of the norm; the defaults are those of EfficientNet.
@@ -40,6 +43,7 @@ class ConvNorm(Layer):
         out_channels: int,
         kernel_size: int,
         stride: int = 1,
+        padding: PaddingLike = "same",
         *,
         groups: int = 1,
         activation: functional.Activation = "none",
@@ -52,7 +56,7 @@ class ConvNorm(Layer):
             out_channels,
             kernel_size,
             stride,
-            "same",
+            padding,
             bias=False,
             groups=groups,
             **common,

@@ -262,3 +262,10 @@ def join_rows(contexts: Array, hidden: Array, live: Array) -> Array:
     joined[:, :width] = contexts.reshape(-1, width)[live]
     joined[:, width:] = hidden.reshape(-1, hidden.shape[2])[live]
     return joined
+
+
+def inputs_of(targets: Array) -> Array:
+    """Returns what the decoder reads at each step: the token 0, then the target before."""
+    inputs = np.zeros_like(targets)
+    inputs[1:] = targets[:-1]
+    return inputs

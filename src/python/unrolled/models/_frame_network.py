@@ -1,15 +1,23 @@
 """A small convolutional network for the frames of a video, learnt from nothing."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..layers import BatchNorm2d, Conv2d, Initialiser, Layer, MaxPool2d
+from ..layers import Initialiser, Layer, MaxPool2d
+from ..layers._linear import LinearPullback
 from ..layers._types import Array
+from ._conv_norm import ConvNorm
+from ._image_parts import ImagePullback, Packed, PackedNetwork, Reads, kept_vjp
 
 #: Side of the first kernel and of the others, and the step of all: each halves height and width.
 _FIRST, _KERNEL, _STRIDE = 5, 3, 2
+
+#: Of the batch normalisation, as torch's.
+_EPS, _MOMENTUM = 1e-5, 0.1
 
 
 class FrameNetwork(Layer):
@@ -59,62 +67,69 @@ class FrameNetwork(Layer):
             )
         rng = np.random.default_rng() if rng is None else rng
         height, width, inputs = image
-        self._convs: list[Conv2d] = []
-        self._norms: list[BatchNorm2d] = []
+        self._reads = Reads(inputs, 1, np.dtype(dtype))
+        layers: dict[str, ConvNorm] = {}
         for outputs in channels:
-            kernel = _KERNEL if self._convs else _FIRST
-            conv = Conv2d(
+            kernel = _KERNEL if layers else _FIRST
+            layer = ConvNorm(
                 inputs,
                 outputs,
                 kernel,
                 _STRIDE,
                 kernel // 2,
-                bias=False,
+                activation="relu",
+                eps=_EPS,
+                momentum=_MOMENTUM,
                 dtype=dtype,
                 rng=rng,
                 init=init,
             )
-            height, width = conv.output_shape(height, width)
-            self._convs.append(conv)
-            self._norms.append(BatchNorm2d(outputs, activation="relu", dtype=dtype))
+            height, width = layer.conv.output_shape(height, width)
+            layers[f"conv{len(layers) + 1}"] = layer
             inputs = outputs
         self.output_size = (1 if pooled else height * width) * inputs
-        self._pool = MaxPool2d((height, width)) if pooled else None
-        children: dict[str, Layer] = {}
-        for number, (conv, norm) in enumerate(zip(self._convs, self._norms, strict=True), 1):
-            children |= {f"conv{number}": conv, f"norm{number}": norm}
-        super().__init__(children=children)
+        pool = MaxPool2d((height, width)) if pooled else None
+        self._parts: tuple[Any, ...] = (*layers.values(), _Row(pool))
+        super().__init__(children=layers)
 
     def __call__(self, x: Array) -> Array:
-        """Returns y (N, output_size) of frames x (N, H, W, C)."""
-        for conv, norm in zip(self._convs, self._norms, strict=True):
-            x = norm(conv(x))
-        return _as_rows(self._pool(x) if self._pool else x)
+        """Returns y (N, output_size) of frames x (N, H, W, C), by the running statistics."""
+        return self.packed()(x)
 
-    def vjp(self, x: Array) -> tuple[Array, Callable[[Array], None]]:
+    def packed(self) -> PackedNetwork:
+        """Returns the network for inference, x -> y, with copied weights."""
+        return PackedNetwork(type(self).__name__, self._parts, self._reads)
+
+    def vjp(self, x: Array) -> tuple[Array, ImagePullback]:
         """Returns y, normalised by these frames' own statistics, and its pullback.
 
-        The pullback adds to `grads`; frames get no gradient.
+        `pullback(dy, needs_dx=False)` adds to `grads`.
         """
-        pulls = []
-        for conv, norm in zip(self._convs, self._norms, strict=True):
-            x, conv_pullback = conv.vjp(x)
-            x, norm_pullback = norm.vjp(x)
-            pulls.append((conv_pullback, norm_pullback))
-        pool_pullback = None
-        if self._pool is not None:
-            x, pool_pullback = self._pool.vjp(x)
+        self._reads.check(type(self).__name__, x)
+        return kept_vjp(self._parts, x, frozen=False)
 
-        def pullback(dy: Array) -> None:
-            dx = dy.reshape(x.shape)
-            if pool_pullback is not None:
-                dx = pool_pullback(dx)
-            for place in range(len(pulls) - 1, -1, -1):
-                conv_pullback, norm_pullback = pulls[place]
-                dx = conv_pullback(norm_pullback(dx), needs_dx=place > 0)
 
-        return _as_rows(x), pullback
+class _Row(Layer):
+    """The part that ends the network: all places side by side, or the largest value of all."""
+
+    def __init__(self, pool: MaxPool2d | None) -> None:
+        self._pool = pool
+        super().__init__()
+
+    def packed(self) -> Packed:
+        """Returns x -> y: there are no weights."""
+        return lambda x: _as_rows(x if self._pool is None else self._pool(x))
+
+    def vjp(self, x: Array, *, frozen: bool) -> tuple[Array, LinearPullback]:
+        """Returns y and its pullback."""
+        y, pull = (x, None) if self._pool is None else self._pool.vjp(x)
+
+        def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
+            dx = dy.reshape(y.shape)
+            return dx if pull is None else pull(dx)
+
+        return _as_rows(y), pullback
 
 
 def _as_rows(x: Array) -> Array:
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), math.prod(x.shape[1:]))

@@ -121,14 +121,15 @@ def parts_vjp(
     reads.check(where, x)
     chunks = reads.chunks(x, _TRAINED_PIXELS)
     if len(chunks) == 1:
-        return _kept_vjp(parts, x, frozen=frozen)
+        return kept_vjp(parts, x, frozen=frozen)
     if not frozen:
         return _by_part_vjp(parts, x)
     pullback = _by_chunk_pullback(parts, x, chunks)
     return PackedNetwork(where, parts, reads)(x), pullback
 
 
-def _kept_vjp(parts: Sequence[Any], x: Array, *, frozen: bool) -> tuple[Array, ImagePullback]:
+def kept_vjp(parts: Sequence[Any], x: Array, *, frozen: bool) -> tuple[Array, ImagePullback]:
+    """Returns what the parts make of x, and its pullback; all that it needs stays in memory."""
     pullbacks = []
     for part in parts:
         x, pull = part.vjp(x, frozen=frozen)
@@ -150,7 +151,7 @@ def _by_chunk_pullback(parts: Sequence[Any], x: Array, chunks: list[slice]) -> I
         dx = []
         with _unheard(parts):
             for chunk in chunks:
-                _, pull = _kept_vjp(parts, x[chunk], frozen=True)
+                _, pull = kept_vjp(parts, x[chunk], frozen=True)
                 dx.append(pull(dy[chunk], needs_dx=needs_dx))
         for part in reversed(parts):
             part._added(_trained(part))

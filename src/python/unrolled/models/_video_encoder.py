@@ -123,16 +123,24 @@ class VideoEncoder(Layer):
         """D * U."""
         return self.rnn.output_size
 
-    def look(self, images: Array) -> Array:
-        """Returns u (N, features) of frames with their context, (N, H, W, k * C) or (N, k * F)."""
-        u = self.project(self.network(images) if self.network else images)
-        np.maximum(u, 0, out=u)
-        return u
+    def packed(self) -> Callable[[Array], Array]:
+        """Returns what looks at frames with their context, with copied weights.
+
+        It makes u (N, features) of frames (N, H, W, k * C) or (N, k * F).
+        """
+        network = None if self.network is None else self.network.packed()
+        project = self.project.packed()
+
+        def look(images: Array) -> Array:
+            u = project(images if network is None else network(images))
+            return np.maximum(u, 0, out=u)
+
+        return look
 
     def __call__(self, images: Array, lengths: Lengths) -> tuple[Array, Any]:
         """Returns h (T, B, D * U), zero behind the end of a clip, and the last states."""
         self._check(images, lengths)
-        u = self.look(in_context(images, lengths, self.context))
+        u = self.packed()(in_context(images, lengths, self.context))
         return self.rnn(_side_by_side(u, lengths), lengths=lengths)
 
     def vjp(
@@ -196,13 +204,12 @@ def in_context(images: Array, lengths: Lengths, context: int) -> Array:
     """Returns each frame with the `context` - 1 before it in its clip, along the last axis."""
     if context == 1:
         return images
-    frame = np.arange(len(images))
-    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    frame, (step, _) = np.arange(len(images)), _places(lengths)
     width = images.shape[-1]
     seen = np.empty((*images.shape[:-1], context * width), images.dtype)
     for place in range(context):
-        before = np.maximum(frame - (context - 1 - place), first)
-        seen[..., place * width : (place + 1) * width] = images[before]
+        before = np.minimum(step, context - 1 - place)
+        seen[..., place * width : (place + 1) * width] = images[frame - before]
     return seen
 
 

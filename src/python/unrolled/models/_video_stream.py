@@ -35,7 +35,8 @@ class VideoStream:
                 "[VideoModel] a bidirectional model needs the whole clip: only one that reads "
                 "forwards can be streamed"
             )
-        self._encoder = encoder
+        self._image, self._context = encoder.image, encoder.context
+        self._look = encoder.packed()
         self._rnn: Stream[Any] = encoder.rnn.stream(1)
         self._head = head.packed()
         self._pooled = pooled
@@ -45,13 +46,12 @@ class VideoStream:
 
     def __call__(self, frame: Array) -> Array:
         """Returns the logits (V,) after one more frame (H, W, C), or (F,) of features."""
-        encoder = self._encoder
-        if frame.shape != encoder.image:
-            raise ValueError(f"[VideoStream] expected a frame {encoder.image}, got {frame.shape}")
-        self._frames = [*self._frames, frame][-encoder.context :]
-        missing = encoder.context - len(self._frames)
+        if frame.shape != self._image:
+            raise ValueError(f"[VideoStream] expected a frame {self._image}, got {frame.shape}")
+        self._frames = [*self._frames, frame][-self._context :]
+        missing = self._context - len(self._frames)
         seen = np.concatenate([self._frames[0]] * missing + self._frames, axis=-1)
-        hidden = self._rnn(encoder.look(seen[None]))
+        hidden = self._rnn(self._look(seen[None]))
         self.count += 1
         if self._pooled:
             self._sum += hidden

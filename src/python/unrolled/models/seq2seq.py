@@ -11,7 +11,7 @@ from ..layers import Dropout, Embedding, Initialiser, Recurrent, Score
 from ..layers._types import Array
 from ._bridge import Bridge
 from ._configured import ConfiguredModel
-from ._decoder import Decoder
+from ._decoder import Decoder, inputs_of
 from ._decoder_stream import PackedDecoder
 
 Lengths = NDArray[np.int64]
@@ -223,10 +223,3 @@ class Seq2Seq(ConfiguredModel):
                 f"[Seq2Seq] expected {name} of shape ({letter}, B) with lengths (B,), "
                 f"got {tokens.shape} and {lengths.shape}"
             )
-
-
-def inputs_of(targets: Array) -> Array:
-    """Returns what the decoder reads at each step: the token 0, then the target before."""
-    inputs = np.zeros_like(targets)
-    inputs[1:] = targets[:-1]
-    return inputs

@@ -10,11 +10,10 @@ from ..layers import Initialiser, Layer, Linear, Score
 from ..layers._types import Array
 from ._bridge import Bridge
 from ._configured import ConfiguredModel
-from ._decoder import Decoder
+from ._decoder import Decoder, inputs_of
 from ._decoder_stream import PackedDecoder
 from ._video_encoder import Lengths, VideoEncoder, VideoEncoderConfig
 from ._video_stream import VideoStream
-from .seq2seq import inputs_of
 
 
 class _OverVideo(ConfiguredModel):
@@ -79,6 +78,10 @@ class VideoModel(_OverVideo):
     def __call__(self, images: Array, lengths: Lengths) -> Array:
         """Returns y (T, B, V), pooled (B, V), of images (N, ...), clip after clip."""
         hidden, _ = self.encoder(images, lengths)
+        return self.outputs(hidden, lengths)
+
+    def outputs(self, hidden: Array, lengths: Lengths) -> Array:
+        """Returns y of what the encoder says, h (T, B, D * U)."""
         return self.head(_mean(hidden, lengths) if self.pooled else hidden)
 
     def vjp(
@@ -213,7 +216,12 @@ class CaptionModel(_OverVideo):
         self, images: Array, lengths: Lengths, targets: Array, target_lengths: Lengths
     ) -> tuple[Array, Array]:
         """Returns, without dropout, losses (S, B) in nats and attention weights (S, B, T)."""
-        memory, state = self.encode(images, lengths)
+        return self.losses_of(*self.encode(images, lengths), lengths, targets, target_lengths)
+
+    def losses_of(
+        self, memory: Array, state: Any, lengths: Lengths, targets: Array, target_lengths: Lengths
+    ) -> tuple[Array, Array]:
+        """`losses` of clips that `encode` has read."""
         return self.decoder.losses(
             inputs_of(targets), targets, target_lengths, memory, lengths, state
         )
