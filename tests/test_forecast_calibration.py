@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tables import write_table
 from unrolled.tasks import forecasting, make_options
 from unrolled.tasks.forecasting import Forecasting
 from unrolled.tasks.series.baselines import linear
@@ -111,14 +111,6 @@ def test_what_helps_stays_and_what_does_not_goes() -> None:
     np.testing.assert_array_equal(wrong, 0.0)
 
 
-def write_table(path: Path, **columns: Any) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
-
-
 def series(count: int, noise: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(4)
     y = np.zeros(count)
@@ -140,7 +132,7 @@ def task_of(source: Path, **options: Any) -> Forecasting:
 def test_nine_of_ten_are_inside(tmp_path: Path, head: str) -> None:
     """Of a series that becomes a third as noisy after what chooses the model."""
     noise = np.where(np.arange(2600) < 1600, 1.0, 0.35)
-    source = write_table(tmp_path / "quiet.csv", y=series(2600, noise))
+    source = write_table(tmp_path / "quiet.csv", {"y": series(2600, noise)})
     options = {"validation": 600, "test": 1000, "head": head}
     trained = forecasting.train(source, steps=20, quiet=True, **OPTIONS, **options)
     found = task_of(source, **options).score_test(trained)
@@ -149,7 +141,7 @@ def test_nine_of_ten_are_inside(tmp_path: Path, head: str) -> None:
     assert found.rows[0][1].coverage == pytest.approx(0.92, abs=0.06)
     assert found.fixed is not None
     assert found.fixed > 0.98  # as wide as the noise was
-    steady = write_table(tmp_path / "steady.csv", y=series(2600, np.ones(2600)))
+    steady = write_table(tmp_path / "steady.csv", {"y": series(2600, np.ones(2600))})
     held = forecasting.train(steady, steps=20, quiet=True, **OPTIONS, **options)
     found = task_of(steady, **options).score_test(held)
     assert found.fixed == pytest.approx(0.9, abs=0.06)
@@ -160,7 +152,7 @@ def test_nine_of_ten_are_inside(tmp_path: Path, head: str) -> None:
 
 def test_never_worse_than_the_regression_it_began_as(tmp_path: Path) -> None:
     """Where nothing is left to learn, what recurrent layers have picked up is drawn back."""
-    source = write_table(tmp_path / "ar.csv", y=series(700, np.ones(700)))
+    source = write_table(tmp_path / "ar.csv", {"y": series(700, np.ones(700))})
     options = {"validation": 200, "test": 100, "head": "point", "dropout": 0.0}
     trained = forecasting.train(source, steps=150, lr=2e-2, quiet=True, **OPTIONS, **options)
     task = task_of(source, **options)
@@ -176,7 +168,7 @@ def test_never_worse_than_the_regression_it_began_as(tmp_path: Path) -> None:
 
 
 def test_a_stream_follows_what_comes_true(tmp_path: Path) -> None:
-    source = write_table(tmp_path / "y.csv", y=series(700, np.ones(700)))
+    source = write_table(tmp_path / "y.csv", {"y": series(700, np.ones(700))})
     trained = forecasting.train(source, steps=5, quiet=True, validation=200, **OPTIONS)
     live = trained.stream(trained.read(source).series[0])
 
@@ -202,7 +194,7 @@ def test_a_stream_follows_what_comes_true(tmp_path: Path) -> None:
 
 def test_a_checkpoint_holds_it(tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="safetensors comes with the extra [train]")
-    source = write_table(tmp_path / "y.csv", y=series(500, np.ones(500)))
+    source = write_table(tmp_path / "y.csv", {"y": series(500, np.ones(500))})
     target = tmp_path / "model.safetensors"
     trained = forecasting.train(source, steps=5, output=target, quiet=True, **OPTIONS)
     again = forecasting.load(target)
@@ -217,7 +209,7 @@ def test_a_checkpoint_holds_it(tmp_path: Path) -> None:
 
 
 def test_what_was_learned_from_says_nothing_of_what_comes(tmp_path: Path) -> None:
-    source = write_table(tmp_path / "y.csv", y=series(500, np.ones(500)))
+    source = write_table(tmp_path / "y.csv", {"y": series(500, np.ones(500))})
     trained = forecasting.train(source, steps=2, quiet=True, validation=0.0, **OPTIONS)
     assert trained.spread is None
     assert trained.model.keep is None

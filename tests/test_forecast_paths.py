@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tables import write_table
 from unrolled import cli
 from unrolled.tasks import forecasting
 from unrolled.tasks.series.regressor import SeriesForecaster
@@ -20,14 +21,6 @@ AUTOREGRESSIVE: dict[str, Any] = {**OPTIONS, "decoder": "autoregressive", "quiet
 
 def walk(count: int, seed: int = 0) -> np.ndarray:
     return np.cumsum(np.random.default_rng(seed).standard_normal(count))
-
-
-def write_table(path: Path, columns: dict[str, Any]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
 
 
 @pytest.fixture

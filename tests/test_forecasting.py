@@ -10,19 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tables import write_table
 from unrolled import cli
 from unrolled.tasks import forecasting, make_options
 from unrolled.tasks.forecasting import Forecaster, Forecasting
 
 QUICK: dict[str, Any] = {"hidden": 16, "horizon": 6, "context": 24, "batch": 16, "quiet": True}
-
-
-def write_table(path: Path, columns: dict[str, Any]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
 
 
 def days(count: int) -> list[str]:

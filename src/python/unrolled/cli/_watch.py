@@ -11,7 +11,7 @@ from ..tasks._contact_sheet import draw_contact_sheet
 from ..tasks._segment_files import as_json, as_lines
 from ..tasks._watcher import Watcher
 from ..tasks.footage.data import Reading
-from ..video import stream_frames
+from ..video import read_frames
 
 _Checkpoint = Annotated[
     Path, typer.Argument(help="A .safetensors file that `unrolled train video` wrote.")
@@ -43,11 +43,9 @@ def classify(
     picture: _Picture = None,
 ) -> None:
     """Say which class a video is of, or what happens in it from when to when."""
-    watch = video.load(checkpoint)
-    watch.eyes.check()
+    watch = _opened(checkpoint, picture, clips)
     if not watch.classes:
         raise ValueError(f"{checkpoint} writes {watch.answer.kind}s: unrolled caption shows them")
-    _check_one(picture, clips)
     for clip in clips:
         name = f"{clip}\t" if len(clips) > 1 else ""
         if stream:
@@ -78,13 +76,11 @@ def caption(
     picture: _Picture = None,
 ) -> None:
     """Write what a video shows, or what is said in it: captions, lip reading."""
-    watch = video.load(checkpoint)
-    watch.eyes.check()
+    watch = _opened(checkpoint, picture, clips)
     if watch.classes:
         raise ValueError(f"{checkpoint} knows classes, no texts: unrolled classify shows them")
     if times and watch.answer.kind != "sentence":
         raise ValueError("--times are known of sentences alone (train video --answer sentence)")
-    _check_one(picture, clips)
     for clip in clips:
         reading = watch(clip)
         name = f"{clip}\t" if len(clips) > 1 else ""
@@ -98,18 +94,14 @@ def caption(
             _draw(picture, watch, clip, reading)
 
 
-def _check_one(picture: Path | None, clips: list[Path]) -> None:
+def _opened(checkpoint: Path, picture: Path | None, clips: list[Path]) -> Watcher:
     if picture is not None and len(clips) > 1:
         raise ValueError(f"--picture shows one clip, not {len(clips)}")
+    watch = video.load(checkpoint)
+    watch.eyes.check()
+    return watch
 
 
 def _draw(picture: Path, watch: Watcher, clip: Path, reading: Reading) -> None:
-    frames = list(stream_frames(clip, watch.eyes.settings))
-    draw_contact_sheet(
-        picture,
-        np.stack([frame.image for frame in frames]),
-        np.array([frame.time for frame in frames]),
-        reading.text,
-        reading.names,
-        reading.rows,
-    )
+    images, times = read_frames(clip, watch.eyes.settings)
+    draw_contact_sheet(picture, images, times, reading.text, reading.names, reading.rows)

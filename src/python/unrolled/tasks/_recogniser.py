@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unrolled import functional
 from unrolled.audio import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .phonemes import Options
 
 #: Prefixes that the search keeps.
-_WIDTH = 8
+WIDTH = 8
 
 #: A symbol reaches so many seconds beyond the steps that say it, unless the next one is nearer.
 _REACH = 0.06
@@ -146,11 +147,8 @@ class Recogniser:
         times, a symbol lasts as long as its steps; of another, CTC says it at some moment, and it
         reaches half-way to the next.
         """
-        rows = logits[:, self.outputs :] if self.timed else logits
-        path, _ = functional.ctc_align(rows[:, None], np.array([labels], np.int64))
-        probabilities = np.exp(functional.log_softmax(rows.astype(np.float64)))
-        places = [np.flatnonzero(path[:, 0] == i) for i in range(len(labels))]
-        first, last = [int(steps[0]) for steps in places], [int(steps[-1]) for steps in places]
+        places = aligned(logits[:, self.outputs :] if self.timed else logits, labels)
+        first, last = [int(steps[0]) for steps, _ in places], [int(s[-1]) for s, _ in places]
         if self.timed:
             bounds = [
                 (self.seconds(a - 0.5), self.seconds(b + 0.5))
@@ -159,8 +157,8 @@ class Recogniser:
         else:
             bounds = self._bounds_of_spikes(first, last)
         return [
-            Segment(self.symbols[label - 1], start, end, float(probabilities[steps, label].mean()))
-            for label, steps, (start, end) in zip(labels, places, bounds, strict=True)
+            Segment(self.symbols[label - 1], start, end, probability)
+            for label, (_, probability), (start, end) in zip(labels, places, bounds, strict=True)
         ]
 
     def _bounds_of_spikes(
@@ -177,8 +175,22 @@ class Recogniser:
         return bounds
 
 
+def aligned(logits: Array, labels: Sequence[int]) -> list[tuple[NDArray[np.intp], float]]:
+    """Returns where each label is said in logits (N, V), by the most probable way to place all.
+
+    Of each label the steps, and its mean probability in them (Viterbi).
+    """
+    path, _ = functional.ctc_align(logits[:, None], np.array([labels], np.int64))
+    probabilities = np.exp(functional.log_softmax(logits.astype(np.float64)))
+    places = [np.flatnonzero(path[:, 0] == i) for i in range(len(labels))]
+    return [
+        (steps, float(probabilities[steps, label].mean()))
+        for label, steps in zip(labels, places, strict=True)
+    ]
+
+
 def best_symbols(logits: Array) -> list[int]:
     """Returns the most probable outputs, blanks taken out, of logits (N, 1 + symbols) of CTC."""
-    beam = functional.CtcBeam(logits.shape[1], width=_WIDTH)
+    beam = functional.CtcBeam(logits.shape[1], width=WIDTH)
     beam.step(np.ascontiguousarray(logits))
     return beam.spell(beam.prefixes()[0])

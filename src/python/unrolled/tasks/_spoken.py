@@ -1,6 +1,6 @@
 """Utterances as arrays: features, what is said in them, and where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,7 +16,7 @@ from unrolled.audio import (
 )
 from unrolled.training import Array, pad_sequences
 
-from ._utterances import Segment, Utterance
+from ._utterances import Segment, Utterance, labels_at
 from ._watch import watched
 
 
@@ -118,9 +118,10 @@ class Batch:
         frames, lengths = pad_sequences([normalisation(each) for each in spoken.frames])
         said = [[label[symbol] for symbol in row if symbol in label] for row in spoken.symbols]
         labels, counts = pad_sequences([np.array(row, np.int64) for row in said])
+        middle = settings.window / 2  # of a frame
         places, _ = pad_sequences(
             [
-                _places(segments, label, len(each), settings)
+                labels_at(segments, middle + settings.hop * np.arange(float(len(each))), label)
                 for each, segments in zip(spoken.frames, spoken.segments, strict=True)
             ],
             value=-1,
@@ -139,15 +140,3 @@ class Batch:
         middle = stride * np.arange(count) + (stack - 1) // 2
         places = self.places[np.minimum(middle, len(self.places) - 1)]
         return np.where(np.arange(count)[:, None] < steps, places, -1)
-
-
-def _places(
-    segments: Sequence[Segment], label: Mapping[str, int], count: int, settings: FeatureSettings
-) -> NDArray[np.int64]:
-    """Returns the label of each of `count` frames, that of the segment in which its middle lies."""
-    places = np.full(count, 0 if segments else -1, np.int64)
-    for segment in segments:
-        times = np.array([segment.start, segment.end]) - settings.window / 2
-        first, last = np.clip(np.ceil(times / settings.hop), 0, count).astype(int)
-        places[first:last] = label.get(segment.symbol, -1)
-    return places

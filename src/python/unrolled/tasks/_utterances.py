@@ -4,9 +4,12 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ._tables import SOUND_ENDINGS, read_rows, read_sources, read_table, table_columns
 
@@ -39,6 +42,23 @@ class Segment:
         """The same so much later."""
         parts = tuple(part.later(seconds) for part in self.parts)
         return replace(self, start=self.start + seconds, end=self.end + seconds, parts=parts)
+
+
+def labels_at(
+    segments: Sequence[Segment], times: NDArray[np.float64], label: Mapping[str, int]
+) -> NDArray[np.int64]:
+    """Returns the label of what is said at each time, 0 in pauses; -1: not known.
+
+    Args:
+        segments: what is said; none = nothing is known.
+        times: (T,) in seconds.
+        label: of each symbol, from 1 on; others are not known.
+    """
+    labels = np.full(len(times), 0 if segments else -1, np.int64)
+    for segment in segments:
+        inside = (times >= segment.start) & (times < segment.end)
+        labels[inside] = label.get(segment.symbol, -1)
+    return labels
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unrolled import functional
 from unrolled.models import CaptionModel, VideoModel
 from unrolled.training import Array
 from unrolled.video import Frame, Normalisation, Source
 
 from ._fits import check_fit
 from .footage.answers import Answer
+from .footage.class_answer import ClassAnswer
 from .footage.clip_answer import ClipAnswer
 from .footage.data import Reading, Times
 from .footage.eyes import Eyes
-from .footage.seen import inner
 
 if TYPE_CHECKING:
-    from .video import Options
+    from ._video_options import Options
 
 #: Frames that are read and answered together at most: bounds the memory of a long video.
 LONGEST = 3000
@@ -74,7 +75,7 @@ class Watcher:
 
     def prepared(self, frames: Array) -> Array:
         """Returns frames (T, ...) as the network reads them: their middle, normalised."""
-        return self.normalisation(inner(frames, self.model.encoder.image))
+        return self.eyes.prepared(frames, self.model.encoder.image, self.normalisation)
 
     def stream(self) -> Any:
         """Starts a stream of the model, which takes `prepared` frames; see `VideoStream`.
@@ -95,7 +96,7 @@ class Watcher:
         Raises:
             ValueError: the model reads backwards too, writes texts, or is one of sentences.
         """
-        if not hasattr(self.answer, "classes"):
+        if not self.classes:
             raise ValueError(
                 f"a model of {self.answer.kind}s is asked for a whole clip: only one of classes, "
                 "for a clip or for each frame, says something while it looks"
@@ -103,14 +104,13 @@ class Watcher:
         stream = self.stream()
         frame: Frame
         for frame in self.eyes.stream(source):
-            logits = stream(self.prepared(frame.image[None])[0]).astype(np.float64)
-            p = np.exp(logits - logits.max())
-            yield frame.time, p / p.sum()
+            logits = stream(self.prepared(frame.image[None])[0])
+            yield frame.time, np.exp(functional.log_softmax(logits.astype(np.float64)))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of a model of classes, none of another."""
-        return getattr(self.answer, "classes", ())
+        return self.answer.classes if isinstance(self.answer, ClassAnswer) else ()
 
     @property
     def about_clips(self) -> bool:

@@ -14,143 +14,44 @@ end trains all of it: from nothing (`--network small`), or from weights that kno
 part saw is kept on disk, so that it looks at every frame only once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unrolled import functional
 from unrolled.layers import Layer
 from unrolled.models import VideoEncoderConfig
 from unrolled.training import (
     Array,
-    Budget,
     Carry,
     IndexedBatches,
     LossAndPullback,
     Metric,
     Optimizer,
 )
-from unrolled.video import Augmentation, FrameSettings, Normalisation, measured_normalisation
+from unrolled.video import Normalisation, measured_normalisation
 
 from ._contact_sheet import draw_contact_sheet
-from ._options import CELLS, TrainOptions, option
+from ._options import CELLS
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
 from ._task import Task, register
-from ._video_clips import find_videos, split_videos
+from ._video_clips import VideoClip, find_videos, split_videos
+from ._video_options import Options as Options
 from ._watcher import Watcher as Watcher
 from .footage.answers import Answer
 from .footage.batches import ClipBatches, in_parts
 from .footage.data import Batch, Reading, Shot
-from .footage.eyes import EFFICIENTNET, SMALL, Eyes
+from .footage.eyes import Eyes
 from .footage.kinds import answer_from_json, answer_of
-from .footage.shots import demo_shots, find_shots, look_at
+from .footage.shots import demo_shots, look_at
 
 #: Training clips whose frames are measured for the normalisation.
 _MEASURED = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(TrainOptions):
-    """What can be set for models of video."""
-
-    lr: float = option(2e-3, "highest learning rate")
-    validation: str | None = option(
-        None, "folder or table of clips to hold out; not given: one of ten"
-    )
-    answer: Literal["auto", "clip", "frame", "sentence", "caption"] = option(
-        "auto",
-        "one label a clip; one a frame; what is said, word by word (CTC); or a text that is "
-        "written with attention. auto: what the data say: labels, texts with times, or texts",
-    )
-    demo: bool = option(False, "make the clips: digits that move over a canvas, with captions")
-    clips: int = option(3000, "how many clips --demo makes")
-    network: str = option(
-        SMALL, f"what looks at a frame: {SMALL}, {EFFICIENTNET}, or an ONNX file of a CNN"
-    )
-    finetune: Literal["all", "last", "none"] = option(
-        "none", "how much of a pretrained network is trained; a small one always is"
-    )
-    network_lr: float = option(0.1, "learning rate of a pretrained network, as a part of --lr")
-    height: int = option(64, "pixels of a frame from top to bottom")
-    width: int = option(64, "pixels of a frame from left to right")
-    grey: bool = option(False, "read frames without colours")
-    rate: float | None = option(None, "frames a second; not given: every frame")
-    crop: str = option(
-        "centre",
-        "part of the picture: centre (in the proportions of height and width), none (all, "
-        "squeezed), pad (all, with bars), or left,top,right,bottom in parts of it",
-    )
-    margin: int = option(4, "pixels by which the picture moves each way in training")
-    flip: bool = option(False, "mirror clips at random in training: where left may be right")
-    warp: float = option(0.0, "part by which time runs faster or slower in training, 0..1")
-    erase: float = option(0.0, "probability of covering a part of the picture in training, 0..1")
-    light: float = option(0.15, "part by which contrast and brightness change in training, 0..1")
-    context: int = option(1, "frames on each other that the small network sees, for motion")
-    channels: str = option("32,64,96,128", "of the convolutions of the small network")
-    pooled: bool = option(
-        False, "let the small network see what there is, wherever it is; not where it is"
-    )
-    features: int = option(256, "numbers that the recurrent layers read of a frame")
-    cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
-    hidden: int = option(256, "units per recurrent layer and direction")
-    layers: int = option(2, "recurrent layers")
-    bidirectional: bool = option(True, "read backwards too: better, but not while frames come")
-    dropout: float = option(0.3, "part of features and outputs dropped in training, 0..1")
-    tokens: Literal["word", "char"] = option("word", "what texts are cut into")
-    vocabulary: int = option(8000, "most different tokens of captions")
-    embedding: int = option(128, "numbers per token of captions")
-    attention: Literal["dot", "general", "concat", "additive"] = option(
-        "general", "how a caption's states and the frames are compared"
-    )
-    label_smoothing: float = option(0.1, "part of the probability that all tokens share, 0..1")
-    grammar: float = option(
-        0.5, "what it counts in sentences which symbols followed each other in training; 0: nothing"
-    )
-    beam: int = option(5, "captions that are kept in searching")
-    cache: str | None = option(None, "folder to keep frames in; not given: one of the user's")
-    default_minutes: ClassVar[float] = 10.0
-
-    def budget(self) -> Budget:
-        """Returns the budget that was asked for; the demo needs little."""
-        if self.demo and self.minutes is None and self.epochs is None and self.steps is None:
-            return Budget(minutes=3.0)
-        return super().budget()
-
-    def eyes(self) -> Eyes:
-        """What is read of a video."""
-        sides: tuple[str, ...] = tuple(self.crop.split(","))
-        crop: Any = self.crop
-        if len(sides) > 1:
-            try:
-                crop = tuple(float(side) for side in sides)
-            except ValueError as error:
-                raise ValueError(f"--crop {self.crop}: {error}") from error
-        raw = self.network == SMALL or self.finetune == "all"
-        margin = 2 * self.margin if raw else 0
-        settings = FrameSettings(
-            height=self.height + margin,
-            width=self.width + margin,
-            colour=not self.grey,
-            rate=self.rate,
-            crop=crop,
-        )
-        return Eyes.open(settings, self.network, self.finetune)
-
-    def augmentation(self) -> Augmentation:
-        """How clips are changed in training."""
-        return Augmentation(
-            crop=(self.height, self.width),
-            flip=0.5 if self.flip else 0.0,
-            brightness=128.0 * self.light,
-            contrast=self.light,
-            erase=self.erase,
-            warp=self.warp,
-        )
 
 
 @register
@@ -207,7 +108,10 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
             clips, held_out = split_videos(clips)
         else:
             held_out = find_videos([Path(options.validation)])
-        return look_at(clips, self.eyes, options.cache), look_at(held_out, self.eyes, options.cache)
+        return self._look_at(clips), self._look_at(held_out)
+
+    def _look_at(self, clips: Sequence[VideoClip]) -> list[Shot]:
+        return look_at(clips, self.eyes, self.options.cache)
 
     @property
     def _image(self) -> tuple[int, ...]:
@@ -273,12 +177,14 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
         unit = self.answer.unit
         return Metric(f"nats per {unit[:-1]}", f"nats/{unit[:-1]}", unit, lambda loss: loss)
 
+    def _prepare(self, model: Any) -> Callable[[NDArray[Any]], Array]:
+        image, normalisation = model.encoder.image, self.normalisation
+        return lambda frames: self.eyes.prepared(frames, image, normalisation)
+
     def validate(self, model: Any) -> float:
         """Scores all held-out clips."""
         total, count = 0.0, 0
-        for some, images, lengths in in_parts(
-            self.held_out, self.normalisation, model.encoder.image
-        ):
+        for some, images, lengths in in_parts(self.held_out, self._prepare(model)):
             targets = self.answer.together([self.answer.target(s, s.times) for s in some])
             loss, targeted = self.answer.loss(model, images, lengths, targets)
             total, count = total + loss * targeted, count + targeted
@@ -287,9 +193,7 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
     def read(self, trained: Watcher, shots: Sequence[Shot]) -> list[Reading]:
         """Returns what a model says of each clip."""
         readings: list[Reading] = []
-        for some, images, lengths in in_parts(
-            shots, trained.normalisation, trained.model.encoder.image
-        ):
+        for some, images, lengths in in_parts(shots, trained.prepared):
             times = [shot.times for shot in some]
             readings += trained.answer.read(trained.model, images, lengths, times)
         return readings
@@ -352,7 +256,7 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
         """How often the answers are right; with details every one of them."""
         self.eyes, self.answer = trained.eyes, trained.answer
         self.normalisation = trained.normalisation
-        shots = find_shots(sources, self.eyes, self.options.cache) if sources else self._find()[1]
+        shots = self._look_at(find_videos(sources)) if sources else self._find()[1]
         with trained.model.in_precision(precision):
             readings = self.read(trained, shots)
         if details:

@@ -13,7 +13,7 @@ from unrolled.training import Array
 from .data import Integers, Reading, Shot, Times
 
 if TYPE_CHECKING:
-    from ..video import Options
+    from .._video_options import Options
 
 #: The mean loss over so many targets, and the pullback of that mean.
 LossPullback = tuple[tuple[float, int], Callable[[float], None]]
@@ -94,14 +94,3 @@ class Answer(ABC):
     @abstractmethod
     def errors(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> Iterator[str]:
         """Yields lines that say how often readings are right."""
-
-
-def classes_of(labels: Sequence[str], what: str) -> tuple[str, ...]:
-    """Returns the different labels; ValueError unless there are two or more."""
-    classes = tuple(sorted({label for label in labels if label}))
-    if len(classes) < 2:
-        raise ValueError(
-            f"there {'is one' if len(classes) == 1 else 'are no'} {what} in the training clips: "
-            "two or more are needed"
-        )
-    return classes

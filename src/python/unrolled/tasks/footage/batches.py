@@ -1,7 +1,8 @@
 """Clips as batches: changed at random in training, as they are in scoring."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from unrolled.video import Augmentation, Normalisation
 
 from .answers import Answer
 from .data import Batch, Integers, Shot
-from .seen import inner
 
 #: Streams of random numbers: of the order of clips, and of their changes.
 _ORDER, _CHANGES = 0, 1
@@ -81,20 +81,19 @@ class ClipBatches:
 
 
 def in_parts(
-    shots: Sequence[Shot], normalisation: Normalisation, image: Sequence[int]
+    shots: Sequence[Shot], prepare: Callable[[NDArray[Any]], Array]
 ) -> Iterator[tuple[list[Shot], Array, Integers]]:
     """Yields clips in their order, a few at a time, with their images and lengths.
 
     Args:
         shots: the clips.
-        normalisation: of frames.
-        image: the shape of what the network reads: the middle of each frame.
+        prepare: makes what the network reads of frames.
     """
     some: list[Shot] = []
     for place, shot in enumerate(shots):
         some.append(shot)
         if place + 1 == len(shots) or sum(len(each.times) for each in some) >= _PART:
-            images = [normalisation(inner(each.read(), image)) for each in some]
+            images = [prepare(each.read()) for each in some]
             lengths = np.array([len(each) for each in images], np.int64)
             yield some, np.concatenate(images), lengths
             some = []

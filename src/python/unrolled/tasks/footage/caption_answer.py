@@ -16,7 +16,7 @@ from .answers import Answer, LossPullback
 from .data import Integers, Reading, Shot, Times
 
 if TYPE_CHECKING:
-    from ..video import Options
+    from .._video_options import Options
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class CaptionAnswer(Answer):
         found = beam_search(stream, lengths, most, BeamOptions(self.beam, banned=(UNKNOWN,)))
         written = [np.array([*hypotheses[0].tokens, 0], np.int64) for hypotheses in found]
         targets = self.together(written)
-        _, weights = model.losses(images, lengths, *targets)
+        _, weights = model.losses_of(memory, state, lengths, *targets)
         readings = []
         for row, (hypotheses, tokens) in enumerate(zip(found, written, strict=True)):
             texts = [

@@ -1,6 +1,6 @@
 """Clips as arrays, and what is to be said of each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,18 +77,3 @@ class Reading:
     rows: Array
     segments: tuple[Segment, ...] = ()
     others: tuple[tuple[str, float], ...] = ()
-
-
-def frame_labels(segments: Sequence[Segment], times: Times, label: dict[str, int]) -> Integers:
-    """Returns the number of what happens at each time, 0 where nothing does; -1: not known.
-
-    Args:
-        segments: what happens; none = nothing is known.
-        times: (T,) in seconds.
-        label: the number of each symbol, from 1 on.
-    """
-    places = np.full(len(times), 0 if segments else -1, np.int64)
-    for segment in segments:
-        inside = (times >= segment.start) & (times < segment.end)
-        places[inside] = label.get(segment.symbol, -1)
-    return places

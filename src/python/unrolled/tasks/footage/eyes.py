@@ -1,6 +1,6 @@
 """From a file to what the trained part of a network reads: frames, or what a frozen part saw."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,6 +14,7 @@ from unrolled.interop.onnx_backbone import OnnxBackbone
 from unrolled.interop.pretrained import Pretrained, efficientnet_lite0
 from unrolled.training import Array
 from unrolled.video import (
+    Augmentation,
     Frame,
     FrameCache,
     Frames,
@@ -173,6 +174,20 @@ class Eyes:
         return Frames(
             np.stack([frame.image for frame in frames]), np.array([frame.time for frame in frames])
         )
+
+    def prepared(
+        self, frames: NDArray[Any], image: Sequence[int], normalisation: Normalisation
+    ) -> Array:
+        """Returns frames as the trained network reads them, (T, H, W, C) or (T, F), normalised.
+
+        Args:
+            frames: what was read; of frames with a margin, their middle is taken.
+            image: (H, W, C), or (F,).
+            normalisation: of the model.
+        """
+        if self.raw:
+            frames = Augmentation(crop=(image[0], image[1])).centre(frames)
+        return normalisation(frames)
 
     def cache(self, folder: str | None) -> FrameCache:
         """Returns the cache of what is seen, which other eyes do not share."""

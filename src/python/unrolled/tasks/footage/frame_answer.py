@@ -1,39 +1,31 @@
 """A label for each frame."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from unrolled import functional
-from unrolled.models import VideoEncoderConfig, VideoModel
+from unrolled.models import VideoModel
 from unrolled.training import Array, cross_entropy_vjp, pad_sequences
 
-from .._utterances import Segment
-from .answers import Answer, LossPullback
-from .data import Integers, Reading, Shot, Times, frame_labels
+from .._utterances import Segment, labels_at
+from .class_answer import ClassAnswer
+from .data import Integers, Reading, Shot, Times
 
 if TYPE_CHECKING:
-    from ..video import Options
+    from .._video_options import Options
 
 #: What a frame is called in which nothing happens.
 NOTHING = "_nothing_"
 
 
-@dataclass(frozen=True)
-class FrameAnswer(Answer):
-    """What happens in each frame.
-
-    Attributes:
-        classes: their names; the first one is nothing.
-    """
+class FrameAnswer(ClassAnswer):
+    """What happens in each frame; the first class is nothing."""
 
     kind: ClassVar[str] = "frame"
     unit: ClassVar[str] = "frames"
-
-    classes: tuple[str, ...]
 
     @classmethod
     def of(cls, shots: Sequence[Shot], options: "Options") -> "FrameAnswer":
@@ -46,54 +38,22 @@ class FrameAnswer(Answer):
             )
         return cls((NOTHING, *sorted(set(symbols) - {NOTHING})))
 
-    def to_json(self) -> dict[str, Any]:
-        """The classes."""
-        return {"classes": list(self.classes)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "FrameAnswer":
-        """From the classes."""
-        return cls(tuple(values["classes"]))
-
-    def build(
-        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
-    ) -> VideoModel:
-        """An answer for each frame."""
-        return VideoModel(encoder, len(self.classes), rng=rng)
-
-    def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
-        """The model of a checkpoint."""
-        return VideoModel.from_parameters(config, weights)
-
     def target(self, shot: Shot, times: Times) -> Integers:
         """(T,) the class of each frame, -1 where it is not known."""
         label = {name: place for place, name in enumerate(self.classes)}
-        return frame_labels(shot.segments, times, label)
+        return labels_at(shot.segments, times, label)
 
     def together(self, targets: Sequence[Integers]) -> Integers:
         """(T, B)."""
         return pad_sequences(targets, value=-1)[0]
 
-    def loss_vjp(
-        self,
-        model: VideoModel,
-        images: Array,
-        lengths: Integers,
-        targets: Integers,
-        rng: np.random.Generator,
-    ) -> LossPullback:
+    def logits_loss_vjp(
+        self, logits: Array, lengths: Integers, targets: Integers
+    ) -> tuple[tuple[float, int], Callable[[float], Array]]:
         """Cross-entropy of each frame."""
-        logits, pullback = model.vjp(images, lengths, rng=rng)
         flat = logits.reshape(-1, logits.shape[2])
-        loss, loss_pullback = cross_entropy_vjp(flat, targets.reshape(-1))
-        return loss, lambda dloss: pullback(loss_pullback(dloss).reshape(logits.shape))
-
-    def loss(
-        self, model: VideoModel, images: Array, lengths: Integers, targets: Integers
-    ) -> tuple[float, int]:
-        """The same without dropout."""
-        logits = model(images, lengths)
-        return cross_entropy_vjp(logits.reshape(-1, logits.shape[2]), targets.reshape(-1))[0]
+        loss, pullback = cross_entropy_vjp(flat, targets.reshape(-1))
+        return loss, lambda dloss: pullback(dloss).reshape(logits.shape)
 
     def read(
         self,

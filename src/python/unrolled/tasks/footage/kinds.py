@@ -11,7 +11,7 @@ from .frame_answer import FrameAnswer
 from .sentence_answer import SentenceAnswer
 
 if TYPE_CHECKING:
-    from ..video import Options
+    from .._video_options import Options
 
 _KINDS: dict[str, type[Answer]] = {
     each.kind: each for each in (ClipAnswer, FrameAnswer, SentenceAnswer, CaptionAnswer)

@@ -1,24 +1,26 @@
 """A sentence in the order in which it is said, as in lip reading: CTC."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from unrolled import functional
-from unrolled.models import VideoEncoderConfig, VideoModel
+from unrolled.models import VideoModel
 from unrolled.training import Array, pad_sequences
 
 from .._edit_distance import error_rate
-from .._speech_loss import SpeechLoss, speech_loss_vjp
-from .._utterances import Segment
-from .answers import Answer, LossPullback, classes_of
-from .data import Integers, Reading, Shot, Times, frame_labels
+from .._recogniser import aligned
+from .._speech_loss import speech_loss_vjp
+from .._utterances import Segment, labels_at
+from .class_answer import classes_of
+from .data import Integers, Reading, Shot, Times
+from .logits_answer import LogitsAnswer
 from .successions import Successions
 
 if TYPE_CHECKING:
-    from ..video import Options
+    from .._video_options import Options
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Sentences:
 
 
 @dataclass(frozen=True)
-class SentenceAnswer(Answer):
+class SentenceAnswer(LogitsAnswer):
     """What is said, symbol by symbol; a frame that says nothing new says the blank.
 
     Connectionist temporal classification learns from the sequence alone. Where clips say when each
@@ -102,22 +104,17 @@ class SentenceAnswer(Answer):
         """How many outputs CTC has: the blank and the symbols."""
         return 1 + len(self.symbols)
 
-    def build(
-        self, encoder: VideoEncoderConfig, options: "Options", rng: np.random.Generator
-    ) -> VideoModel:
-        """Outputs for the blank and each symbol; twice, with times."""
-        return VideoModel(encoder, (2 if self.timed else 1) * self.outputs, rng=rng)
-
-    def restore(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> VideoModel:
-        """The model of a checkpoint."""
-        return VideoModel.from_parameters(config, weights)
+    @property
+    def width(self) -> int:
+        """These outputs; twice, with times."""
+        return (2 if self.timed else 1) * self.outputs
 
     def target(self, shot: Shot, times: Times) -> tuple[Integers, Integers]:
         """The labels, and that of each frame; what was not learnt is left out."""
         label = {symbol: place for place, symbol in enumerate(self.symbols, 1)}
         said = [label[s] for s in _cut(shot.text, self.spelled) if s in label]
         segments = shot.segments if self.timed else ()
-        return np.array(said, np.int64), frame_labels(segments, times, label)
+        return np.array(said, np.int64), labels_at(segments, times, label)
 
     def together(self, targets: Sequence[tuple[Integers, Integers]]) -> Sentences:
         """Puts the labels of clips side by side."""
@@ -125,30 +122,14 @@ class SentenceAnswer(Answer):
         places, _ = pad_sequences([each for _, each in targets], value=-1)
         return Sentences(np.ascontiguousarray(labels.T), counts, places)
 
-    def _loss(self, logits: Array, lengths: Integers, targets: Sentences) -> Any:
-        return speech_loss_vjp(
+    def logits_loss_vjp(
+        self, logits: Array, lengths: Integers, targets: Sentences
+    ) -> tuple[tuple[float, int], Callable[[float], Array]]:
+        """CTC and, where times are known, a cross-entropy of each frame; see `SpeechLoss`."""
+        loss, pullback = speech_loss_vjp(
             logits, lengths, targets.labels, targets.counts, targets.places, self.outputs
         )
-
-    def loss_vjp(
-        self,
-        model: VideoModel,
-        images: Array,
-        lengths: Integers,
-        targets: Sentences,
-        rng: np.random.Generator,
-    ) -> LossPullback:
-        """CTC and, where times are known, a cross-entropy of each frame; see `SpeechLoss`."""
-        logits, pullback = model.vjp(images, lengths, rng=rng)
-        loss, loss_pullback = self._loss(logits, lengths, targets)
-        return (loss.mean, loss.symbols), lambda dloss: pullback(loss_pullback(dloss))
-
-    def loss(
-        self, model: VideoModel, images: Array, lengths: Integers, targets: Sentences
-    ) -> tuple[float, int]:
-        """The same without dropout."""
-        loss: SpeechLoss = self._loss(model(images, lengths), lengths, targets)[0]
-        return loss.mean, loss.symbols
+        return (loss.mean, loss.symbols), pullback
 
     def read(
         self,
@@ -166,12 +147,13 @@ class SentenceAnswer(Answer):
                 readings.append(Reading("", 0.0, (), np.zeros((0, 0), mine.dtype)))
                 continue
             ctc = np.ascontiguousarray(mine[:, : self.outputs])
-            labels = np.array(self.successions.search(ctc, self.weight), np.int64)
-            losses = functional.ctc_loss(ctc[:, None], labels[None])
-            p = np.exp(functional.log_softmax(mine[:, -self.outputs :].astype(np.float64)))
-            segments = self._placed(mine, p, labels, shown)
+            labels = self.successions.search(ctc, self.weight)
+            losses = functional.ctc_loss(ctc[:, None], np.array([labels], np.int64))
+            placed = np.ascontiguousarray(mine[:, -self.outputs :])
+            p = np.exp(functional.log_softmax(placed.astype(np.float64)))
+            segments = self._placed(placed, labels, shown)
             text = ("" if self.spelled else " ").join(self.symbols[i - 1] for i in labels)
-            kinds = sorted(set(labels.tolist()))
+            kinds = sorted(set(labels))
             readings.append(
                 Reading(
                     text,
@@ -183,21 +165,18 @@ class SentenceAnswer(Answer):
             )
         return readings
 
-    def _placed(
-        self, logits: Array, p: Array, labels: Integers, times: Times
-    ) -> tuple[Segment, ...]:
+    def _placed(self, logits: Array, labels: Sequence[int], times: Times) -> tuple[Segment, ...]:
         """Where each symbol is said, by the most probable way to place all of them."""
-        rows = np.ascontiguousarray(logits[:, -self.outputs :])
-        path, _ = functional.ctc_align(rows[:, None], labels[None])
         step = float(times[-1] - times[0]) / max(len(times) - 1, 1)
-        found = []
-        for place, label in enumerate(labels):
-            frames = np.flatnonzero(path[:, 0] == place)
-            sure = float(p[frames, label].mean())
-            symbol = self.symbols[label - 1]
-            start, end = float(times[frames[0]]), float(times[frames[-1]]) + step
-            found.append(Segment(symbol, start, end, sure))
-        return tuple(found)
+        return tuple(
+            Segment(
+                self.symbols[label - 1],
+                float(times[frames[0]]),
+                float(times[frames[-1]]) + step,
+                sure,
+            )
+            for label, (frames, sure) in zip(labels, aligned(logits, labels), strict=True)
+        )
 
     def errors(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> Iterator[str]:
         """Word and sentence accuracy; of characters, their error rate too."""

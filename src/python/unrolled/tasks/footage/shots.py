@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,11 @@ from numpy.typing import NDArray
 
 from unrolled.video import FrameCache
 
-from .._video_clips import VideoClip, find_videos
+from .._video_clips import VideoClip
 from .._video_demo import RATE, SIDE, demo_clip
 from .._watch import watched
 from .data import Shot
 from .eyes import Eyes
-
-
-def find_shots(sources: Sequence[Path], eyes: Eyes, folder: str | None) -> list[Shot]:
-    """Returns the clips of videos, folders and tables, looked at through `eyes`.
-
-    Raises:
-        FileNotFoundError, ValueError: as `find_videos`; VideoError: a file is no video.
-    """
-    return look_at(find_videos(sources), eyes, folder)
 
 
 def look_at(clips: Sequence[VideoClip], eyes: Eyes, folder: str | None) -> list[Shot]:
@@ -33,6 +23,9 @@ def look_at(clips: Sequence[VideoClip], eyes: Eyes, folder: str | None) -> list[
         clips: which ones.
         eyes: what is read of them.
         folder: of the cache; None = the user's.
+
+    Raises:
+        FileNotFoundError, VideoError: a file is not there, or is no video.
     """
     cache = eyes.cache(folder)
     return [_shot(clip, cache) for clip in watched(clips, "frames")]

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from unrolled import functional
 from unrolled.training import Array
 
+from .._recogniser import WIDTH, best_symbols
+
 #: What is added to the count of every succession: none is impossible.
 _UNSEEN = 0.05
-
-#: Prefixes that the search keeps.
-_WIDTH = 8
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,9 @@ class Successions:
             weight: what log p of a succession counts beside the log-probability of what is seen;
                 0: it does not take part.
         """
-        beam = functional.CtcBeam(self.outputs, width=_WIDTH)
         if not weight:
-            beam.step(logits)
-            return beam.spell(beam.prefixes()[0])
+            return best_symbols(logits)
+        beam = functional.CtcBeam(self.outputs, width=WIDTH)
         scores = weight * self._log_p
         for step in range(len(logits)):
             last = [max(prefix.symbol, 0) for prefix in beam.prefixes()]
