@@ -49,7 +49,7 @@ class Problem:
     cell: str
     x: np.ndarray
     states: tuple[np.ndarray, ...] | None
-    weights: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
+    weights: tuple[np.ndarray | None, ...]
     dy: np.ndarray
     dstates: tuple[np.ndarray, ...]
     options: dict[str, Any]
@@ -58,14 +58,21 @@ class Problem:
     @property
     def forward_roundings(self) -> int:
         steps, _, inputs = self.x.shape
-        gates, hidden = self.weights[1].shape
-        return steps * (inputs + hidden + gates // hidden)
+        outputs = self.weights[1].shape[1]
+        gates = len(functional.cell_info(self.cell).gates)
+        return steps * (inputs + outputs + gates + self._second_product)
 
     @property
     def gradient_roundings(self) -> int:
         steps, batch, inputs = self.x.shape
-        gates_hidden, hidden = self.weights[1].shape
-        return steps * (inputs + gates_hidden + hidden + batch)
+        gates_hidden, outputs = self.weights[1].shape
+        return steps * (inputs + gates_hidden + outputs + batch + 2 * self._second_product)
+
+    @property
+    def _second_product(self) -> int:
+        """Terms of a sum of the second product of a step, where the cell has one."""
+        phased = self.cell in reference.PHASED_CELLS
+        return self.weights[1].shape[0] // len(functional.cell_info(self.cell).gates) * phased
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -153,15 +160,23 @@ def make_problem(
     rng = np.random.default_rng([seed, *dims])
     info = functional.cell_info(cell)
     rows = len(info.gates) * hidden
+    outputs = max(1, hidden - hidden // 3) if info.projects else hidden
+    state_sizes = [outputs, *[hidden] * (len(info.states) - 1)]
 
     def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
         return (rng.standard_normal(shape) * scale).astype(dtype)
 
+    def extra(name: str) -> np.ndarray:
+        if name == "weight_hr":
+            return normal(outputs, hidden, scale=hidden**-0.5)
+        size = rows if name in ("gain_ih", "gain_hh") else hidden
+        return (normal(size, scale=0.3) + name.startswith("gain")).astype(dtype)
+
     weight_ih = normal(rows, inputs, scale=inputs**-0.5)
-    weight_hh = normal(rows, hidden, scale=0.7 * hidden**-0.5)
+    weight_hh = normal(rows, outputs, scale=0.7 * outputs**-0.5)
     bias_ih, bias_hh = normal(rows, scale=0.5), normal(rows, scale=0.5)
-    x, dy = normal(steps, batch, inputs), normal(steps, batch, hidden)
-    initial = tuple(normal(batch, hidden) for _ in info.states)
+    x, dy = normal(steps, batch, inputs), normal(steps, batch, outputs)
+    initial = tuple(normal(batch, size) for size in state_sizes)
     options: dict[str, Any] = {"reverse": reverse}
     if ragged:
         options["lengths"] = ragged_lengths(rng, steps, batch)
@@ -176,9 +191,10 @@ def make_problem(
             weight_hh,
             bias_ih if biases[0] else None,
             bias_hh if biases[1] else None,
+            *(extra(name) for name in info.extras),
         ),
         dy=dy,
-        dstates=tuple(normal(batch, hidden) for _ in info.states),
+        dstates=tuple(normal(batch, size) for size in state_sizes),
         options=options,
     )
 

@@ -11,21 +11,31 @@
 namespace unrolled {
 namespace {
 
+// The letters of a shape whose last axis is that of the output.
+const char* output_shape(const CellInfo& info, const char* plain, const char* projected) {
+  return info.projects ? projected : plain;
+}
+
 constexpr const char* kStateNames[] = {"state h", "state c"};
 constexpr const char* kGradientNames[] = {"dstate h", "dstate c"};
 
-// (B, H) states, all or none.
-template <class T>
-void states(const char* function, const char* const* names, const CellInfo& info,
-            const std::vector<ArrayView>& views, int64_t B, int64_t H, Access access, T** out) {
+// (B, H) states, all or none; h may be (B, P).
+template <class T, class W>
+void states(const char* const* names, const W& w, const std::vector<ArrayView>& views, int64_t B,
+            Access access, T** out) {
+  const CellInfo& info = w.info();
+  const char* function = info.name;
   for (int k = 0; k < kMaxStates; ++k) out[k] = nullptr;
   if (views.empty() && access == Access::kRead) return;
   if (static_cast<int>(views.size()) != info.state_count)
     fail_value("[", function, "] expected ", info.state_count, " state arrays for cell ", info.name,
                ", got ", views.size());
   for (int k = 0; k < info.state_count; ++k)
-    out[k] = contiguous<T>({function, names[k], "(B, H)", {B, H}}, views[static_cast<size_t>(k)],
-                           access);
+    out[k] = contiguous<T>({function,
+                            names[k],
+                            k == 0 ? output_shape(info, "(B, H)", "(B, P)") : "(B, H)",
+                            {B, w.state_size(k)}},
+                           views[static_cast<size_t>(k)], access);
 }
 
 bool rows_in_place(const Plan& plan, int64_t step, int64_t row) {
@@ -45,15 +55,16 @@ void clear_dead_rows(const Sequence<T>& to, int64_t T_steps, const RaggedPlan& r
 
 // Rows without a step hand their states (or gradients) straight through.
 template <class T>
-void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H,
-                     const T* const* from, T* const* to) {
+void pass_empty_rows(const Weights<T>& w, const RaggedPlan& ragged, const T* const* from,
+                     T* const* to) {
   const Plan& plan = ragged.view();
-  const size_t bytes = static_cast<size_t>(H) * sizeof(T);
   for (int64_t j = plan.B - 1; j >= 0 && ragged.length(j) == 0; --j)
-    for (int k = 0; k < info.state_count; ++k) {
-      T* row = to[k] + plan.order[j] * H;
+    for (int k = 0; k < w.info().state_count; ++k) {
+      const int64_t size = w.state_size(k);
+      const size_t bytes = static_cast<size_t>(size) * sizeof(T);
+      T* row = to[k] + plan.order[j] * size;
       if (from[k] != nullptr)
-        std::memcpy(row, from[k] + plan.order[j] * H, bytes);
+        std::memcpy(row, from[k] + plan.order[j] * size, bytes);
       else
         std::memset(row, 0, bytes);
     }
@@ -85,7 +96,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   const Weights<T>& w = *weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, P = w.packed.P, S = info.state_count;
   if (w.table != &kernels())
     fail_value("[", name, "] expected weights packed for isa ", kernels().isa, ", got ",
                w.table->isa);
@@ -93,6 +104,8 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     fail_value("[", name, "] expected weights packed with backward=True, got backward=False");
   const bool looked_up = arrays.tokens.present;
   const ArrayView& shaped = looked_up ? arrays.tokens : arrays.x;
+  if (looked_up && w.sizes.moment_count > 0)
+    fail_value("[", name, "] expected x of shape (T, B, I): a normalised cell looks nothing up");
   if (arrays.x.dimensions != (looked_up ? 2 : 3) || shaped.dimensions < 2)
     fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape (T, B) and a table ",
                "of shape (V, I), got ", shape_text(arrays.x));
@@ -103,9 +116,10 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   args.weights = &w.packed;
   if (!looked_up)
     args.x = sequence<const T>({name, "x", "(T, B, I)", {T_steps, B, I}}, arrays.x, Access::kRead);
-  args.y = sequence<T>({name, "out", "(T, B, H)", {T_steps, B, H}}, arrays.y, Access::kWrite);
-  states<const T>(name, kStateNames, info, arrays.initial, B, H, Access::kRead, args.initial);
-  states<T>(name, kStateNames, info, arrays.final, B, H, Access::kWrite, args.final);
+  args.y = sequence<T>({name, "out", output_shape(info, "(T, B, H)", "(T, B, P)"), {T_steps, B, P}},
+                       arrays.y, Access::kWrite);
+  states<const T>(kStateNames, w, arrays.initial, B, Access::kRead, args.initial);
+  states<T>(kStateNames, w, arrays.final, B, Access::kWrite, args.final);
 
   auto saved = std::make_unique<Saved<T>>();
   saved->weights = weights;
@@ -124,8 +138,8 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   }
   saved->x = args.x;
   saved->lookup = args.lookup;
-  if (!plan.ordered) clear_dead_rows(args.y, T_steps, *saved->plan, H);
-  pass_empty_rows(info, *saved->plan, H, args.initial, args.final);
+  if (!plan.ordered) clear_dead_rows(args.y, T_steps, *saved->plan, P);
+  pass_empty_rows(w, *saved->plan, args.initial, args.final);
 
   args.chunk_tokens = kChunkTokens;
   args.chunk_rows = saved->plan->chunk_rows();
@@ -139,10 +153,12 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
       args.states[k] = saved->states[k];
       args.entering[k] = saved->entering[k];
       if (saved->initial[k] != nullptr)
-        std::copy(args.initial[k], args.initial[k] + B * H, saved->initial[k]);
+        std::copy(args.initial[k], args.initial[k] + B * w.state_size(static_cast<int>(k)),
+                  saved->initial[k]);
     }
     args.saved = saved->values;
     args.saved_rows = saved->saved_rows;
+    args.moments = saved->moments;
   }
   const Sharing sharing = share_forward(w, plan);
   const int size = sharing.team_size;
@@ -162,7 +178,8 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const Weights<T>& w = *saved.weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, G = info.gate_count, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, P = w.packed.P;
+  const int64_t G = info.gate_count, S = info.state_count;
   const int64_t T_steps = saved.T_steps, B = saved.B;
   const Plan& plan = saved.plan->view();
 
@@ -172,7 +189,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.x = saved.x;
   args.lookup = saved.lookup;
   const bool looked_up = args.lookup.tokens != nullptr;
-  args.dy = sequence<const T>({name, "dy", "(T, B, H)", {T_steps, B, H}}, arrays.dy, Access::kRead);
+  args.dy =
+      sequence<const T>({name, "dy", output_shape(info, "(T, B, H)", "(T, B, P)"), {T_steps, B, P}},
+                        arrays.dy, Access::kRead);
   if (looked_up)
     args.dx = {
         contiguous<T>({name, "dtable", "(V, I)", {args.lookup.V, I}}, arrays.dx, Access::kWrite), 0,
@@ -180,24 +199,27 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
-  states<const T>(name, kGradientNames, info, arrays.dfinal, B, H, Access::kRead, args.dfinal);
-  states<T>(name, kGradientNames, info, arrays.dinitial, B, H, Access::kWrite, args.dinitial);
+  states<const T>(kGradientNames, w, arrays.dfinal, B, Access::kRead, args.dfinal);
+  states<T>(kGradientNames, w, arrays.dinitial, B, Access::kWrite, args.dinitial);
   const auto gradient = [&](const char* what, const char* letters,
                             std::initializer_list<int64_t> shape, const ArrayView& view) {
     return contiguous<T>({name, what, letters, shape}, view, Access::kWrite);
   };
   const LayerArrays& g = arrays.grads;
-  args.grads = {gradient("dweight_ih", "(G*H, I)", {G * H, I}, g.weight_ih),
-                gradient("dweight_hh", "(G*H, H)", {G * H, H}, g.weight_hh),
-                gradient("dbias_ih", "(G*H,)", {G * H}, g.bias_ih),
-                gradient("dbias_hh", "(G*H,)", {G * H}, g.bias_hh)};
+  args.grads = {
+      gradient("dweight_ih", "(G*H, I)", {G * H, I}, g.weight_ih),
+      gradient("dweight_hh", output_shape(info, "(G*H, H)", "(G*H, P)"), {G * H, P}, g.weight_hh),
+      gradient("dbias_ih", "(G*H,)", {G * H}, g.bias_ih),
+      gradient("dbias_hh", "(G*H,)", {G * H}, g.bias_hh),
+      {}};
+  read_extras<T>(info, "d", g.extras, H, P, Access::kWrite, args.grads.extras);
   if (args.dx.data != nullptr && !args.accumulate_dx) {
     if (looked_up)
       std::fill(args.dx.data, args.dx.data + args.lookup.V * I, T(0));
     else if (!plan.ordered)
       clear_dead_rows(args.dx, T_steps, *saved.plan, I);
   }
-  pass_empty_rows(info, *saved.plan, H, args.dfinal, args.dinitial);
+  pass_empty_rows(w, *saved.plan, args.dfinal, args.dinitial);
   if (plan.T == 0) return;
 
   const Sharing sharing = share_backward(w, plan);
@@ -206,6 +228,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.chunk_rows = saved.plan->chunk_rows();
   args.saved = saved.values;
   args.saved_rows = saved.saved_rows;
+  args.moments = saved.moments;
   ForwardArgs<T> again{};
   again.weights = args.weights;
   again.plan = args.plan;
@@ -225,6 +248,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
     for (int64_t k = 0; k < S; ++k) args.states[k] = again.states[k];
     args.saved = again.saved;
     args.saved_rows = again.saved_rows;
+    args.moments = again.moments;
   }
   const auto kernel = w.kernels().backward;
   run_team(size, [&](const Team& team) { kernel(args, team); });

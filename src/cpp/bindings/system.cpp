@@ -15,7 +15,8 @@ namespace {
 
 struct PyCell {
   std::string name;
-  std::vector<std::string> gates, states;
+  std::vector<std::string> gates, states, extras;
+  bool projects;
 };
 
 std::vector<PyCell> cells() {
@@ -25,7 +26,9 @@ std::vector<PyCell> cells() {
     const CellInfo& info = table.cells[i];
     list.push_back({info.name,
                     {info.gates, info.gates + info.gate_count},
-                    {info.states, info.states + info.state_count}});
+                    {info.states, info.states + info.state_count},
+                    {info.extras, info.extras + info.extra_count},
+                    info.projects});
   }
   return list;
 }
@@ -59,6 +62,9 @@ py::array empty_bytes(int64_t nbytes) {
 void register_system(py::module_& m) {
   py::class_<PyCell>(m, "CellInfo")
       .def_readonly("name", &PyCell::name)
+      .def_readonly("projects", &PyCell::projects)
+      .def_property_readonly("extras",
+                             [](const PyCell& c) { return py::tuple(py::cast(c.extras)); })
       .def_property_readonly("gates", [](const PyCell& c) { return py::tuple(py::cast(c.gates)); })
       .def_property_readonly("states",
                              [](const PyCell& c) { return py::tuple(py::cast(c.states)); });

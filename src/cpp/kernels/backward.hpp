@@ -6,6 +6,8 @@
 #pragma once
 
 #include "kernels/forward.hpp"
+#include "kernels/normalised_backward.hpp"
+#include "kernels/phased_backward.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -19,19 +21,31 @@ struct Backward {
   const Team& team;
   const Plan& plan = *a.plan;
   const PackedLayer<T>& w = *a.weights;
-  const int64_t H = w.H;
+  const int64_t H = w.H, P = w.P;
   const int64_t K = Y::gate_width(H);
   // Sums of gradients by looked-up row are by unit.
   const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
   const OwnRows own = own_rows(plan, team, by_rows);
-  const int64_t all_panels = ceil_div(H, kPlainPanel<T>);
-  const Range panels = by_rows ? Range{0, all_panels} : share(all_panels, team);
-  const int64_t first_unit = panels.begin * kPlainPanel<T>;
-  const int64_t end_unit = smaller(panels.end * kPlainPanel<T>, H);
+  const Range units = by_rows ? Range{0, H} : share_units(H, kPlainPanel<T>, team);
+  const Range outputs = by_rows ? Range{0, P} : share_units(P, kPlainPanel<T>, team);
   // This member's packed gate columns, of the gradients of parameters.
-  const Range blocks =
-      by_rows ? share(Y::blocks(H), team) : Range{first_unit / Y::L, ceil_div(end_unit, Y::L)};
-  const Range columns = {blocks.begin * Y::kBlockWidth, blocks.end * Y::kBlockWidth};
+  const Range columns = packed_columns<Y::G>(H, units);
+
+  // Columns of state k, and those of them that are this member's; see Forward.
+  int64_t width(int k) const { return k == 0 ? P : H; }
+  Range own_columns(int k) const { return k == 0 ? outputs : units; }
+
+  // Of `width` units, the blocks whose parameters' gradients this member sums, and their packed
+  // columns with G gates.
+  Range own_blocks(int64_t width, const Range& own_units) const {
+    return by_rows ? share(Y::blocks(width), team)
+                   : Range{own_units.begin / Y::L, ceil_div(own_units.end, Y::L)};
+  }
+  template <int G>
+  Range packed_columns(int64_t width, const Range& own_units) const {
+    const Range blocks = own_blocks(width, own_units);
+    return {blocks.begin * G * Y::L, blocks.end * G * Y::L};
+  }
 
   // Compact rows at which the stored states and the saved values begin; see Forward.
   int64_t first_state = 0, first_saved = 0;
@@ -89,36 +103,38 @@ struct Backward {
       const int64_t rows = own.count(later_live);
       const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
       const Rows<T> to = own.of(a.carry[0].data, a.carry[0].stride);
-      multiply<kPlainVectors, O>(Product<T>{.a = from.data,
-                                            .a_stride = from.stride,
-                                            .b = w.recurrent_t,
-                                            .K = K,
-                                            .c = to.data,
-                                            .c_stride = to.stride,
-                                            .rows = rows,
-                                            .columns = Y::blocks(H) * Y::L,
-                                            .bias = nullptr,
-                                            .accumulate = true},
-                                 panels);
+      multiply<kPlainVectors, O>(
+          Product<T>{.a = from.data,
+                     .a_stride = from.stride,
+                     .b = w.recurrent_t,
+                     .K = Y::First::gate_width(H),
+                     .c = to.data,
+                     .c_stride = to.stride,
+                     .rows = rows,
+                     .columns = Y::blocks(P) * Y::L,
+                     .bias = nullptr,
+                     .accumulate = true},
+          {outputs.begin / kPlainPanel<T>, ceil_div(outputs.end, kPlainPanel<T>)});
     }
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
+      const Range mine = own_columns(k);
       if (plan.resets != nullptr)
         own.each(0, later_live, [&](int64_t j) {
           if (is_reset(plan, later_t, j))
-            for (int64_t u = first_unit; u < end_unit; u += Y::L)
+            for (int64_t u = mine.begin; u < mine.end; u += Y::L)
               store(carry.data + j * carry.stride + u, V(T(0)));
         });
       own.each(live, later_live, [&](int64_t j) {  // began at later_t
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
-          store_tail(a.dinitial[k] + plan.order[j] * H, u, H,
+        for (int64_t u = mine.begin; u < mine.end; u += Y::L)
+          store_tail(a.dinitial[k] + plan.order[j] * width(k), u, width(k),
                      load(carry.data + j * carry.stride + u));
       });
       own.each(later_live, live, [&](int64_t j) {  // ended before later_t
-        const T* from = a.dfinal[k] == nullptr ? nullptr : a.dfinal[k] + plan.order[j] * H;
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
+        const T* from = a.dfinal[k] == nullptr ? nullptr : a.dfinal[k] + plan.order[j] * width(k);
+        for (int64_t u = mine.begin; u < mine.end; u += Y::L)
           store(carry.data + j * carry.stride + u,
-                from == nullptr ? V(T(0)) : load_tail(from, u, H));
+                from == nullptr ? V(T(0)) : load_tail(from, u, width(k)));
       });
     }
   }
@@ -127,9 +143,19 @@ struct Backward {
   // chunk buffer. Those of the input part are summed by looked-up row, too.
   template <bool lookup>
   void cell_step(int64_t t, int64_t row, int buffer) const {
+    if constexpr (Normalised<Cell>)
+      step_back_normalised<Cell, O>(*this, a, t, row, buffer);
+    else if constexpr (TwoProducts<Cell>)
+      step_back_in_phases<lookup, Cell, O>(*this, a, t, row, buffer);
+    else
+      step_back<lookup>(t, row, buffer);
+  }
+
+  template <bool lookup>
+  UNROLLED_INLINE_MEMBER void step_back(int64_t t, int64_t row, int buffer) const {
     const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
     const int64_t rows = own.count(plan.live[t]);
-    for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
+    for (int64_t unit = units.begin; unit < units.end; unit += Y::L) {
       const int64_t block = unit / Y::L;
       const T* saved_block =
           Y::saved_at(a.saved, a.saved_rows, block, plan.offset[t] - first_saved);
@@ -166,20 +192,28 @@ struct Backward {
     }
   }
 
-  // dW_hh and db_hh: rows of this member's gates.
+  // dW_hh and db_hh, and of a second product, too: rows of this member's gates.
   void recurrent_gradients(const Chunk& chunk, int buffer) const {
     const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
     const int64_t row = chunk.first_row - first_state;
-    parameter_gradients(d, {h.data + row * h.stride, h.stride}, chunk.rows, H, a.grads.weight_hh,
-                        a.grads.bias_hh);
+    sum_outer<Y::First::G>(d, {h.data + row * h.stride, h.stride}, chunk.rows, P, H,
+                           packed_columns<Y::First::G>(H, units), a.grads.weight_hh,
+                           Normalised<Cell> ? nullptr : a.grads.bias_hh);
+    if constexpr (Normalised<Cell>)
+      norm_gradients<Cell, O>(*this, a, chunk, buffer, own_blocks(H, units));
+    if constexpr (TwoProducts<Cell>) {
+      const LayerParameters<T> second = second_parameters<Cell>(a.grads, H);
+      const Rows<T>& m = a.middle[buffer];
+      sum_outer<1>(a.dsecond[buffer], {m.data, m.stride}, chunk.rows, H, P,
+                   packed_columns<1>(P, outputs), second.weight_hh, second.bias_hh);
+    }
   }
 
   // dW_ih, db_ih and dx of a chunk.
   void input_gradients(const Chunk& chunk, int buffer) const {
     const Rows<T>& d = a.dinput[buffer];
     T* gathered = a.gathered + team.rank * a.chunk_rows * w.I;
-    parameter_gradients(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows, w.I,
-                        a.grads.weight_ih, a.grads.bias_ih);
+    parameter_gradients(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows);
     if (a.dx.data == nullptr) return;
     // An existing dx is added to after the product, so that the bits are the same whether rows
     // are in place or gathered.
@@ -201,8 +235,7 @@ struct Backward {
   // dW_ih, db_ih and the gradient of the looked-up rows, once for the whole sequence.
   void lookup_gradients() const {
     const int64_t rows = a.lookup.V;
-    parameter_gradients(a.dlookup, {a.lookup.rows, w.I}, rows, w.I, a.grads.weight_ih,
-                        a.grads.bias_ih);
+    parameter_gradients(a.dlookup, {a.lookup.rows, w.I}, rows);
     if (a.dx.data == nullptr) return;
     sync(team);
     const Range part = share(rows, team);
@@ -215,12 +248,20 @@ struct Backward {
     }
   }
 
-  // weight (G*H, width) += d^T x and bias (G*H) += column sums of d, in this member's gates.
-  void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
-                           T* weight, T* bias) const {
+  // dW_ih (G*H, I) += d^T x and db_ih (G*H) += column sums of d, in this member's gates.
+  void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows) const {
+    sum_outer<Y::G>(d, x, rows, w.I, H, columns, a.grads.weight_ih,
+                    Normalised<Cell> ? nullptr : a.grads.bias_ih);
+  }
+
+  // The same of a weight (G*units, width) and its bias, for packed columns `part`.
+  template <int G>
+  void sum_outer(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
+                 int64_t units_of_gate, Range part, T* weight, T* bias) const {
     accumulate_outer<O>(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
                                         a.outer + team.rank * kOuterScratch<T>},
-                        columns, GateRows<T>{weight, width, Y::G, H}, GateBias<T>{bias, Y::G, H});
+                        part, GateRows<T>{weight, width, G, units_of_gate},
+                        GateBias<T>{bias, G, units_of_gate});
   }
 
   // Rows of gradients as the products read them: in place, or converted into this member's scratch.

@@ -8,17 +8,27 @@
 
 namespace unrolled::UNROLLED_ISA {
 
+template <class Cell>
+inline constexpr bool kFullOnly = TwoProducts<Cell> || Normalised<Cell>;
+
+// Nothing where a cell is not multiplied in these numbers.
 template <class Cell, class T, class O>
 constexpr CellKernels<T> cell_kernels() {
-  return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
-          run_backward<Cell, T, O>};
+  if constexpr (kFullOnly<Cell> && !O::kInPlace)
+    return {};
+  else
+    return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
+            run_backward<Cell, T, O>};
 }
 
 // Int8 is for inference.
 template <class Cell>
 constexpr CellKernels<float> int8_kernels() {
-  return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
-          run_forward<Cell, float, Int8>, nullptr};
+  if constexpr (kFullOnly<Cell>)
+    return {};
+  else
+    return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
+            run_forward<Cell, float, Int8>, nullptr};
 }
 
 #define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),

@@ -17,7 +17,8 @@ namespace {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName, Cell::kGateCount, Cell::kStateCount, Cell::kGates, Cell::kStates};
+  return {Cell::kName,   Cell::kGateCount, Cell::kStateCount,   Cell::kGates,
+          Cell::kStates, projects<Cell>(), extra_count<Cell>(), extra_names<Cell>()};
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),

@@ -39,10 +39,54 @@ struct GateBias {
   }
 };
 
-template <class Cell, class T, class O>
-struct Layout {
+// A cell that has a second product in each step; see cells/all.hpp.
+template <class Cell>
+concept TwoProducts = requires { Cell::kFirstGates; };
+
+// A cell whose products are normalised.
+template <class Cell>
+concept Normalised = requires { Cell::kNormalisesCell; };
+
+// Gates of the product with the state h.
+template <class Cell>
+consteval int recurrent_gates() {
+  if constexpr (TwoProducts<Cell>)
+    return Cell::kFirstGates;
+  else
+    return Cell::kGateCount;
+}
+
+template <class Cell>
+consteval bool projects() {
+  if constexpr (TwoProducts<Cell>)
+    return Cell::kProjects;
+  else
+    return false;
+}
+
+// Number of parameters beside those of LayerParameters, and their names.
+template <class Cell>
+concept HasExtras = requires { Cell::kExtras; };
+template <class Cell>
+consteval int extra_count() {
+  if constexpr (HasExtras<Cell>)
+    return sizeof(Cell::kExtras) / sizeof(Cell::kExtras[0]);
+  else
+    return 0;
+}
+template <class Cell>
+consteval const char* const* extra_names() {
+  if constexpr (HasExtras<Cell>)
+    return Cell::kExtras;
+  else
+    return nullptr;
+}
+
+// Panels of packed columns with G gates of each unit.
+template <int gates, class T>
+struct GateLayout {
   static constexpr int L = kLanes<T>;
-  static constexpr int G = Cell::kGateCount;
+  static constexpr int G = gates;
   // Blocks of L units in a gate panel: about four vectors, and an even number where for_parts asks
   // for it.
   static constexpr int kBlocks = G >= 3 ? (kVectorRegisters == 32 || G % 2 == 0 ? 1 : 2) : 4 / G;
@@ -53,62 +97,150 @@ struct Layout {
 
   UNROLLED_INLINE int64_t blocks(int64_t H) { return ceil_div(H, L); }
   UNROLLED_INLINE int64_t gate_width(int64_t H) { return blocks(H) * kBlockWidth; }
-  UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * Cell::kSavedCount * L; }
+  UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
+  // The panels of units that begin with a panel.
+  UNROLLED_INLINE Range panels_of(Range units) {
+    return {units.begin / kPanelUnits, ceil_div(units.end, kPanelUnits)};
+  }
+};
+
+// The matrix (columns of h, H) of the second product, as weight_hh, and its bias.
+template <class Cell, class T>
+UNROLLED_INLINE LayerParameters<T> second_parameters(const LayerParameters<T>& of, int64_t H) {
+  LayerParameters<T> second{};
+  const int64_t rows = Cell::kFirstGates * H;  // of weight_hh that are in the first one
+  second.weight_hh = Cell::kProjects ? of.extras[0] : of.weight_hh + rows * H;
+  if (!Cell::kProjects && of.bias_hh != nullptr) second.bias_hh = of.bias_hh + rows;
+  return second;
+}
+
+template <class Cell, class T, class O>
+struct Layout : GateLayout<Cell::kGateCount, T> {
+  using Gates = GateLayout<Cell::kGateCount, T>;
+  using First = GateLayout<recurrent_gates<Cell>(), T>;  // of the product with h
+  using Second = GateLayout<1, T>;                       // of the second product
+  using Gates::L, Gates::kPanelUnits, Gates::kPanelWidth, Gates::blocks, Gates::gate_width,
+      Gates::gate_panels;
+  // A member's units begin at multiples of this, so that they begin a panel of each product.
+  static constexpr int64_t kUnitStep = TwoProducts<Cell> ? kPlainPanel<T> : kPanelUnits;
+
+  // With a normalised cell, the two normalised parts of the gates as well.
+  static constexpr int kSaved = Cell::kSavedCount + (Normalised<Cell> ? 2 * Gates::G : 0);
+
+  UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * kSaved * L; }
+  UNROLLED_INLINE int64_t bias_width(int64_t H) { return gate_panels(H) * kPanelWidth; }
   // Saved values stand as [block of units][row][value][L]: what a member writes and reads in one
   // step for one block is one run of memory.
   template <class P>
   UNROLLED_INLINE P saved_at(P saved, int64_t rows, int64_t block, int64_t row) {
-    return saved + (block * rows + row) * Cell::kSavedCount * L;
+    return saved + (block * rows + row) * kSaved * L;
   }
-  UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
 
-  static LayerSizes sizes(int64_t I, int64_t H) {
+  static LayerSizes sizes(int64_t I, int64_t H, int64_t P) {
     const int64_t width = gate_panels(H) * kPanelWidth;
+    const int64_t first_width = First::gate_panels(H) * First::kPanelWidth;
+    const int64_t recurrent_width = First::gate_width(H);
     const int64_t plain = kPlainPanel<T>;
-    LayerSizes s;
+    LayerSizes s{};
     s.gate_width = gate_width(H);
-    s.split_width = Cell::kSplitGradient ? gate_width(H) : 0;
+    s.split_width = Cell::kSplitGradient || Normalised<Cell> || recurrent_width < gate_width(H)
+                        ? recurrent_width
+                        : 0;
     s.saved_width = saved_width(H);
     s.state_width = blocks(H) * L;
     s.input = width * O::words(I);
-    s.recurrent = width * O::words(H);
-    s.bias = width;
+    s.recurrent = first_width * O::words(P);
+    s.bias = larger(width, first_width);
     s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
-    s.recurrent_t = ceil_div(H, plain) * plain * O::words(gate_width(H));
+    s.recurrent_t = ceil_div(P, plain) * plain * O::words(recurrent_width);
     s.operand_width = larger(O::row_words(I), O::row_words(H));
     s.gradient_width = O::kRoundedInPlace ? 0 : O::row_words(gate_width(H));
-    s.forward_panels = gate_panels(H);
+    s.forward_panels = ceil_div(H, kUnitStep);
     s.backward_panels = ceil_div(H, plain);
+    if constexpr (TwoProducts<Cell>) {
+      s.second_bias = Second::gate_panels(P) * Second::kPanelWidth;
+      s.second = s.second_bias * H;
+      s.second_t = ceil_div(H, plain) * plain * Second::gate_width(P);
+      s.middle_width = s.state_width;
+      s.second_width = Second::gate_width(P);
+      s.hold_width = Cell::kProjects ? 0 : s.saved_width;
+    } else if constexpr (Normalised<Cell>) {
+      s.norm = 2 * (s.bias + s.state_width);
+      s.middle_width = s.gate_width;
+      s.moment_count = 2;
+      s.scaled_width = (Cell::kSplitGradient ? 2 : 1) * s.gate_width +
+                       (Cell::kNormalisesCell ? 2 * s.state_width : 0);
+    }
     return s;
   }
 
   static void pack(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team) {
-    const int64_t I = to.I, H = to.H;
-    const Range panels = share(gate_panels(H), team);
-    const auto packed_row = [H](const T* matrix, int64_t K) {
-      return [matrix, K, H](int64_t p) -> const T* {
-        const int64_t row = torch_row<T>(p, G, H);
-        return row < 0 ? nullptr : matrix + row * K;
-      };
-    };
-    pack_rows<O>(to.input, I, kPanelWidth, panels, packed_row(from.weight_ih, I));
-    pack_rows<O>(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
-    const auto pack_bias = [&](T* packed, const T* bias) {
-      for (int64_t p = panels.begin * kPanelWidth; p < panels.end * kPanelWidth; ++p) {
-        const int64_t row = torch_row<T>(p, G, H);
-        packed[p] = bias != nullptr && row >= 0 ? bias[row] : T(0);
+    const int64_t I = to.I, H = to.H, P = to.P;
+    pack_gates<Gates>(to.input, to.bias_input, from.weight_ih, from.bias_ih, I, H, team);
+    pack_gates<First>(to.recurrent, to.bias_recurrent, from.weight_hh, from.bias_hh, P, H, team);
+    if (to.input_t != nullptr) {
+      pack_transposed<Gates>(to.input_t, from.weight_ih, I, H, team);
+      pack_transposed<First>(to.recurrent_t, from.weight_hh, P, H, team);
+    }
+    if constexpr (TwoProducts<Cell>) {
+      const LayerParameters<const T> second = second_parameters<Cell>(from, H);
+      pack_gates<Second>(to.second, to.second_bias, second.weight_hh, second.bias_hh, H, P, team);
+      if (to.second_t != nullptr)
+        pack_transposed<Second>(to.second_t, second.weight_hh, H, P, team);
+    } else if constexpr (Normalised<Cell>) {
+      if (team.rank > 0) return;
+      T* const cell = to.norm + 2 * bias_width(H);
+      pack_vector<Gates>(to.norm, from.extras[0], H, {0, gate_panels(H)});
+      pack_vector<Gates>(to.norm + bias_width(H), from.extras[1], H, {0, gate_panels(H)});
+      for (int64_t u = 0; Cell::kNormalisesCell && u < blocks(H) * L; ++u) {
+        cell[u] = u < H ? from.extras[2][u] : T(0);
+        cell[blocks(H) * L + u] = u < H ? from.extras[3][u] : T(0);
       }
+    }
+  }
+
+ private:
+  // The row of a (gates*H, K) matrix that is packed column p.
+  template <class Y>
+  UNROLLED_INLINE auto packed_row(const T* matrix, int64_t K, int64_t H) {
+    return [matrix, K, H](int64_t p) -> const T* {
+      const int64_t row = torch_row<T>(p, Y::G, H);
+      return row < 0 ? nullptr : matrix + row * K;
     };
-    pack_bias(to.bias_input, from.bias_ih);
-    pack_bias(to.bias_recurrent, from.bias_hh);
-    if (to.input_t == nullptr) return;
-    const int64_t K = gate_width(H);
-    pack_columns<O>(to.input_t, K, I, share(ceil_div(I, kPlainPanel<T>), team),
-                    packed_row(from.weight_ih, I));
-    pack_columns<O>(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
-                    packed_row(from.weight_hh, H));
+  }
+
+  // The gates of H units as panels of columns, K long, and their biases.
+  template <class Y>
+  static void pack_gates(T* packed, T* packed_bias, const T* weight, const T* bias, int64_t K,
+                         int64_t H, const Team& team) {
+    const Range panels = share(Y::gate_panels(H), team);
+    pack_rows<O>(packed, K, Y::kPanelWidth, panels, packed_row<Y>(weight, K, H));
+    pack_vector<Y>(packed_bias, bias, H, panels);
+  }
+
+  // One number for each gate of H units, as columns of panels; zeros for null and for padding.
+  template <class Y>
+  static void pack_vector(T* packed, const T* vector, int64_t H, Range panels) {
+    for (int64_t p = panels.begin * Y::kPanelWidth; p < panels.end * Y::kPanelWidth; ++p) {
+      const int64_t row = torch_row<T>(p, Y::G, H);
+      packed[p] = vector != nullptr && row >= 0 ? vector[row] : T(0);
+    }
+  }
+
+  // The same matrix transposed.
+  template <class Y>
+  static void pack_transposed(T* packed, const T* weight, int64_t K, int64_t H, const Team& team) {
+    pack_columns<O>(packed, Y::gate_width(H), K, share(ceil_div(K, kPlainPanel<T>), team),
+                    packed_row<Y>(weight, K, H));
   }
 };
+
+// This member's part of `width` units, in whole steps of them; {0, 0} where there is none.
+UNROLLED_INLINE Range share_units(int64_t width, int64_t step, const Team& team) {
+  const Range part = share(ceil_div(width, step), team);
+  if (part.begin == part.end) return {0, 0};
+  return {part.begin * step, smaller(part.end * step, width)};
+}
 
 // Step that stands at position s of the processing order.
 UNROLLED_INLINE int64_t step_at(const Plan& plan, int64_t s) {

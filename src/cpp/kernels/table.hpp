@@ -42,30 +42,47 @@ inline constexpr int kPrecisions = 3;
 template <class T>
 struct PackedLayer {
   int64_t I, H;
+  int64_t P;      // columns of the state h: H, unless it is projected
   T* input;       // [gate panels][I][panel]
-  T* recurrent;   // [gate panels][H][panel]
+  T* recurrent;   // [gate panels][P][panel], of the gates that are in the product with h
   T* bias_input;  // [gate_width, padded to whole panels]
   T* bias_recurrent;
   T* input_t;      // [panels of I][gate_width][panel]
-  T* recurrent_t;  // [panels of H][gate_width][panel]
+  T* recurrent_t;  // [panels of P][width of these gates][panel]
+  // Of a second product, else of no size: [panels of P][H][panel], its bias, and its transpose
+  // [panels of H][P in whole vectors][panel].
+  T *second, *second_bias, *second_t;
+  // Of a normalised cell, else of no size: gain_ih and gain_hh as biases, then gain_c and shift_c
+  // in whole vectors.
+  T* norm;
 };
 
-// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H) or null.
+inline constexpr int kMaxExtras = 4;
+
+// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, P), biases (G*H) or null, and what
+// else the cell has, in the order of CellInfo::extras.
 template <class T>
 struct LayerParameters {
   T *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+  T* extras[kMaxExtras];
 };
 
 // Sizes, in elements, of the arrays of PackedLayer and of the rows of a scan.
 struct LayerSizes {
   int64_t gate_width;   // row of pre-activations
-  int64_t split_width;  // row of a separate recurrent gradient: gate_width or 0
+  int64_t split_width;  // row of a separate recurrent gradient, or 0
   int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
   int64_t input, recurrent, bias, input_t, recurrent_t;
   int64_t operand_width;   // row of scratch for rows that are converted before a product, or 0
   int64_t gradient_width;  // the same for rows of gradients
   int64_t forward_panels, backward_panels;  // what threads can share
+  // Of a cell with a second product, else 0: its packed parts, a row of what it multiplies, of its
+  // gradient, and of the values that inference hands from the first product to it.
+  int64_t second, second_bias, second_t, middle_width, second_width, hold_width;
+  // Of a normalised cell, else 0: its packed gains, numbers saved of each token, and a row of the
+  // gradients behind the norms. Its middle_width is that of a row of the recurrent product.
+  int64_t norm, moment_count, scaled_width;
 };
 
 // Which rows are live at which step. Rows are ordered by length, longest first, so that the live
@@ -111,8 +128,11 @@ struct ForwardArgs {
   bool keep_states;
   T* saved;  // [blocks of units][saved_rows][values][L], or null: values for BPTT are not stored
   int64_t saved_rows;
+  T* moments;  // [saved_rows][2] where products are normalised: what divides each part
   Rows<T> entering[kMaxStates];  // states that enter each window of the plan, B rows each
   Rows<T> gates;         // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
+  Rows<T> middle;        // scratch: `chunk_rows` rows of middle_width, see LayerSizes
+  T* hold;               // scratch: in place of `saved` between two products, chunk_rows rows
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   T* operands;           // scratch: [team size][operand_rows][operand_width], see LayerSizes
   int64_t operand_rows;  // at least the rows of a step and of a chunk
@@ -135,23 +155,27 @@ struct BackwardArgs {
   Rows<T> states[kMaxStates];   // as left by forward; of one window where it is recomputed
   const T* saved;               // likewise
   int64_t saved_rows;
+  const T* moments;  // likewise
   const ForwardArgs<T>*
       again;                  // recomputes a window into `states` and `saved`; null: all is stored
   LayerParameters<T> grads;   // added to; biases may be null
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
-  Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
-  T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
-  T* outer;                   // scratch: [team size][outer_scratch]
-  T* operands;                // scratch: [team size][chunk_rows][gradient_width]
-  bool by_rows;               // the team shares rows of the batch rather than units
-  int64_t chunk_rows;         // rows that the scratch arrays hold
+  // Scratch of a second product: two chunks of what it multiplied and of its gradients, and B rows.
+  Rows<T> middle[2], dsecond[2], dmiddle;
+  Rows<T> dscaled[2];  // scratch: two chunks of gradients behind the norms
+  Rows<T> dlookup;     // scratch: V rows, sums of input-part gradients by looked-up row
+  T* gathered;         // scratch: [team size][chunk_rows][max(I, 1)]
+  T* outer;            // scratch: [team size][outer_scratch]
+  T* operands;         // scratch: [team size][chunk_rows][gradient_width]
+  bool by_rows;        // the team shares rows of the batch rather than units
+  int64_t chunk_rows;  // rows that the scratch arrays hold
 };
 
 template <class T>
 struct CellKernels {
-  LayerSizes (*sizes)(int64_t I, int64_t H);
+  LayerSizes (*sizes)(int64_t I, int64_t H, int64_t P);
   void (*pack)(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team);
   void (*forward)(const ForwardArgs<T>& args, const Team& team);
   void (*backward)(const BackwardArgs<T>& args, const Team& team);
@@ -162,6 +186,9 @@ struct CellInfo {
   int gate_count, state_count;
   const char* const* gates;
   const char* const* states;
+  bool projects;  // state h has a width P of its own
+  int extra_count;
+  const char* const* extras;  // names of further parameters
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.

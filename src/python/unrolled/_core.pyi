@@ -21,6 +21,10 @@ class CellInfo:
     def gates(self) -> tuple[str, ...]: ...
     @property
     def states(self) -> tuple[str, ...]: ...
+    @property
+    def projects(self) -> bool: ...
+    @property
+    def extras(self) -> tuple[str, ...]: ...
 
 class Weights:
     @property
@@ -33,6 +37,8 @@ class Weights:
     def hidden_size(self) -> int: ...
     @property
     def state_count(self) -> int: ...
+    @property
+    def state_sizes(self) -> tuple[int, ...]: ...
     @property
     def isa(self) -> str: ...
     @property
@@ -143,6 +149,7 @@ def pack(
     weight_hh: _Array,  # (G*H, H)
     bias_ih: _Array | None,  # (G*H,)
     bias_hh: _Array | None,  # (G*H,)
+    extras: Sequence[_Array],  # in the order of CellInfo.extras
     precision: str,  # "full", "bf16", "int8"
     backward: bool,
 ) -> Weights: ...
@@ -163,6 +170,7 @@ def memory(
     cell: str,
     input_size: int,
     hidden_size: int,
+    output_size: int,
     steps: int,
     batch: int,
     lengths: NDArray[np.int64] | None,  # (B,)
@@ -182,6 +190,7 @@ def backward(
     dweight_hh: _Array,
     dbias_ih: _Array | None,
     dbias_hh: _Array | None,
+    dextras: Sequence[_Array],
 ) -> None: ...
 def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .._core import Weights
+from ._cells import cell_info
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
@@ -41,17 +42,19 @@ def pack(
     weight_hh: Array,
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
-    *,
+    *extras: Array,
     precision: Precision = "full",
     backward: bool = True,
 ) -> Weights:
     """Copies the parameters of one direction of one layer into the layout of the kernels.
 
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
-    order. The result is a snapshot: later changes of the arrays do not reach it.
+    order. A cell that projects has weight_hh (G*H, P) with P <= H, and P columns in its output and
+    its state h. The result is a snapshot: later changes of the arrays do not reach it.
 
     Args:
         cell: a name out of `cells()`.
+        extras: the cell's further parameters, see `CellInfo.extras`.
         precision: in which numbers the products multiply; see `Precision`.
         backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
     """
@@ -61,6 +64,7 @@ def pack(
         np.ascontiguousarray(weight_hh),
         None if bias_ih is None else np.ascontiguousarray(bias_ih),
         None if bias_hh is None else np.ascontiguousarray(bias_hh),
+        [np.ascontiguousarray(extra) for extra in extras],
         precision,
         backward,
     )
@@ -88,14 +92,15 @@ def _run_scan(
     lookup, tokens = None, None
     if isinstance(x, Lookup):
         lookup = _lookup(weights.cell, x, lengths)
-        tokens, x = (lookup.tokens, lookup.table) if lookup.pays else (None, lookup.gather())
+        used = _uses_tables(weights, lookup)
+        tokens, x = (lookup.tokens, lookup.table) if used else (None, lookup.gather())
     x = np.asarray(x)
     if x.ndim != (3 if tokens is None else 2):
         raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {x.shape}")
     steps, batch = x.shape[:2] if tokens is None else tokens.shape
-    hidden, dtype = weights.hidden_size, weights.dtype
-    y = empty((steps, batch, hidden), dtype) if out is None else out
-    final = tuple(np.empty((batch, hidden), dtype) for _ in range(weights.state_count))
+    sizes, dtype = weights.state_sizes, weights.dtype
+    y = empty((steps, batch, sizes[0]), dtype) if out is None else out
+    final = tuple(np.empty((batch, size), dtype) for size in sizes)
     saved = _core.forward(
         weights,
         x,
@@ -110,6 +115,11 @@ def _run_scan(
         recompute_code(weights.cell, recompute),
     )
     return y, final, None if saved is None else Saved(saved, weights, (steps, batch), lookup)
+
+
+def _uses_tables(weights: Weights, lookup: Lookup) -> bool:
+    """Whether the kernels multiply the table, rather than rows gathered from it."""
+    return lookup.pays and "gain_ih" not in cell_info(weights.cell).extras
 
 
 def _lookup(where: str, lookup: Lookup, lengths: ArrayLike | None) -> Lookup:
@@ -206,7 +216,7 @@ def scan_backward(
     Args:
         dy: gradient of the output, or None for zeros. Ignored where no token is.
         dstates: gradients of the final states, or None for zeros.
-        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh), added to; biases may be None.
+        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, *dextras), added to; biases may be None.
         dx: array for the gradient of x (of the table of a Lookup); a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
@@ -216,9 +226,7 @@ def scan_backward(
     """
     weights, lookup = saved.weights, saved.lookup
     steps, batch = saved.shape
-    dinitial = tuple(
-        np.empty((batch, weights.hidden_size), weights.dtype) for _ in range(weights.state_count)
-    )
+    dinitial = tuple(np.empty((batch, size), weights.dtype) for size in weights.state_sizes)
     if not needs_dx:
         dx = None
     elif dx is None:
@@ -227,14 +235,16 @@ def scan_backward(
         shape = (steps, batch, weights.input_size) if lookup is None else lookup.table.shape
         dx = empty(shape, weights.dtype)
     gathered = None
-    if lookup is not None and dx is not None and not lookup.pays:
+    if lookup is not None and dx is not None and not _uses_tables(weights, lookup):
         gathered = empty((steps, batch, weights.input_size), weights.dtype)
-    if len(grads) != 4:
+    names = ["dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"]
+    names += [f"d{name}" for name in cell_info(weights.cell).extras]
+    if len(grads) != len(names):
         raise ValueError(
-            f"[{weights.cell}] expected grads to be 4 arrays (dweight_ih, dweight_hh, dbias_ih, "
-            f"dbias_hh), got {len(grads)}"
+            f"[{weights.cell}] expected grads to be {len(names)} arrays ({', '.join(names)}), "
+            f"got {len(grads)}"
         )
-    dweight_ih, dweight_hh, dbias_ih, dbias_hh = grads
+    dweight_ih, dweight_hh, dbias_ih, dbias_hh, *dextras = grads
     if dweight_ih is None or dweight_hh is None:
         raise ValueError(f"[{weights.cell}] expected dweight_ih and dweight_hh, got None")
     _core.backward(
@@ -248,6 +258,7 @@ def scan_backward(
         dweight_hh,
         dbias_ih,
         dbias_hh,
+        [extra for extra in dextras if extra is not None],
     )
     if lookup is not None and dx is not None and gathered is not None:
         if not accumulate_dx:

@@ -64,6 +64,8 @@ def _scheme(input_block: Block, recurrent_block: Block) -> Initialiser:
     def initialise(spec: ParameterSpec, rng: np.random.Generator) -> Array:
         if spec.role == "embedding":
             return rng.standard_normal(spec.shape)
+        if spec.role == "gain":
+            return np.ones(spec.shape)
         rows = spec.shape[0] // len(spec.gates)
         if len(spec.shape) == 1:
             # The two biases of a gate are added, so one of them carries the whole 1.
@@ -108,9 +110,11 @@ def chrono(span: float) -> Initialiser:
 
 
 def _torch(spec: ParameterSpec, rng: np.random.Generator) -> Array:
-    """torch's defaults: U(-1/sqrt(fan), 1/sqrt(fan)), and N(0, 1) for embeddings."""
+    """torch's defaults: U(-1/sqrt(fan), 1/sqrt(fan)), N(0, 1) for embeddings, norms of gain 1."""
     if spec.role == "embedding":
         return rng.standard_normal(spec.shape)
+    if spec.role in ("gain", "shift"):
+        return np.full(spec.shape, float(spec.role == "gain"))
     bound = 1.0 / math.sqrt(spec.fan)
     return rng.uniform(-bound, bound, spec.shape)
 
@@ -165,7 +169,8 @@ def initialisers() -> tuple[str, ...]:
     | "torch" | U(-1/sqrt(fan), 1/sqrt(fan)) | the same | the same |
     | "zeros" | 0 | 0 | 0 |
 
-    Matrices are filled gate by gate; embeddings are N(0, 1) (0 under "zeros").
+    Matrices are filled gate by gate; embeddings are N(0, 1) (0 under "zeros"). Gains of norms are 1
+    (0 under "zeros") and their shifts 0.
     """
     return tuple(_registry)
 

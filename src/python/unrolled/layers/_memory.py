@@ -44,6 +44,7 @@ def stack_memory(
     steps: int,
     batch: int,
     *,
+    proj_size: int,
     lengths: Array | None,
     recompute: functional.Recompute,
     precision: functional.Precision,
@@ -52,7 +53,8 @@ def stack_memory(
     dtype: DType,
 ) -> LayerMemory:
     """The memory of a stack as `Recurrent` runs it; see `Recurrent.memory`."""
-    width, inner = num_directions * hidden_size, num_layers - 1
+    outputs = proj_size or hidden_size
+    width, inner = num_directions * outputs, num_layers - 1
     sequence = steps * batch * width * dtype.itemsize
     scans = [
         functional.scan_memory(
@@ -61,6 +63,7 @@ def stack_memory(
             hidden_size,
             steps,
             batch,
+            output_size=outputs,
             lengths=lengths,
             reverse=direction == 1,
             recompute=recompute,
@@ -74,7 +77,7 @@ def stack_memory(
     gradients = min(inner, 2) + (1 if inner and dropout else 0)
     # The gradient of a layer's masked recurrent weights, and its masked copy.
     gates = len(functional.cell_info(cell).gates)
-    matrices = 2 * gates * hidden_size**2 * dtype.itemsize if weight_dropout else 0
+    matrices = 2 * gates * hidden_size * outputs * dtype.itemsize if weight_dropout else 0
     return LayerMemory(
         weights=sum(scan.weights for scan in scans),
         saved=sum(scan.saved for scan in scans),

@@ -1,12 +1,12 @@
 """Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
 
+from collections.abc import Mapping
 from typing import Any, Generic, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ._base import Layer
 from ._checks import check_array, checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
 from ._inputs import time_major_input
@@ -15,14 +15,15 @@ from ._memory import LayerMemory, stack_memory
 from ._options import ScanOptions
 from ._recurrent_steps import RecurrentSteps
 from ._resets import reverse_resets
+from ._sizes import StackSizes, checked_proj_size
 from ._specs import recurrent_specs
-from ._state import StateT, as_state, join_state, split_state
+from ._state import StateT, as_state, join_state
 from ._stream import Stream
 from ._tape import RecurrentPullback, Tape
 from ._types import Array
 
 
-class Recurrent(ScanOptions, Layer, Generic[StateT]):
+class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
     """A stack of recurrent layers over the cell of a given name.
 
     `RNN`, `LSTM` and `GRU` are this class with the cell filled in; a cell that has no class of its
@@ -34,6 +35,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
     Shapes: T steps, B batch, I input, H hidden, G gates, L layers, D directions.
         parameters of layer k: weight_ih_lk (G*H, I or D*H), weight_hh_lk (G*H, H),
         bias_ih_lk (G*H,), bias_hh_lk (G*H,); the reverse direction has the suffix "_reverse".
+        With proj_size P, weight_hh_lk (G*H, P) and weight_hr_lk (P, H); P stands for H in outputs,
+        in the state h and in the input of the next layer.
         Names, shapes and gate order are torch's: `load_parameters` takes a torch state dict.
 
     Args:
@@ -51,6 +54,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         weight_dropout: probability of dropping each recurrent weight (weight_hh), in `vjp` only:
             drawn once for all steps of a call; the others are divided by 1 - weight_dropout
             (DropConnect, Wan et al. 2013; weight drop, Merity et al. 2018).
+        proj_size: P, of a cell that projects its output (see `functional.CellInfo`): 1 <= P <= H;
+            0 is H there, and all that other cells take.
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
@@ -74,6 +79,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        proj_size: int = 0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -93,6 +99,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         kind = checked_dtype(where, dtype)
         info = functional.cell_info(cell)
         self._state_names = info.states
+        self.proj_size = checked_proj_size(where, proj_size, self.hidden_size, info)
         rng = np.random.default_rng() if rng is None else rng
         # Of each scan, the names of its parameters in the order of `functional.pack`.
         self._scan_names: list[tuple[str, ...]] = []
@@ -104,15 +111,12 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             self.num_layers,
             self.num_directions,
             bias=self.bias,
+            proj_size=self.proj_size,
+            extras=info.extras,
         ):
             self._scan_names.append(tuple(spec.name for spec in scan))
             own.update({spec.name: initialise(init, spec, rng, kind) for spec in scan})
         super().__init__(own)
-
-    @property
-    def output_size(self) -> int:
-        """The size D*H of one step's output."""
-        return self.num_directions * self.hidden_size
 
     def memory(self, steps: int, batch: int, lengths: Array | None = None) -> LayerMemory:
         """The memory of one `vjp` with an initial state and its pullback, known before the run.
@@ -135,6 +139,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             self.num_directions,
             steps,
             batch,
+            proj_size=self.proj_size,
             lengths=lengths,
             recompute=self.recompute,
             precision=self.precision,
@@ -142,10 +147,6 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             weight_dropout=self.weight_dropout > 0,
             dtype=self.dtype,
         )
-
-    def check_state(self, state: Any, batch: int) -> None:
-        """Raises ValueError or TypeError if `state` is none of this layer for a batch of B rows."""
-        split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
 
     def __repr__(self) -> str:
         options = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
@@ -155,9 +156,14 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         options += [f"dropout={self.dropout:g}"] if self.dropout else []
         options += ["variational=True"] if self.variational else []
         options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
+        options += self._cell_options()
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
         sizes += [str(self.input_size), str(self.hidden_size)]
         return f"{type(self).__name__}({', '.join(sizes + options)}, dtype={self.dtype})"
+
+    def _cell_options(self) -> list[str]:
+        """What stands in the text of the layer beside options of every cell."""
+        return [f"proj_size={self.proj_size}"] if self.proj_size else []
 
     def __call__(
         self,
@@ -259,11 +265,16 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
 
         Parameters may be edited in place at any time, so nothing packed is kept between calls.
         """
-        w_ih, w_hh, *biases = (self._parameters[name] for name in self._scan_names[scan])
+        w_ih, w_hh, *others = self._scan_arrays(scan, self._parameters)
         w_hh = w_hh if mask is None else mask(w_hh)
         return functional.pack(
-            self.cell, w_ih, w_hh, *biases, precision=self.precision, backward=mask is not None
+            self.cell, w_ih, w_hh, *others, precision=self.precision, backward=mask is not None
         )
+
+    def _scan_arrays(self, scan: int, arrays: Mapping[str, Array]) -> list[Any]:
+        """Those of a scan's parameters, in the order of `functional.pack`; None for no bias."""
+        w_ih, w_hh, *others = (arrays[name] for name in self._scan_names[scan])
+        return [w_ih, w_hh, *others] if self.bias else [w_ih, w_hh, None, None, *others]
 
     def _run(
         self,
@@ -280,7 +291,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             self._where, x, self.input_size, self.dtype, batch_first=self.batch_first
         )
         steps, batch, _ = x.shape
-        initial = split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
+        initial = self._split(state, batch)
         final: list[tuple[Array, ...]] = []
         tapes: list[Tape] = []
         if resets is not None and self.batch_first:
@@ -332,8 +343,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         needs_dx: bool,
     ) -> tuple[Any, StateT]:
         """The transpose of `_run`: layers in reverse order; both directions add to one dx."""
-        names = [f"d{name}" for name in self._state_names]
-        dfinal = split_state(self._where, dstate, names, self._shape(batch), self.dtype)
+        dfinal = self._split(dstate, batch, "d")
         dinitial: list[tuple[Array, ...]] = [()] * len(dfinal)
         for layer in range(self.num_layers - 1, -1, -1):
             tape = tapes[layer]
@@ -369,25 +379,13 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         **options: Any,
     ) -> tuple[Array | None, tuple[Array, ...]]:
         """BPTT of one scan, see `functional.scan_backward`; adds to the parameters' gradients."""
-        dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
-        db_ih, db_hh = dbiases if self.bias else (None, None)
+        dw_ih, dw_hh, *others = self._scan_arrays(scan, self._grads)
         dmasked = np.zeros_like(dw_hh) if mask.p else dw_hh
-        grads = (dw_ih, dmasked, db_ih, db_hh)
+        grads = (dw_ih, dmasked, *others)
         result = functional.scan_backward(saved, dy, dfinal, grads=grads, **options)
         if mask.p:
             dw_hh += mask(dmasked)
         return result
-
-    @property
-    def _where(self) -> str:
-        return type(self).__name__
-
-    def _shape(self, batch: int) -> tuple[int, int, int]:
-        return (self.num_layers * self.num_directions, batch, self.hidden_size)
-
-    def _half(self, y: Array, direction: int) -> Array:
-        """The part of a (T, B, D*H) array that belongs to one direction."""
-        return y[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
 
     def _swapped(self, sequence: Array) -> Array:
         """Swaps (B, T, .) and (T, B, .) where the layer is batch_first; a view either way."""

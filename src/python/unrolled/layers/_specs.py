@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Role: TypeAlias = Literal["input", "recurrent", "input_bias", "recurrent_bias", "embedding"]
+Role: TypeAlias = Literal[
+    "input",
+    "recurrent",
+    "projection",
+    "input_bias",
+    "recurrent_bias",
+    "gain",
+    "shift",
+    "embedding",
+]
 
 
 @dataclass(frozen=True)
@@ -14,7 +23,9 @@ class ParameterSpec:
     Attributes:
         name: the parameter's name in its layer, as "weight_ih_l0".
         role: what it does: "input" (a matrix applied to the layer's input), "recurrent" (a matrix
-            applied to the state), their biases "input_bias" and "recurrent_bias", or "embedding".
+            applied to the state), "projection" (a matrix that gives the state), their biases
+            "input_bias" and "recurrent_bias", the "gain" and "shift" of a normalised row, or
+            "embedding".
         shape: (rows, columns) of a matrix, (rows,) of a bias.
         gates: names of the equal blocks of rows, as ("i", "f", "g", "o"); one name for a layer
             without gates.
@@ -45,24 +56,40 @@ def recurrent_specs(
     num_directions: int,
     *,
     bias: bool,
+    proj_size: int = 0,
+    extras: Sequence[str] = (),
 ) -> Iterator[tuple[ParameterSpec, ...]]:
     """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
-    bias_hh (G*H,). Layers after the first read the D*H outputs of the one below.
+    bias_hh (G*H,). Layers after the first read the D*H outputs of the one below. With proj_size P
+    outputs have P columns in place of H, and weight_hh is (G*H, P). The cell's `extras` follow, see
+    `functional.CellInfo`.
     """
+    outputs = proj_size or hidden_size
     rows = len(gates) * hidden_size
+    further: dict[str, tuple[Role, tuple[int, ...], tuple[str, ...]]] = {
+        "weight_hr": ("projection", (outputs, hidden_size), ("h",)),
+        "gain_ih": ("gain", (rows,), tuple(gates)),
+        "gain_hh": ("gain", (rows,), tuple(gates)),
+        "gain_c": ("gain", (hidden_size,), ("c",)),
+        "shift_c": ("shift", (hidden_size,), ("c",)),
+    }
     for layer in range(num_layers):
-        inputs = input_size if layer == 0 else num_directions * hidden_size
+        inputs = input_size if layer == 0 else num_directions * outputs
         for suffix in ("", "_reverse")[:num_directions]:
             ending = f"_l{layer}{suffix}"
             plan: list[tuple[str, Role, tuple[int, ...]]] = [
                 ("weight_ih", "input", (rows, inputs)),
-                ("weight_hh", "recurrent", (rows, hidden_size)),
+                ("weight_hh", "recurrent", (rows, outputs)),
                 ("bias_ih", "input_bias", (rows,)),
                 ("bias_hh", "recurrent_bias", (rows,)),
             ]
-            yield tuple(
+            specs = [
                 ParameterSpec(name + ending, role, shape, tuple(gates), hidden_size)
                 for name, role, shape in (plan if bias else plan[:2])
-            )
+            ]
+            for name in extras:
+                role, shape, parts = further[name]
+                specs.append(ParameterSpec(name + ending, role, shape, parts, hidden_size))
+            yield tuple(specs)
