@@ -75,6 +75,12 @@ class Problem:
         return self.weights[1].shape[0] // len(functional.cell_info(self.cell).gates) * phased
 
     @property
+    def weight_names(self) -> tuple[str, ...]:
+        """What `weights` holds, in order."""
+        extras = functional.cell_info(self.cell).extras
+        return ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *extras)
+
+    @property
     def arrays(self) -> list[np.ndarray]:
         """Every input array."""
         optional = [*(self.states or ()), *self.weights, self.options.get("lengths")]

@@ -12,8 +12,6 @@ from test_cells import MODES
 from tolerances import STEP, assert_close, assert_same_bits, assert_slope
 from unrolled import functional
 
-GRADS = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
-
 
 def check(problem: Problem) -> None:
     got, expected = problem.vjp(), problem.reference()
@@ -23,7 +21,7 @@ def check(problem: Problem) -> None:
     assert_close(got["dx"], expected["dx"], K=roundings, kind="gradient", what="dx")
     for name, a, e in zip(names, got["dstates"], expected["dstates"], strict=True):
         assert_close(a, e, K=roundings, kind="gradient", what=f"d{name}0")
-    for name, a, e in zip(GRADS, got["grads"], expected["grads"], strict=True):
+    for name, a, e in zip(problem.weight_names, got["grads"], expected["grads"], strict=True):
         if e is None:
             assert a is None, name
         else:
@@ -96,7 +94,7 @@ def test_weight_gradients_are_added(cell: str, isa: str, dtype: type) -> None:
     functional.scan_backward(saved, problem.dy, problem.dstates, grads=once)
     added = tuple(np.full_like(g, 3.0) for g in once)
     functional.scan_backward(saved, problem.dy, problem.dstates, grads=added)
-    for name, a, g in zip(GRADS, added, once, strict=True):
+    for name, a, g in zip(problem.weight_names, added, once, strict=True):
         assert_close(
             a, g.astype(np.float64) + 3.0, K=problem.gradient_roundings, kind="gradient", what=name
         )
@@ -204,11 +202,12 @@ def test_gradients_do_not_need_a_final_copy(cell: str, isa: str) -> None:
     """dy may be half of a wider array, as a bidirectional layer hands it down."""
     problem = make_problem(cell, Dims(4, 3, 5, 7), np.float32)
     expected = problem.vjp()
-    wide = np.zeros((4, 3, 14), np.float32)
-    wide[:, :, 7:] = problem.dy
+    width = problem.dy.shape[2]
+    wide = np.zeros((4, 3, 2 * width), np.float32)
+    wide[:, :, width:] = problem.dy
     *_, saved = functional.scan_vjp(problem.pack(), problem.x, problem.states)
     grads = problem.zero_grads()
-    dx, dstates = functional.scan_backward(saved, wide[:, :, 7:], problem.dstates, grads=grads)
+    dx, dstates = functional.scan_backward(saved, wide[:, :, width:], problem.dstates, grads=grads)
     assert_same_bits((dx, dstates, grads), (expected["dx"], expected["dstates"], expected["grads"]))
 
 

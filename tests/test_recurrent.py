@@ -36,9 +36,7 @@ def normal(rng: np.random.Generator, dtype: Any, *shape: int) -> np.ndarray:
 
 
 def make_state(layer: Recurrent[Any], batch: int, rng: np.random.Generator) -> Any:
-    shape = (layer.num_layers * layer.num_directions, batch, layer.hidden_size)
-    states = functional.cell_info(layer.cell).states
-    return as_state(tuple(normal(rng, layer.dtype, *shape) for _ in states))
+    return as_state(tuple(normal(rng, layer.dtype, *shape) for shape in layer._shapes(batch)))
 
 
 def check_slopes(

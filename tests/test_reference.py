@@ -30,19 +30,29 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(params=reference.CELLS)
+SPECS = {**reference.CELLS, **reference.PHASED_CELLS}
+
+
+@pytest.fixture(params=SPECS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 def draw(name: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple, list[np.ndarray]]:
-    """x, states, weights with biases."""
-    spec = reference.CELLS[name]
-    rows = len(spec.gates) * H
+    """x, states, weights with biases and what else the cell has."""
+    spec = SPECS[name]
+    rows, outputs = len(spec.gates) * H, width(name)
     x = rng.standard_normal((T, B, I))
-    states = tuple(rng.standard_normal((B, H)) for _ in spec.states)
-    weights = [rng.standard_normal(s) * 0.6 for s in ((rows, I), (rows, H), (rows,), (rows,))]
-    return x, states, weights
+    states = tuple(rng.standard_normal((B, H if k else outputs)) for k in range(len(spec.states)))
+    shapes = {"weight_hr": (outputs, H), "gain_ih": (rows,), "gain_hh": (rows,)}
+    extras = [shapes.get(extra, (H,)) for extra in getattr(spec, "extras", ())]
+    shapes = [(rows, I), (rows, outputs), (rows,), (rows,), *extras]
+    return x, states, [rng.standard_normal(s) * 0.6 for s in shapes]
+
+
+def width(name: str) -> int:
+    """Columns of h."""
+    return 2 if name == "lstm_projected" else H
 
 
 def check_every_slope(
@@ -63,8 +73,8 @@ def check_every_slope(
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator) -> None:
     x, states, weights = draw(name, rng)
-    dy = rng.standard_normal((T, B, H))
-    dstates = tuple(rng.standard_normal((B, H)) for _ in states)
+    dy = rng.standard_normal((T, B, width(name)))
+    dstates = tuple(rng.standard_normal(state.shape) for state in states)
 
     def value() -> float:
         y, final = reference.scan(name, x, states, *weights, **options)
@@ -75,20 +85,20 @@ def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator
     _, pullback = reference.scan_vjp(name, x, states, *weights, **options)
     dx, dinitial, dweights = pullback(dy, dstates)
     check_every_slope(value, x, dx, "dx")
-    for state, gradient, letter in zip(states, dinitial, reference.CELLS[name].states, strict=True):
+    for state, gradient, letter in zip(states, dinitial, SPECS[name].states, strict=True):
         check_every_slope(value, state, gradient, f"d{letter}0")
-    for weight, gradient, which in zip(
-        weights, dweights, ("w_ih", "w_hh", "b_ih", "b_hh"), strict=True
-    ):
-        check_every_slope(value, weight, gradient, f"d{which}")
+    for which, (weight, gradient) in enumerate(zip(weights, dweights, strict=True)):
+        check_every_slope(value, weight, gradient, f"dweights[{which}]")
 
 
 def test_absent_arguments_are_zeros(name: str, rng: np.random.Generator) -> None:
-    x, states, (w_ih, w_hh, b_ih, _) = draw(name, rng)
+    x, states, (w_ih, w_hh, b_ih, _, *extras) = draw(name, rng)
     zeros = tuple(np.zeros_like(s) for s in states)
-    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)))[0]
-    np.testing.assert_array_equal(reference.scan(name, x, None, w_ih, w_hh, b_ih)[0], explicit)
-    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih)
+    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)), *extras)[0]
+    np.testing.assert_array_equal(
+        reference.scan(name, x, None, w_ih, w_hh, b_ih, None, *extras)[0], explicit
+    )
+    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih, *extras)
     _, _, grads = pullback(None)
     assert grads[2] is None
     assert not grads[3].any()

@@ -123,22 +123,32 @@ def _call(source: Source, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*given)
 
 
-def _layer(source: Source, dtype: str) -> tuple[Any, int, int, int, int]:
-    """Packed weights, and I, H, G, S."""
+def _extras(cell: Any, hidden: int, outputs: int) -> list[tuple[int, ...]]:
+    """Shapes of the cell's further parameters."""
+    shapes = {"weight_hr": (outputs, hidden)}
+    shapes |= dict.fromkeys(("gain_ih", "gain_hh"), (len(cell.gates) * hidden,))
+    return [shapes.get(name, (hidden,)) for name in cell.extras]
+
+
+def _layer(source: Source, dtype: str) -> tuple[Any, int, int, Any, tuple[int, ...]]:
+    """Packed weights, and I, H, the cell and the sizes of its states."""
     cell = source.choice(_core.cells())
     inputs, hidden = _size(source, 1), _size(source, 1)
+    outputs = source.integer(1, hidden) if cell.projects else hidden
     rows = len(cell.gates) * hidden
     biases = [_values(source, (rows,), dtype) if source.one_in(2) else None for _ in range(2)]
     precision = source.choice(("full", "full", "bf16", "int8")) if dtype == "f4" else "full"
     packed = _call(
         source, _core.pack, cell.name, _values(source, (rows, inputs), dtype),
-        _values(source, (rows, hidden), dtype), *biases, precision, precision != "int8",
+        _values(source, (rows, outputs), dtype), *biases,
+        [_values(source, shape, dtype) for shape in _extras(cell, hidden, outputs)],
+        precision, precision != "int8",
     )  # fmt: skip
-    return packed, packed.input_size, packed.hidden_size, len(cell.gates), packed.state_count
+    return packed, packed.input_size, packed.hidden_size, cell, packed.state_sizes
 
 
 def _scan(source: Source, dtype: str) -> None:
-    packed, inputs, hidden, gates, count = _layer(source, dtype)
+    packed, inputs, hidden, cell, sizes = _layer(source, dtype)
     steps, batch = _size(source), _size(source)
     tokens, table = None, _values(source, (steps, batch, inputs), dtype)
     if source.one_in(3):
@@ -147,11 +157,11 @@ def _scan(source: Source, dtype: str) -> None:
         table = _values(source, (rows, inputs), dtype)
 
     def state() -> list[np.ndarray]:
-        return [_values(source, (batch, hidden), dtype) for _ in range(count)]
+        return [_values(source, (batch, size), dtype) for size in sizes]
 
     lengths = _values(source, (batch,), "i8", steps + 1) if source.one_in(2) else None
     resets = _values(source, (steps, batch), "?") if source.one_in(3) else None
-    y = _values(source, (steps, batch, hidden), dtype)
+    y = _values(source, (steps, batch, sizes[0]), dtype)
     saved = _call(
         source, _core.forward, packed, table, tokens, y,
         state() if source.one_in(2) else [], state(), lengths, resets, source.one_in(2), True,
@@ -160,26 +170,27 @@ def _scan(source: Source, dtype: str) -> None:
     if saved is None:
         return
     for _ in range(2):
-        gh = gates * hidden
+        gh = len(cell.gates) * hidden
         _call(
-            source, _core.backward, saved, _values(source, (steps, batch, hidden), dtype), state(),
-            state(), np.zeros_like(table), source.one_in(2), _values(source, (gh, inputs), dtype),
-            _values(source, (gh, hidden), dtype), _values(source, (gh,), dtype),
-            _values(source, (gh,), dtype),
+            source, _core.backward, saved, _values(source, (steps, batch, sizes[0]), dtype),
+            state(), state(), np.zeros_like(table), source.one_in(2),
+            _values(source, (gh, inputs), dtype), _values(source, (gh, sizes[0]), dtype),
+            _values(source, (gh,), dtype), _values(source, (gh,), dtype),
+            [_values(source, shape, dtype) for shape in _extras(cell, hidden, sizes[0])],
         )  # fmt: skip
 
 
 def _stream(source: Source, dtype: str) -> None:
-    packed, inputs, hidden, _, count = _layer(source, dtype)
+    packed, inputs, _, _, sizes = _layer(source, dtype)
     batch = _size(source, 1)
     layers = [packed]
-    if inputs == hidden and source.one_in(2):
+    if inputs == sizes[0] and source.one_in(2):
         layers.append(packed)
-    states = [[np.zeros((batch, hidden), dtype) for _ in range(count)] for _ in layers]
+    states = [[np.zeros((batch, size), dtype) for size in sizes] for _ in layers]
     stream = _call(source, _core.Stream, layers, states)
     for _ in range(2):
         x = _values(source, (batch, inputs), dtype)
-        _call(source, stream.step, x, np.zeros((batch, hidden), dtype))
+        _call(source, stream.step, x, np.zeros((batch, sizes[0]), dtype))
         _core.set_num_threads(source.integer(1, 3))
 
 
