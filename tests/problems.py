@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -44,12 +45,16 @@ DIMS = [
 ]
 
 
+def present(arrays: Iterable[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    return tuple(array for array in arrays if array is not None)
+
+
 @dataclass(frozen=True)
 class Problem:
     cell: str
     x: np.ndarray
     states: tuple[np.ndarray, ...] | None
-    weights: tuple[np.ndarray | None, ...]
+    weights: tuple[np.ndarray | None, ...]  # in the order of functional.PARAMETERS
     dy: np.ndarray
     dstates: tuple[np.ndarray, ...]
     options: dict[str, Any]
@@ -58,34 +63,28 @@ class Problem:
     @property
     def forward_roundings(self) -> int:
         steps, _, inputs = self.x.shape
-        outputs = self.weights[1].shape[1]
         gates = len(functional.cell_info(self.cell).gates)
-        return steps * (inputs + outputs + gates + self._second_product)
+        hidden = len(self.weights[0]) // gates
+        return steps * (inputs + self._products * hidden + gates)
 
     @property
     def gradient_roundings(self) -> int:
         steps, batch, inputs = self.x.shape
-        gates_hidden, outputs = self.weights[1].shape
-        return steps * (inputs + gates_hidden + outputs + batch + 2 * self._second_product)
+        rows = len(self.weights[0])
+        hidden = rows // len(functional.cell_info(self.cell).gates)
+        return steps * (inputs + self._products * (rows + hidden) + batch)
 
     @property
-    def _second_product(self) -> int:
-        """Terms of a sum of the second product of a step, where the cell has one."""
-        phased = self.cell in reference.PHASED_CELLS
-        return self.weights[1].shape[0] // len(functional.cell_info(self.cell).gates) * phased
-
-    @property
-    def weight_names(self) -> tuple[str, ...]:
-        """What `weights` holds, in order."""
-        extras = functional.cell_info(self.cell).extras
-        return ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *extras)
+    def _products(self) -> int:
+        """How many sums follow each other in a step: of products, or of a norm behind one."""
+        return 2 if isinstance(reference.CELLS[self.cell], reference.PhasedCell) else 1
 
     @property
     def arrays(self) -> list[np.ndarray]:
         """Every input array."""
         optional = [*(self.states or ()), *self.weights, self.options.get("lengths")]
         optional.append(self.options.get("resets"))
-        return [a for a in (self.x, self.dy, *self.dstates, *optional) if a is not None]
+        return list(present((self.x, self.dy, *self.dstates, *optional)))
 
     def but(self, **changes: Any) -> Problem:
         return replace(self, **changes)
@@ -103,11 +102,11 @@ class Problem:
         return tuple(None if w is None else np.zeros_like(w) for w in self.weights)
 
     def vjp(self) -> dict[str, Any]:
-        """y, states, dx, dstates and grads from the compiled code."""
+        """y, states, dx, dstates and grads (of what is there) from the compiled code."""
         y, states, saved = functional.scan_vjp(self.pack(), self.x, self.states, **self.options)
         grads = self.zero_grads()
         dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads)
-        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
+        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def reference_scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """y and states from the specification, in float64."""
@@ -131,7 +130,7 @@ class Problem:
             precision=self.precision,
         )
         dx, dstates, grads = pullback(self.dy, self.dstates)
-        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
+        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def row(self, b: int) -> Problem:
         """Row b alone, cut to its length: what the row's results in the batch must equal."""
@@ -166,23 +165,20 @@ def make_problem(
     rng = np.random.default_rng([seed, *dims])
     info = functional.cell_info(cell)
     rows = len(info.gates) * hidden
-    outputs = max(1, hidden - hidden // 3) if info.projects else hidden
-    state_sizes = [outputs, *[hidden] * (len(info.states) - 1)]
 
     def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
         return (rng.standard_normal(shape) * scale).astype(dtype)
 
-    def extra(name: str) -> np.ndarray:
-        if name == "weight_hr":
-            return normal(outputs, hidden, scale=hidden**-0.5)
-        size = rows if name in ("gain_ih", "gain_hh") else hidden
-        return (normal(size, scale=0.3) + name.startswith("gain")).astype(dtype)
-
     weight_ih = normal(rows, inputs, scale=inputs**-0.5)
-    weight_hh = normal(rows, outputs, scale=0.7 * outputs**-0.5)
+    weight_hh = normal(rows, hidden, scale=0.7 * hidden**-0.5)
+    outputs = max(1, hidden - hidden // 3) if info.projects else hidden
+    if info.projects:
+        weight_hh = normal(rows, outputs, scale=0.7 * outputs**-0.5)
+    weight_unit = normal(len(info.units) * hidden, scale=0.7)
     bias_ih, bias_hh = normal(rows, scale=0.5), normal(rows, scale=0.5)
+    sizes = {name: outputs if name == "h" else hidden for name in info.states}
     x, dy = normal(steps, batch, inputs), normal(steps, batch, outputs)
-    initial = tuple(normal(batch, size) for size in state_sizes)
+    initial = tuple(valid_state(name, normal(batch, size)) for name, size in sizes.items())
     options: dict[str, Any] = {"reverse": reverse}
     if ragged:
         options["lengths"] = ragged_lengths(rng, steps, batch)
@@ -194,15 +190,21 @@ def make_problem(
         states=initial if states else None,
         weights=(
             weight_ih,
-            weight_hh,
+            weight_hh if info.recurrent else None,
             bias_ih if biases[0] else None,
-            bias_hh if biases[1] else None,
-            *(extra(name) for name in info.extras),
+            bias_hh if biases[1] and info.recurrent else None,
+            weight_unit if info.units else None,
+            normal(outputs, hidden, scale=hidden**-0.5) if info.projects else None,
         ),
         dy=dy,
-        dstates=tuple(normal(batch, size) for size in state_sizes),
+        dstates=tuple(normal(batch, size) for size in sizes.values()),
         options=options,
     )
+
+
+def valid_state(name: str, state: np.ndarray) -> np.ndarray:
+    """A state that a cell can have: sLSTM's n is a sum of exponentials, and divides."""
+    return np.abs(state) + state.dtype.type(0.5) if name == "n" else state
 
 
 def ragged_lengths(rng: np.random.Generator, steps: int, batch: int) -> np.ndarray:

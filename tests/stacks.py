@@ -21,12 +21,11 @@ def as_state(arrays: tuple[np.ndarray, ...]) -> Any:
 
 
 def scan_weights(layer: Recurrent[Any], k: int) -> dict[str, np.ndarray | None]:
-    """Name -> parameter of scan k (None for no bias), in the order in which the reference takes."""
+    """Name -> array or None, of scan k, in the order in which the reference takes them."""
     depth, direction = divmod(k, layer.num_directions)
     ending = f"_l{depth}" + ("_reverse" if direction else "")
-    names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-    names += functional.cell_info(layer.cell).extras
-    return {name + ending: layer.parameters.get(name + ending) for name in names}
+    names = [name + ending for name in functional.PARAMETERS]
+    return {name: layer.parameters.get(name) for name in names}
 
 
 def reference_stack(
@@ -88,9 +87,8 @@ def reference_stack(
             dlast = None if dstate is None else tuple(d[k] for d in as_tuple(dstate))
             part, dinitial[k], dweights = pullbacks[k](half, dlast)
             below = below + part
-            names = scan_weights(layer, k)
-            pairs = zip(names, dweights, strict=True)
-            grads.update({name: gradient for name, gradient in pairs if gradient is not None})
+            named = zip(scan_weights(layer, k), dweights, strict=True)
+            grads.update({name: d for name, d in named if d is not None})
         dx = below
     result["dx"] = dx
     result["dstate"] = tuple(np.stack([d[i] for d in dinitial]) for i in range(states))
@@ -100,13 +98,18 @@ def reference_stack(
 
 def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
     """K of tolerances.py for the output of a stack: each layer follows the one below."""
-    rows, hidden = len(layer.parameters["weight_hh_l0"]), layer.hidden_size
+    rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return layer.num_layers * steps * (widest + hidden + rows // hidden)
+    return layer.num_layers * steps * (widest + _products(layer) * hidden + rows // hidden)
 
 
 def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
     """K of tolerances.py for the gradients of a stack: through all layers and back."""
-    rows, hidden = len(layer.parameters["weight_hh_l0"]), layer.hidden_size
+    rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return layer.num_layers * steps * (widest + rows + hidden + batch)
+    return layer.num_layers * steps * (widest + _products(layer) * (rows + hidden) + batch)
+
+
+def _products(layer: Recurrent[Any]) -> int:
+    """How many sums follow each other in a step; see `Problem`."""
+    return 2 if isinstance(reference.CELLS[layer.cell], reference.PhasedCell) else 1

@@ -8,12 +8,14 @@ agrees with other libraries is in test_peers.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tolerances import STEP, assert_close, assert_slope
-from unrolled import reference
+from problems import valid_state
+from tolerances import STEP, assert_close, assert_same_bits, assert_slope
+from unrolled import functional, reference
 
 T, B, I, H = 4, 3, 2, 3  # noqa: E741
 
@@ -30,24 +32,30 @@ OPTIONS = {
 }
 
 
-SPECS = {**reference.CELLS, **reference.PHASED_CELLS}
-
-
-@pytest.fixture(params=SPECS)
+@pytest.fixture(params=reference.CELLS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def draw(name: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple, list[np.ndarray]]:
-    """x, states, weights with biases and what else the cell has."""
-    spec = SPECS[name]
+def draw(name: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple, list[Any]]:
+    """x, states, weights with biases."""
+    spec = reference.CELLS[name]
     rows, outputs = len(spec.gates) * H, width(name)
     x = rng.standard_normal((T, B, I))
-    states = tuple(rng.standard_normal((B, H if k else outputs)) for k in range(len(spec.states)))
-    shapes = {"weight_hr": (outputs, H), "gain_ih": (rows,), "gain_hh": (rows,)}
-    extras = [shapes.get(extra, (H,)) for extra in getattr(spec, "extras", ())]
-    shapes = [(rows, I), (rows, outputs), (rows,), (rows,), *extras]
-    return x, states, [rng.standard_normal(s) * 0.6 for s in shapes]
+    sizes = [outputs, *[H] * (len(spec.states) - 1)]
+    states = tuple(
+        valid_state(s, rng.standard_normal((B, size)))
+        for s, size in zip(spec.states, sizes, strict=True)
+    )
+    shapes = [(rows, I), (rows, outputs), (rows,), (rows,), (len(spec.units) * H,), (outputs, H)]
+    weights = [rng.standard_normal(shape) * 0.6 for shape in shapes]
+    if not spec.recurrent:
+        weights[1] = weights[3] = None
+    if not spec.units:
+        weights[4] = None
+    if outputs == H:
+        weights[5] = None
+    return x, states, weights
 
 
 def width(name: str) -> int:
@@ -85,20 +93,28 @@ def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator
     _, pullback = reference.scan_vjp(name, x, states, *weights, **options)
     dx, dinitial, dweights = pullback(dy, dstates)
     check_every_slope(value, x, dx, "dx")
-    for state, gradient, letter in zip(states, dinitial, SPECS[name].states, strict=True):
+    for state, gradient, letter in zip(states, dinitial, reference.CELLS[name].states, strict=True):
         check_every_slope(value, state, gradient, f"d{letter}0")
-    for which, (weight, gradient) in enumerate(zip(weights, dweights, strict=True)):
-        check_every_slope(value, weight, gradient, f"dweights[{which}]")
+    for weight, gradient, which in zip(weights, dweights, functional.PARAMETERS, strict=True):
+        if weight is None:
+            assert gradient is None
+        else:
+            check_every_slope(value, weight, gradient, f"d{which}")
+
+
+def test_zoneout_has_its_slopes(name: str, rng: np.random.Generator) -> None:
+    _, states, _ = draw(name, rng)
+    updates = [rng.random((T, *state.shape)) for state in states]
+    test_gradients_are_slopes(name, {"updates": updates, "lengths": [3, 0, 4]}, rng)
 
 
 def test_absent_arguments_are_zeros(name: str, rng: np.random.Generator) -> None:
-    x, states, (w_ih, w_hh, b_ih, _, *extras) = draw(name, rng)
+    x, states, (w_ih, w_hh, b_ih, _, *others) = draw(name, rng)
     zeros = tuple(np.zeros_like(s) for s in states)
-    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)), *extras)[0]
-    np.testing.assert_array_equal(
-        reference.scan(name, x, None, w_ih, w_hh, b_ih, None, *extras)[0], explicit
-    )
-    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih, *extras)
+    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)), *others)[0]
+    absent = reference.scan(name, x, None, w_ih, w_hh, b_ih, None, *others)[0]
+    np.testing.assert_array_equal(absent, explicit)
+    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih, *others)
     _, _, grads = pullback(None)
     assert grads[2] is None
     assert not grads[3].any()
@@ -123,7 +139,7 @@ def test_reverse_is_a_flip(name: str, rng: np.random.Generator) -> None:
     y, final = reference.scan(name, x, states, *weights, reverse=True)
     flipped, same = reference.scan(name, x[::-1], states, *weights)
     np.testing.assert_array_equal(y, flipped[::-1])
-    np.testing.assert_array_equal(final, same)
+    assert_same_bits(final, same)
 
 
 def test_reset_starts_a_new_sequence(name: str, rng: np.random.Generator) -> None:
@@ -134,7 +150,7 @@ def test_reset_starts_a_new_sequence(name: str, rng: np.random.Generator) -> Non
     first, _ = reference.scan(name, x[:2], states, *weights)
     second, last = reference.scan(name, x[2:], None, *weights)
     np.testing.assert_array_equal(y, np.concatenate([first, second]))
-    np.testing.assert_array_equal(final, last)
+    assert_same_bits(final, last)
 
 
 def test_values_by_hand() -> None:

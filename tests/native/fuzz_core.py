@@ -123,26 +123,21 @@ def _call(source: Source, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*given)
 
 
-def _extras(cell: Any, hidden: int, outputs: int) -> list[tuple[int, ...]]:
-    """Shapes of the cell's further parameters."""
-    shapes = {"weight_hr": (outputs, hidden)}
-    shapes |= dict.fromkeys(("gain_ih", "gain_hh"), (len(cell.gates) * hidden,))
-    return [shapes.get(name, (hidden,)) for name in cell.extras]
-
-
 def _layer(source: Source, dtype: str) -> tuple[Any, int, int, Any, tuple[int, ...]]:
-    """Packed weights, and I, H, the cell and the sizes of its states."""
+    """Packed weights, I, H, the cell and the sizes of its states."""
     cell = source.choice(_core.cells())
     inputs, hidden = _size(source, 1), _size(source, 1)
-    outputs = source.integer(1, hidden) if cell.projects else hidden
     rows = len(cell.gates) * hidden
     biases = [_values(source, (rows,), dtype) if source.one_in(2) else None for _ in range(2)]
-    precision = source.choice(("full", "full", "bf16", "int8")) if dtype == "f4" else "full"
+    precision = source.choice(cell.precisions) if dtype == "f4" else "full"
+    outputs = source.integer(1, hidden) if cell.projects else hidden
+    recurrent = _values(source, (rows, outputs), dtype) if cell.recurrent else None
+    projection = _values(source, (outputs, hidden), dtype) if cell.projects else None
+    units = _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None
     packed = _call(
-        source, _core.pack, cell.name, _values(source, (rows, inputs), dtype),
-        _values(source, (rows, outputs), dtype), *biases,
-        [_values(source, shape, dtype) for shape in _extras(cell, hidden, outputs)],
-        precision, precision != "int8",
+        source, _core.pack, cell.name, _values(source, (rows, inputs), dtype), recurrent,
+        biases[0], biases[1] if cell.recurrent else None, units, projection, precision,
+        precision != "int8",
     )  # fmt: skip
     return packed, packed.input_size, packed.hidden_size, cell, packed.state_sizes
 
@@ -159,13 +154,18 @@ def _scan(source: Source, dtype: str) -> None:
     def state() -> list[np.ndarray]:
         return [_values(source, (batch, size), dtype) for size in sizes]
 
+    def every(first: int) -> list[np.ndarray]:
+        if source.one_in(2):
+            return []
+        return [_values(source, (steps, batch, size), dtype) for size in sizes[first:]]
+
     lengths = _values(source, (batch,), "i8", steps + 1) if source.one_in(2) else None
     resets = _values(source, (steps, batch), "?") if source.one_in(3) else None
     y = _values(source, (steps, batch, sizes[0]), dtype)
     saved = _call(
         source, _core.forward, packed, table, tokens, y,
-        state() if source.one_in(2) else [], state(), lengths, resets, source.one_in(2), True,
-        source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
+        state() if source.one_in(2) else [], state(), every(1), every(0),
+        lengths, resets, source.one_in(2), True, source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
     )  # fmt: skip
     if saved is None:
         return
@@ -173,10 +173,13 @@ def _scan(source: Source, dtype: str) -> None:
         gh = len(cell.gates) * hidden
         _call(
             source, _core.backward, saved, _values(source, (steps, batch, sizes[0]), dtype),
-            state(), state(), np.zeros_like(table), source.one_in(2),
-            _values(source, (gh, inputs), dtype), _values(source, (gh, sizes[0]), dtype),
-            _values(source, (gh,), dtype), _values(source, (gh,), dtype),
-            [_values(source, shape, dtype) for shape in _extras(cell, hidden, sizes[0])],
+            every(1), state(), state(), np.zeros_like(table), source.one_in(2),
+            _values(source, (gh, inputs), dtype),
+            _values(source, (gh, sizes[0]), dtype) if cell.recurrent else None,
+            _values(source, (gh,), dtype),
+            _values(source, (gh,), dtype) if cell.recurrent else None,
+            _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None,
+            _values(source, (sizes[0], hidden), dtype) if cell.projects else None,
         )  # fmt: skip
 
 
@@ -187,7 +190,8 @@ def _stream(source: Source, dtype: str) -> None:
     if inputs == sizes[0] and source.one_in(2):
         layers.append(packed)
     states = [[np.zeros((batch, size), dtype) for size in sizes] for _ in layers]
-    stream = _call(source, _core.Stream, layers, states)
+    updates = source.choice(([], [0.5] * len(sizes), [1.0]))
+    stream = _call(source, _core.Stream, layers, states, updates)
     for _ in range(2):
         x = _values(source, (batch, inputs), dtype)
         _call(source, stream.step, x, np.zeros((batch, sizes[0]), dtype))

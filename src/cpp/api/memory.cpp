@@ -10,9 +10,10 @@ namespace {
 
 template <class T>
 double layer_flops(const Weights<T>& w, int64_t tokens) {
-  const double H = static_cast<double>(w.packed.H), P = static_cast<double>(w.packed.P);
-  const double gates = w.info().gate_count * H * (static_cast<double>(w.packed.I) + P);
-  return 2.0 * (gates + (w.info().projects ? H * P : 0.0)) * static_cast<double>(tokens);
+  const double H = static_cast<double>(w.packed.H), R = static_cast<double>(w.packed.R);
+  const double K = static_cast<double>(w.packed.I) + (w.info().recurrent ? R : 0.0);
+  const double second = w.info().projects ? R : 0.0;
+  return 2.0 * H * (w.info().gate_count * K + second) * static_cast<double>(tokens);
 }
 
 template <class T>
@@ -101,16 +102,17 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
     const int64_t stride = padded_stride<T>(width);
     return {parts.take(rows * stride), stride};
   };
+  const bool second = w.sizes.second_width > 0, normalised = w.sizes.scaled_width > 0;
   for (int i = 0; i < 2; ++i) {
     args.dinput[i] = {parts.take(chunk), gate_stride(w)};
+    args.dunit[i] = {parts.take(normalised ? 0 : args.chunk_rows * w.sizes.unit), w.sizes.unit};
     args.drecurrent[i] =
         w.sizes.split_width > 0 ? take_rows(args.chunk_rows, w.sizes.split_width) : args.dinput[i];
-    args.middle[i] =
-        take_rows(w.sizes.second_width > 0 ? args.chunk_rows : 0, w.sizes.middle_width);
+    args.middle[i] = take_rows(second ? args.chunk_rows : 0, w.sizes.middle_width);
     args.dsecond[i] = take_rows(args.chunk_rows, w.sizes.second_width);
     args.dscaled[i] = take_rows(args.chunk_rows, w.sizes.scaled_width);
   }
-  args.dmiddle = take_rows(w.sizes.second_width > 0 ? plan.B : 0, w.sizes.middle_width);
+  args.dmiddle = take_rows(second ? plan.B : 0, w.sizes.middle_width);
   for (int k = 0; k < w.info().state_count; ++k)
     args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
@@ -143,13 +145,12 @@ ScanMemory scan_memory(const ScanQuery& query) {
   weights->cell = find_cell(query.cell);
   weights->packed.I = query.I;
   weights->packed.H = query.H;
-  weights->packed.P = query.P;
+  weights->packed.R = query.R;
   weights->precision = find_precision<T>(query.precision);
-  if (query.P < 1 || query.P > query.H || (query.P < query.H && !weights->info().projects))
-    fail_value("[memory] expected P ", weights->info().projects ? "in 1 .. H" : "= H", " = ",
-               query.H, ", got ", query.P);
-  weights->sizes =
-      find_kernels<T>(table, weights->cell, weights->precision).sizes(query.I, query.H, query.P);
+  if (query.R < 1 || query.R > query.H || (query.R < query.H && !weights->info().projects))
+    fail_value("[memory] expected R ", weights->info().projects ? "in 1 .. H" : "= H", " = ",
+               query.H, ", got ", query.R);
+  weights->sizes = weights->kernels().sizes(query.I, query.H, query.R);
   Saved<T> saved;
   saved.weights = weights;
   saved.plan = std::make_unique<RaggedPlan>("memory", query.T, query.B, query.lengths, ArrayView{},

@@ -11,31 +11,46 @@
 namespace unrolled {
 namespace {
 
-// The letters of a shape whose last axis is that of the output.
-const char* output_shape(const CellInfo& info, const char* plain, const char* projected) {
-  return info.projects ? projected : plain;
+// The letters of a shape whose last axis is that of state k.
+const char* state_shape(const CellInfo& info, int k, const char* plain, const char* projected) {
+  return k == 0 && info.projects ? projected : plain;
 }
 
-constexpr const char* kStateNames[] = {"state h", "state c"};
-constexpr const char* kGradientNames[] = {"dstate h", "dstate c"};
-
-// (B, H) states, all or none; h may be (B, P).
+// (B, H) states, all or none; `prefix` and the state's name are what an array is called.
 template <class T, class W>
-void states(const char* const* names, const W& w, const std::vector<ArrayView>& views, int64_t B,
+void states(const char* prefix, const W& w, const std::vector<ArrayView>& views, int64_t B,
             Access access, T** out) {
   const CellInfo& info = w.info();
-  const char* function = info.name;
   for (int k = 0; k < kMaxStates; ++k) out[k] = nullptr;
   if (views.empty() && access == Access::kRead) return;
   if (static_cast<int>(views.size()) != info.state_count)
-    fail_value("[", function, "] expected ", info.state_count, " state arrays for cell ", info.name,
-               ", got ", views.size());
-  for (int k = 0; k < info.state_count; ++k)
-    out[k] = contiguous<T>({function,
-                            names[k],
-                            k == 0 ? output_shape(info, "(B, H)", "(B, P)") : "(B, H)",
-                            {B, w.state_size(k)}},
-                           views[static_cast<size_t>(k)], access);
+    fail_value("[", info.name, "] expected ", info.state_count, " state arrays for cell ",
+               info.name, ", got ", views.size());
+  for (int k = 0; k < info.state_count; ++k) {
+    const std::string name = std::string(prefix) + info.states[k];
+    out[k] = contiguous<T>(
+        {info.name, name.c_str(), state_shape(info, k, "(B, H)", "(B, R)"), {B, w.state_size(k)}},
+        views[static_cast<size_t>(k)], access);
+  }
+}
+
+// (T, B, H) arrays of the states from number `first` on, all or none.
+template <class T, class W>
+void step_states(const char* prefix, const W& w, int first, const std::vector<ArrayView>& views,
+                 int64_t T_steps, int64_t B, Access access, Sequence<T>* out) {
+  const CellInfo& info = w.info();
+  if (views.empty()) return;
+  if (static_cast<int>(views.size()) != info.state_count - first)
+    fail_value("[", info.name, "] expected ", info.state_count - first, " arrays ", prefix, " of ",
+               "shape (T, B, H), got ", views.size());
+  for (int k = first; k < info.state_count; ++k) {
+    const std::string name = std::string(prefix) + " of " + info.states[k];
+    out[k] = sequence<T>({info.name,
+                          name.c_str(),
+                          state_shape(info, k, "(T, B, H)", "(T, B, R)"),
+                          {T_steps, B, w.state_size(k)}},
+                         views[static_cast<size_t>(k - first)], access);
+  }
 }
 
 bool rows_in_place(const Plan& plan, int64_t step, int64_t row) {
@@ -96,7 +111,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   const Weights<T>& w = *weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, P = w.packed.P, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, R = w.packed.R, S = info.state_count;
   if (w.table != &kernels())
     fail_value("[", name, "] expected weights packed for isa ", kernels().isa, ", got ",
                w.table->isa);
@@ -104,7 +119,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     fail_value("[", name, "] expected weights packed with backward=True, got backward=False");
   const bool looked_up = arrays.tokens.present;
   const ArrayView& shaped = looked_up ? arrays.tokens : arrays.x;
-  if (looked_up && w.sizes.moment_count > 0)
+  if (looked_up && info.normalises)
     fail_value("[", name, "] expected x of shape (T, B, I): a normalised cell looks nothing up");
   if (arrays.x.dimensions != (looked_up ? 2 : 3) || shaped.dimensions < 2)
     fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape (T, B) and a table ",
@@ -116,10 +131,13 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   args.weights = &w.packed;
   if (!looked_up)
     args.x = sequence<const T>({name, "x", "(T, B, I)", {T_steps, B, I}}, arrays.x, Access::kRead);
-  args.y = sequence<T>({name, "out", output_shape(info, "(T, B, H)", "(T, B, P)"), {T_steps, B, P}},
-                       arrays.y, Access::kWrite);
-  states<const T>(kStateNames, w, arrays.initial, B, Access::kRead, args.initial);
-  states<T>(kStateNames, w, arrays.final, B, Access::kWrite, args.final);
+  args.y[0] =
+      sequence<T>({name, "out", state_shape(info, 0, "(T, B, H)", "(T, B, R)"), {T_steps, B, R}},
+                  arrays.y, Access::kWrite);
+  step_states<T>("steps", w, 1, arrays.others, T_steps, B, Access::kWrite, args.y);
+  step_states<const T>("update", w, 0, arrays.updates, T_steps, B, Access::kRead, args.update);
+  states<const T>("state ", w, arrays.initial, B, Access::kRead, args.initial);
+  states<T>("state ", w, arrays.final, B, Access::kWrite, args.final);
 
   auto saved = std::make_unique<Saved<T>>();
   saved->weights = weights;
@@ -138,7 +156,10 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   }
   saved->x = args.x;
   saved->lookup = args.lookup;
-  if (!plan.ordered) clear_dead_rows(args.y, T_steps, *saved->plan, P);
+  std::copy(args.update, args.update + kMaxStates, saved->update);
+  for (int k = 0; k < info.state_count && !plan.ordered; ++k)
+    if (args.y[k].data != nullptr)
+      clear_dead_rows(args.y[k], T_steps, *saved->plan, w.state_size(k));
   pass_empty_rows(w, *saved->plan, args.initial, args.final);
 
   args.chunk_tokens = kChunkTokens;
@@ -178,8 +199,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const Weights<T>& w = *saved.weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, P = w.packed.P;
-  const int64_t G = info.gate_count, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, R = w.packed.R, S = info.state_count;
   const int64_t T_steps = saved.T_steps, B = saved.B;
   const Plan& plan = saved.plan->view();
 
@@ -189,9 +209,11 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.x = saved.x;
   args.lookup = saved.lookup;
   const bool looked_up = args.lookup.tokens != nullptr;
-  args.dy =
-      sequence<const T>({name, "dy", output_shape(info, "(T, B, H)", "(T, B, P)"), {T_steps, B, P}},
-                        arrays.dy, Access::kRead);
+  args.dy[0] = sequence<const T>(
+      {name, "dy", state_shape(info, 0, "(T, B, H)", "(T, B, R)"), {T_steps, B, R}}, arrays.dy,
+      Access::kRead);
+  step_states<const T>("dsteps", w, 1, arrays.dothers, T_steps, B, Access::kRead, args.dy);
+  std::copy(saved.update, saved.update + kMaxStates, args.update);
   if (looked_up)
     args.dx = {
         contiguous<T>({name, "dtable", "(V, I)", {args.lookup.V, I}}, arrays.dx, Access::kWrite), 0,
@@ -199,20 +221,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
-  states<const T>(kGradientNames, w, arrays.dfinal, B, Access::kRead, args.dfinal);
-  states<T>(kGradientNames, w, arrays.dinitial, B, Access::kWrite, args.dinitial);
-  const auto gradient = [&](const char* what, const char* letters,
-                            std::initializer_list<int64_t> shape, const ArrayView& view) {
-    return contiguous<T>({name, what, letters, shape}, view, Access::kWrite);
-  };
-  const LayerArrays& g = arrays.grads;
-  args.grads = {
-      gradient("dweight_ih", "(G*H, I)", {G * H, I}, g.weight_ih),
-      gradient("dweight_hh", output_shape(info, "(G*H, H)", "(G*H, P)"), {G * H, P}, g.weight_hh),
-      gradient("dbias_ih", "(G*H,)", {G * H}, g.bias_ih),
-      gradient("dbias_hh", "(G*H,)", {G * H}, g.bias_hh),
-      {}};
-  read_extras<T>(info, "d", g.extras, H, P, Access::kWrite, args.grads.extras);
+  states<const T>("dstate ", w, arrays.dfinal, B, Access::kRead, args.dfinal);
+  states<T>("dstate ", w, arrays.dinitial, B, Access::kWrite, args.dinitial);
+  args.grads = layer_parameters<T>(info, arrays.grads, I, H, R, Access::kWrite);
   if (args.dx.data != nullptr && !args.accumulate_dx) {
     if (looked_up)
       std::fill(args.dx.data, args.dx.data + args.lookup.V * I, T(0));
@@ -234,6 +245,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   again.plan = args.plan;
   again.x = saved.x;
   again.lookup = saved.lookup;
+  std::copy(saved.update, saved.update + kMaxStates, again.update);
   again.chunk_tokens = kChunkTokens;
   again.chunk_rows = args.chunk_rows;
   for (int64_t k = 0; k < S; ++k) {

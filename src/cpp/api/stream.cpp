@@ -25,7 +25,8 @@ Sequence<T> one_step(const Expected& expected, const ArrayView& view, Access acc
 
 template <class T>
 StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weights,
-                            const std::vector<std::vector<ArrayView>>& states)
+                            const std::vector<std::vector<ArrayView>>& states,
+                            const std::vector<double>& updates)
     : weights_(std::move(weights)) {
   if (weights_.empty() || states.size() != weights_.size() || states[0].empty())
     fail_value("[stream] expected states of each of ", weights_.size(), " >= 1 layers, got ",
@@ -64,11 +65,13 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
   for (size_t k = 0; k < count; ++k) {
     const Weights<T>& w = *weights_[k];
     const int64_t H = w.packed.H, gate_stride = padded_stride<T>(w.sizes.gate_width);
-    if (k > 0 && w.packed.I != weights_[k - 1]->packed.P)
-      fail_value("[stream] expected layer ", k, " to read ", weights_[k - 1]->packed.P,
+    if (k > 0 && w.packed.I != weights_[k - 1]->packed.R)
+      fail_value("[stream] expected layer ", k, " to read ", weights_[k - 1]->packed.R,
                  " values, got weights for ", w.packed.I);
     if (static_cast<int>(states[k].size()) != w.info().state_count)
       fail_value("[stream] expected ", w.info().state_count, " states, got ", states[k].size());
+    if (!updates.empty() && updates.size() != states[k].size())
+      fail_value("[stream] expected ", w.info().state_count, " updates, got ", updates.size());
     ForwardArgs<T>& a = layers_[k];
     a = {};
     a.weights = &w.packed;
@@ -80,6 +83,10 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
                         states[k][i], Access::kWrite);
       a.initial[i] = a.final[i];
       a.states[i] = {take(2 * batch_ * state_stride), state_stride};
+      if (updates.empty()) continue;
+      T* update = take(H);  // the same for all rows
+      std::fill(update, update + H, static_cast<T>(updates[i]));
+      a.update[i] = {update, 0, 0};
     }
     a.gates = {take(batch_ * gate_stride), gate_stride};
     const int64_t middle_stride = padded_stride<T>(w.sizes.middle_width);
@@ -91,11 +98,11 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     if (k > 0) {
       const int64_t I = w.packed.I;
       T* between = take(batch_ * I);
-      layers_[k - 1].y = {between, batch_ * I, I};
+      layers_[k - 1].y[0] = {between, batch_ * I, I};
       a.x = {between, batch_ * I, I};
     }
     work += 2.0 * w.info().gate_count * static_cast<double>(H) *
-            static_cast<double>(w.packed.I + w.packed.P) * static_cast<double>(batch_);
+            static_cast<double>(w.packed.I + w.packed.R) * static_cast<double>(batch_);
     parts = std::max(parts, w.sizes.forward_panels);
   }
   team_size_ = std::min(most_threads, team_size(work, static_cast<int64_t>(2 * count), parts));
@@ -103,18 +110,18 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
 
 template <class T>
 void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
-  const int64_t I = weights_.front()->packed.I, P = weights_.back()->packed.P;
+  const int64_t I = weights_.front()->packed.I, R = weights_.back()->packed.R;
   const Sequence<const T> input =
       one_step<const T>({"stream", "x_t", "(B, I)", {batch_, I}}, x, Access::kRead);
   const Sequence<T> output =
-      one_step<T>({"stream", "out", "(B, H)", {batch_, P}}, y, Access::kWrite);
+      one_step<T>({"stream", "out", "(B, H)", {batch_, R}}, y, Access::kWrite);
   if (x.data == y.data) fail_value("[stream] expected out to be another array than x_t");
   run_team(std::min(team_size_, num_threads()), [&](const Team& team) {
     for (size_t k = 0; k < layers_.size(); ++k) {
       // The caller's arrays stay with this call: nothing of them is left behind in the stream.
       ForwardArgs<T> args = layers_[k];
       if (k == 0) args.x = input;
-      if (k + 1 == layers_.size()) args.y = output;
+      if (k + 1 == layers_.size()) args.y[0] = output;
       weights_[k]->kernels().forward(args, team);
     }
   });

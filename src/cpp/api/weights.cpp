@@ -17,19 +17,12 @@ std::string cell_names(const KernelTable& table) {
   return names;
 }
 
+constexpr const char* kPrecisionNames[kPrecisions] = {"full", "bf16", "int8"};
+
 }  // namespace
 
-void check_extra_count(const CellInfo& info, const char* prefix,
-                       const std::vector<ArrayView>& extras) {
-  int64_t given = 0;
-  for (const ArrayView& view : extras) given += view.present;
-  std::string names;
-  for (int i = 0; i < info.extra_count; ++i)
-    names += std::string(i > 0 ? ", " : ": ") + prefix + info.extras[i];
-  if (given != info.extra_count || extras.size() != static_cast<size_t>(info.extra_count))
-    fail_value("[", info.name, "] expected ", info.extra_count,
-               prefix[0] == 0 ? " parameters" : " gradients", " beside weights and biases", names,
-               "; got ", given);
+std::vector<std::string> cell_precisions(const KernelTable& table, int cell) {
+  return {kPrecisionNames, kPrecisionNames + (cell < table.narrow_cells ? kPrecisions : 1)};
 }
 
 int find_cell(const std::string& name) {
@@ -41,9 +34,8 @@ int find_cell(const std::string& name) {
 
 template <class T>
 Precision find_precision(const std::string& name) {
-  constexpr const char* names[kPrecisions] = {"full", "bf16", "int8"};
   for (int i = 0; i < kPrecisions; ++i) {
-    if (name != names[i]) continue;
+    if (name != kPrecisionNames[i]) continue;
     if (kernels_of<T>(kernels()).cells[i] == nullptr)
       fail_value("[precision] expected full for arrays of float64, got ", name);
     return static_cast<Precision>(i);
@@ -52,11 +44,27 @@ Precision find_precision(const std::string& name) {
 }
 
 template <class T>
-const CellKernels<T>& find_kernels(const KernelTable& table, int cell, Precision precision) {
-  const CellKernels<T>& found = kernels_of<T>(table).cells[static_cast<int>(precision)][cell];
-  if (found.forward == nullptr)
-    fail_value("[", table.cells[cell].name, "] expected precision full, which is all that it has");
-  return found;
+LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arrays, int64_t I,
+                                    int64_t H, int64_t R, Access access) {
+  const int64_t rows = info.gate_count * H;
+  const bool written = access == Access::kWrite;
+  const auto take = [&](const char* name, const char* letters, std::initializer_list<int64_t> shape,
+                        const ArrayView& view, bool possible, bool needed) {
+    name += written ? 0 : 1;  // "dweight_ih" or "weight_ih"
+    if (view.present && !possible)
+      fail_value("[", info.name, "] expected no ", name, ", which this cell does not have");
+    if (!view.present && needed)
+      fail_value("[", info.name, "] expected ", name, " of shape ", letters, ", got None");
+    return contiguous<T>({info.name, name, letters, shape}, view, access);
+  };
+  const bool recurrent = info.recurrent, units = info.unit_count > 0, projects = info.projects;
+  return {take("dweight_ih", "(G*H, I)", {rows, I}, arrays.weight_ih, true, true),
+          take("dweight_hh", projects ? "(G*H, R)" : "(G*H, H)", {rows, R}, arrays.weight_hh,
+               recurrent, recurrent),
+          take("dbias_ih", "(G*H,)", {rows}, arrays.bias_ih, true, false),
+          take("dbias_hh", "(G*H,)", {rows}, arrays.bias_hh, recurrent, false),
+          take("dweight_unit", "(P*H,)", {info.unit_count * H}, arrays.weight_unit, units, units),
+          take("dweight_hr", "(R, H)", {R, H}, arrays.weight_hr, projects, projects)};
 }
 
 template <class T>
@@ -68,48 +76,42 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   w.cell = find_cell(cell);
   w.precision = precision;
   w.backward = backward;
-  const CellKernels<T>& cell_kernels = find_kernels<T>(table, w.cell, precision);
-  if (backward && cell_kernels.backward == nullptr)
+  if (precision != Precision::kFull && w.cell >= table.narrow_cells)
+    fail_value("[", cell, "] expected precision full, the only one that this cell has");
+  if (backward && w.kernels().backward == nullptr)
     fail_value("[", cell, "] expected backward=False with precision int8, which is for inference");
-  const char* name = w.info().name;
-  const int64_t G = w.info().gate_count;
+  const CellInfo& info = w.info();
   const auto matrix_size = [&](const ArrayView& view, int axis) {
     return view.dimensions == 2 ? view.shape[axis] : 0;
   };
-  const bool projects = w.info().projects;
-  check_extra_count(w.info(), "", arrays.extras);
-  const int64_t I = matrix_size(arrays.weight_ih, 1), P = matrix_size(arrays.weight_hh, 1);
-  const int64_t H = projects ? matrix_size(arrays.extras[0], 1) : P;
-  const char* hh_shape = projects ? "(G*H, P)" : "(G*H, H)";
-  if (H < 1 || I < 1 || P < 1)
-    fail_value("[", name, "] expected weight_ih of shape (G*H, I) and weight_hh of shape ",
-               hh_shape, " with I >= 1 and H >= 1, got ", shape_text(arrays.weight_ih), " and ",
-               shape_text(arrays.weight_hh));
-  if (P > H)
-    fail_value("[", name, "] expected weight_hr of shape (P, H) with P <= H, got ",
-               shape_text(arrays.extras[0]));
-  LayerParameters<const T> from{
-      contiguous<const T>({name, "weight_ih", "(G*H, I)", {G * H, I}}, arrays.weight_ih,
-                          Access::kRead),
-      contiguous<const T>({name, "weight_hh", hh_shape, {G * H, P}}, arrays.weight_hh,
-                          Access::kRead),
-      contiguous<const T>({name, "bias_ih", "(G*H,)", {G * H}}, arrays.bias_ih, Access::kRead),
-      contiguous<const T>({name, "bias_hh", "(G*H,)", {G * H}}, arrays.bias_hh, Access::kRead),
-      {}};
-  read_extras<const T>(w.info(), "", arrays.extras, H, P, Access::kRead, from.extras);
+  const ArrayView& square = info.projects ? arrays.weight_hr : arrays.weight_hh;
+  const int64_t H =
+      info.recurrent ? matrix_size(square, 1) : matrix_size(arrays.weight_ih, 0) / info.gate_count;
+  const int64_t I = matrix_size(arrays.weight_ih, 1);
+  const int64_t R = info.projects ? matrix_size(square, 0) : H;
+  if (info.projects && (R < 1 || R > H))
+    fail_value("[", info.name, "] expected weight_hr of shape (R, H) with 1 <= R <= H, got ",
+               square.present ? shape_text(square) : "None");
+  if (H < 1 || I < 1)
+    fail_value("[", info.name, "] expected weight_ih of shape (G*H, I)",
+               info.recurrent ? " and weight_hh of shape (G*H, H)" : "",
+               " with I >= 1 and H >= 1, got ", shape_text(arrays.weight_ih),
+               info.recurrent ? " and " + shape_text(arrays.weight_hh) : "");
+  const auto from = layer_parameters<const T>(info, arrays, I, H, R, Access::kRead);
 
-  const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H, P);
+  const CellKernels<T>& cell_kernels = w.kernels();
+  const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H, R);
   w.memory = Buffer<T>(packed_size(s, backward));
   T* next = w.memory.data();
   const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
-  w.packed.I = I, w.packed.H = H, w.packed.P = P;
+  w.packed.I = I, w.packed.H = H, w.packed.R = R;
   w.packed.input = take(s.input);
   w.packed.recurrent = take(s.recurrent);
   w.packed.bias_input = take(s.bias);
   w.packed.bias_recurrent = take(s.bias);
+  w.packed.unit = take(s.unit);
   w.packed.second = take(s.second);
   w.packed.second_bias = take(s.second_bias);
-  w.packed.norm = take(s.norm);
   if (backward) {
     w.packed.input_t = take(s.input_t);
     w.packed.recurrent_t = take(s.recurrent_t);
@@ -120,9 +122,10 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   return w;
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                       \
-  template Precision find_precision<T>(const std::string&);                           \
-  template const CellKernels<T>& find_kernels<T>(const KernelTable&, int, Precision); \
+#define UNROLLED_INSTANTIATE(T)                                                                 \
+  template Precision find_precision<T>(const std::string&);                                     \
+  template LayerParameters<T> layer_parameters<T>(const CellInfo&, const LayerArrays&, int64_t, \
+                                                  int64_t, int64_t, Access);                    \
   template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "api/weights.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 #include "runtime/arena.hpp"
@@ -15,8 +16,9 @@ namespace {
 
 struct PyCell {
   std::string name;
-  std::vector<std::string> gates, states, extras;
-  bool projects;
+  std::vector<std::string> gates, states, units;
+  bool recurrent, projects, normalises;
+  std::vector<std::string> precisions;
 };
 
 std::vector<PyCell> cells() {
@@ -27,8 +29,11 @@ std::vector<PyCell> cells() {
     list.push_back({info.name,
                     {info.gates, info.gates + info.gate_count},
                     {info.states, info.states + info.state_count},
-                    {info.extras, info.extras + info.extra_count},
-                    info.projects});
+                    {info.units, info.units + info.unit_count},
+                    info.recurrent,
+                    info.projects,
+                    info.normalises,
+                    cell_precisions(table, i)});
   }
   return list;
 }
@@ -62,12 +67,15 @@ py::array empty_bytes(int64_t nbytes) {
 void register_system(py::module_& m) {
   py::class_<PyCell>(m, "CellInfo")
       .def_readonly("name", &PyCell::name)
-      .def_readonly("projects", &PyCell::projects)
-      .def_property_readonly("extras",
-                             [](const PyCell& c) { return py::tuple(py::cast(c.extras)); })
       .def_property_readonly("gates", [](const PyCell& c) { return py::tuple(py::cast(c.gates)); })
       .def_property_readonly("states",
-                             [](const PyCell& c) { return py::tuple(py::cast(c.states)); });
+                             [](const PyCell& c) { return py::tuple(py::cast(c.states)); })
+      .def_property_readonly("units", [](const PyCell& c) { return py::tuple(py::cast(c.units)); })
+      .def_readonly("recurrent", &PyCell::recurrent)
+      .def_readonly("projects", &PyCell::projects)
+      .def_readonly("normalises", &PyCell::normalises)
+      .def_property_readonly("precisions",
+                             [](const PyCell& c) { return py::tuple(py::cast(c.precisions)); });
   m.def("cells", &cells);
   m.def("isa", [] { return std::string(kernels().isa); });
   m.def("available_isas", &available_isas);

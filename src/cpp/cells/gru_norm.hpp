@@ -11,7 +11,9 @@ namespace unrolled::UNROLLED_ISA {
 
 struct GruNorm : Gru {
   static constexpr const char* kName = "gru_norm";
-  static constexpr const char* kExtras[] = {"gain_ih", "gain_hh"};
+  static constexpr const char* kUnitNames[] = {"gain_ih_r", "gain_ih_z", "gain_ih_n",
+                                               "gain_hh_r", "gain_hh_z", "gain_hh_n"};
+  static constexpr int kUnitCount = 6;
   static constexpr bool kNormalisesCell = false;
 };
 

@@ -4,11 +4,11 @@
 // Source: Cho 2014; Keras's reset_after=False, ONNX's linear_before_reset=0.
 #pragma once
 
-#include "simd/math.hpp"
+#include "cells/base.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
-struct GruResetBefore {
+struct GruResetBefore : CellBase {
   static constexpr const char* kName = "gru_reset_before";
   static constexpr const char* kGates[] = {"r", "z", "n"};
   static constexpr const char* kStates[] = {"h"};

@@ -5,20 +5,23 @@
 // Source: Ba, Kiros & Hinton 2016, equations 20 to 22; their shifts of z are the biases.
 #pragma once
 
-#include "simd/math.hpp"
+#include "cells/base.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
-struct LstmNorm {
+struct LstmNorm : CellBase {
   static constexpr const char* kName = "lstm_norm";
   static constexpr const char* kGates[] = {"i", "f", "g", "o"};
   static constexpr const char* kStates[] = {"h", "c"};
-  static constexpr const char* kExtras[] = {"gain_ih", "gain_hh", "gain_c", "shift_c"};
-  static constexpr int kGateCount = 4, kStateCount = 2, kSavedCount = 4;
+  static constexpr const char* kUnitNames[] = {"gain_ih_i", "gain_ih_f", "gain_ih_g", "gain_ih_o",
+                                               "gain_hh_i", "gain_hh_f", "gain_hh_g", "gain_hh_o",
+                                               "gain_c",    "shift_c"};
+  static constexpr int kGateCount = 4, kStateCount = 2, kSavedCount = 4, kUnitCount = 10;
   static constexpr bool kSplitGradient = false, kNormalisesCell = true;
 
   template <class V>
-  UNROLLED_INLINE void forward(const V* x, const V* r, const V* state, V* next, V* saved) {
+  UNROLLED_INLINE void forward(const V* x, const V* r, const V*, const V* state, V* next,
+                               V* saved) {
     const V i = sigmoid(x[0] + r[0]);
     const V f = sigmoid(x[1] + r[1]);
     const V g = tanh(x[2] + r[2]);
@@ -46,7 +49,7 @@ struct LstmNorm {
   }
 
   template <class V>
-  UNROLLED_INLINE void backward(const V* saved, const V* state, V* d, V* dx, V*) {
+  UNROLLED_INLINE void backward(const V* saved, const V*, const V* state, V* d, V* dx, V*, V*) {
     const V one(1);
     const V i = saved[0], f = saved[1], g = saved[2], dc = d[1];
     dx[0] = dc * g * i * (one - i);

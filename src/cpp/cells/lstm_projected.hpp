@@ -1,5 +1,5 @@
 // LSTM whose output is projected: gates i f g o of z = W_ih x_t + b_ih + W_hh h + b_hh as in
-// lstm.hpp, with h of P columns, c of H:
+// lstm.hpp, with h of R columns, c of H:
 //   c' = f * c + i * g        m = o * tanh(c')        h' = W_hr m
 // Source: Sak, Senior & Beaufays 2014 without peepholes, as torch.nn.LSTM with proj_size.
 #pragma once
@@ -8,11 +8,10 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-struct LstmProjected {
+struct LstmProjected : CellBase {
   static constexpr const char* kName = "lstm_projected";
   static constexpr const char* kGates[] = {"i", "f", "g", "o"};
   static constexpr const char* kStates[] = {"h", "c"};
-  static constexpr const char* kExtras[] = {"weight_hr"};
   static constexpr int kGateCount = 4, kStateCount = 2, kSavedCount = 4;
   static constexpr bool kSplitGradient = false;
   static constexpr int kFirstGates = 4, kFirstSaved = 4;
@@ -21,7 +20,7 @@ struct LstmProjected {
 
   template <class V>
   UNROLLED_INLINE void first(const V* x, const V* r, const V* state, V* next, V* saved, V& m) {
-    Lstm::forward(x, r, state, next, saved);
+    Lstm::forward(x, r, state, state, next, saved);
     m = next[0];
   }
 
@@ -39,7 +38,7 @@ struct LstmProjected {
   template <class V>
   UNROLLED_INLINE void first_backward(const V* saved, const V* state, V dm, V* d, V* dx, V& m) {
     V of_cell[2] = {dm, d[1]};
-    Lstm::backward(saved, state, of_cell, dx, dx);
+    Lstm::backward(saved, state, state, of_cell, dx, dx, dx);
     d[1] = of_cell[1];
     m = saved[3] * tanh(multiply_add(saved[1], state[1], saved[0] * saved[2]));
   }

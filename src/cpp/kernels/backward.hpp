@@ -21,30 +21,27 @@ struct Backward {
   const Team& team;
   const Plan& plan = *a.plan;
   const PackedLayer<T>& w = *a.weights;
-  const int64_t H = w.H, P = w.P;
+  const int64_t H = w.H, R = w.R;
   const int64_t K = Y::gate_width(H);
   // Sums of gradients by looked-up row are by unit.
   const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
   const OwnRows own = own_rows(plan, team, by_rows);
+  // Whether members need each other's gradients after every step.
+  const bool meets = Cell::kRecurrent && !by_rows;
   const Range units = by_rows ? Range{0, H} : share_units(H, kPlainPanel<T>, team);
-  const Range outputs = by_rows ? Range{0, P} : share_units(P, kPlainPanel<T>, team);
-  // This member's packed gate columns, of the gradients of parameters.
-  const Range columns = packed_columns<Y::G>(H, units);
+  const Range outputs = by_rows ? Range{0, R} : share_units(R, kPlainPanel<T>, team);
+  // This member's blocks, of the gradients of parameters, and their packed gate columns.
+  const Range blocks = own_blocks(H, units);
+  const Range columns = {blocks.begin * Y::kBlockWidth, blocks.end * Y::kBlockWidth};
 
   // Columns of state k, and those of them that are this member's; see Forward.
-  int64_t width(int k) const { return k == 0 ? P : H; }
+  int64_t width(int k) const { return k == 0 ? R : H; }
   Range own_columns(int k) const { return k == 0 ? outputs : units; }
 
-  // Of `width` units, the blocks whose parameters' gradients this member sums, and their packed
-  // columns with G gates.
+  // Of `width` units, the blocks whose parameters' gradients this member sums.
   Range own_blocks(int64_t width, const Range& own_units) const {
     return by_rows ? share(Y::blocks(width), team)
                    : Range{own_units.begin / Y::L, ceil_div(own_units.end, Y::L)};
-  }
-  template <int G>
-  Range packed_columns(int64_t width, const Range& own_units) const {
-    const Range blocks = own_blocks(width, own_units);
-    return {blocks.begin * G * Y::L, blocks.end * G * Y::L};
   }
 
   // Compact rows at which the stored states and the saved values begin; see Forward.
@@ -68,12 +65,12 @@ struct Backward {
           cell_step<true>(t, plan.offset[t] - chunk.first_row, buffer);
         else
           cell_step<false>(t, plan.offset[t] - chunk.first_row, buffer);
-        if (!by_rows) sync(team);
+        if (meets) sync(team);
         const Rows<T>& d = a.drecurrent[buffer];
         later = {d.data + (plan.offset[t] - chunk.first_row) * d.stride, d.stride};
         later_t = t;
       }
-      if (by_rows) sync(team);
+      if (!meets) sync(team);
       recurrent_gradients(chunk, buffer);
       if (!lookup) input_gradients(chunk, buffer);
     }
@@ -99,22 +96,21 @@ struct Backward {
   // states that leave the step before it, which has `live` rows.
   void receive(const Rows<T>& later, int64_t later_t, int64_t live) const {
     const int64_t later_live = later_t < 0 ? 0 : plan.live[later_t];
-    if (later_live > 0) {
+    if (Cell::kRecurrent && later_live > 0) {
       const int64_t rows = own.count(later_live);
       const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
       const Rows<T> to = own.of(a.carry[0].data, a.carry[0].stride);
-      multiply<kPlainVectors, O>(
-          Product<T>{.a = from.data,
-                     .a_stride = from.stride,
-                     .b = w.recurrent_t,
-                     .K = Y::First::gate_width(H),
-                     .c = to.data,
-                     .c_stride = to.stride,
-                     .rows = rows,
-                     .columns = Y::blocks(P) * Y::L,
-                     .bias = nullptr,
-                     .accumulate = true},
-          {outputs.begin / kPlainPanel<T>, ceil_div(outputs.end, kPlainPanel<T>)});
+      multiply<kPlainVectors, O>(Product<T>{.a = from.data,
+                                            .a_stride = from.stride,
+                                            .b = w.recurrent_t,
+                                            .K = Y::First::gate_width(H),
+                                            .c = to.data,
+                                            .c_stride = to.stride,
+                                            .rows = rows,
+                                            .columns = Y::blocks(R) * Y::L,
+                                            .bias = nullptr,
+                                            .accumulate = true},
+                                 plain_panels<T>(outputs));
     }
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
@@ -151,6 +147,21 @@ struct Backward {
       step_back<lookup>(t, row, buffer);
   }
 
+  // The gradient of what state k of a row took of its new value in step t; `stayed` is that of the
+  // rest.
+  UNROLLED_INLINE_MEMBER V taken(int k, int64_t t, int64_t j, int64_t unit, V& stayed) const {
+    const auto at = [&](const Sequence<const T>& steps) {
+      return steps.data + t * steps.step + plan.order[j] * steps.row;
+    };
+    V d = load(a.carry[k].data + j * a.carry[k].stride + unit);
+    if (a.dy[k].data != nullptr) d = d + load_tail(at(a.dy[k]), unit, width(k));
+    stayed = V(T(0));
+    if (a.update[k].data == nullptr) return d;
+    const V part = load_tail(at(a.update[k]), unit, width(k)) * d;
+    stayed = d - part;
+    return part;
+  }
+
   template <bool lookup>
   UNROLLED_INLINE_MEMBER void step_back(int64_t t, int64_t row, int buffer) const {
     const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
@@ -161,26 +172,34 @@ struct Backward {
           Y::saved_at(a.saved, a.saved_rows, block, plan.offset[t] - first_saved);
       for (int64_t n = 0; n < rows; ++n) {
         const int64_t j = own.row(n), token = plan.offset[t] + j;
-        V saved[Cell::kSavedCount], state[S], d[S], dx[Y::G], dr[Y::G];
+        V saved[Cell::kSavedCount], p[Y::P + 1], state[S], d[S], stayed[S], dx[Y::G], dr[Y::G],
+            dp[Y::P + 1];
 #pragma GCC unroll 8
         for (int i = 0; i < Cell::kSavedCount; ++i)
           saved[i] = load(saved_block + (j * Cell::kSavedCount + i) * Y::L);
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k) {
           state[k] = load(a.states[k].data + (token - first_state) * a.states[k].stride + unit);
-          d[k] = load(a.carry[k].data + j * a.carry[k].stride + unit);
+          d[k] = taken(k, t, j, unit, stayed[k]);
         }
-        if (a.dy.data != nullptr)
-          d[0] = d[0] + load_tail(a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row, unit, H);
-        Cell::backward(saved, state, d, dx, dr);
 #pragma GCC unroll 4
-        for (int k = 0; k < S; ++k) store(a.carry[k].data + j * a.carry[k].stride + unit, d[k]);
+        for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
+        Cell::backward(saved, p, state, d, dx, dr, dp);
+#pragma GCC unroll 4
+        for (int k = 0; k < S; ++k)
+          store(a.carry[k].data + j * a.carry[k].stride + unit, d[k] + stayed[k]);
         T* dx_block = dinput.data + (row + j) * dinput.stride + block * Y::kBlockWidth;
         T* dr_block = drecurrent.data + (row + j) * drecurrent.stride + block * Y::kBlockWidth;
 #pragma GCC unroll 8
         for (int g = 0; g < Y::G; ++g) {
           store(dx_block + g * Y::L, O::rounded(dx[g]));
           if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, O::rounded(dr[g]));
+        }
+        if constexpr (Y::P > 0) {
+          const Rows<T>& dunit = a.dunit[buffer];
+#pragma GCC unroll 4
+          for (int i = 0; i < Y::P; ++i)
+            store(Y::unit_at(dunit.data + (row + j) * dunit.stride, block) + i * Y::L, dp[i]);
         }
         if constexpr (lookup) {
           T* sum =
@@ -192,21 +211,36 @@ struct Backward {
     }
   }
 
-  // dW_hh and db_hh, and of a second product, too: rows of this member's gates.
+  // dW_hh and db_hh, and of a second product, too, rows of this member's gates, and the gradients
+  // of its units' parameters.
   void recurrent_gradients(const Chunk& chunk, int buffer) const {
+    if constexpr (Normalised<Cell>)
+      norm_gradients<Cell, O>(*this, a, chunk, buffer, blocks);
+    else if constexpr (Y::P > 0)
+      unit_gradients(a.dunit[buffer], chunk.rows);
+    if constexpr (!Cell::kRecurrent) return;
     const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
     const int64_t row = chunk.first_row - first_state;
-    sum_outer<Y::First::G>(d, {h.data + row * h.stride, h.stride}, chunk.rows, P, H,
-                           packed_columns<Y::First::G>(H, units), a.grads.weight_hh,
-                           Normalised<Cell> ? nullptr : a.grads.bias_hh);
-    if constexpr (Normalised<Cell>)
-      norm_gradients<Cell, O>(*this, a, chunk, buffer, own_blocks(H, units));
+    sum_outer<Y::First::G>(d, {h.data + row * h.stride, h.stride}, chunk.rows, R, H, blocks,
+                           a.grads.weight_hh, Normalised<Cell> ? nullptr : a.grads.bias_hh);
     if constexpr (TwoProducts<Cell>) {
       const LayerParameters<T> second = second_parameters<Cell>(a.grads, H);
       const Rows<T>& m = a.middle[buffer];
-      sum_outer<1>(a.dsecond[buffer], {m.data, m.stride}, chunk.rows, H, P,
-                   packed_columns<1>(P, outputs), second.weight_hh, second.bias_hh);
+      sum_outer<1>(a.dsecond[buffer], {m.data, m.stride}, chunk.rows, H, R, own_blocks(R, outputs),
+                   second.weight_hh, second.bias_hh);
     }
+  }
+
+  // weight_unit += column sums of d.
+  void unit_gradients(const Rows<T>& d, int64_t rows) const {
+    for (int64_t block = blocks.begin; block < blocks.end; ++block)
+      for (int i = 0; i < Y::P; ++i) {
+        V sum(T(0));
+        const T* column = Y::unit_at(d.data, block) + i * Y::L;
+        for (int64_t row = 0; row < rows; ++row) sum = sum + load(column + row * d.stride);
+        T* to = a.grads.weight_unit + i * H;
+        store_tail(to, block * Y::L, H, load_tail(to, block * Y::L, H) + sum);
+      }
   }
 
   // dW_ih, db_ih and dx of a chunk.
@@ -250,18 +284,19 @@ struct Backward {
 
   // dW_ih (G*H, I) += d^T x and db_ih (G*H) += column sums of d, in this member's gates.
   void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows) const {
-    sum_outer<Y::G>(d, x, rows, w.I, H, columns, a.grads.weight_ih,
+    sum_outer<Y::G>(d, x, rows, w.I, H, blocks, a.grads.weight_ih,
                     Normalised<Cell> ? nullptr : a.grads.bias_ih);
   }
 
-  // The same of a weight (G*units, width) and its bias, for packed columns `part`.
+  // The same of a weight (G*gate_units, width) and its bias, for `own` of the blocks of units.
   template <int G>
   void sum_outer(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
-                 int64_t units_of_gate, Range part, T* weight, T* bias) const {
+                 int64_t gate_units, Range own, T* weight, T* bias) const {
     accumulate_outer<O>(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
                                         a.outer + team.rank * kOuterScratch<T>},
-                        part, GateRows<T>{weight, width, G, units_of_gate},
-                        GateBias<T>{bias, G, units_of_gate});
+                        {own.begin * G * Y::L, own.end * G * Y::L},
+                        GateRows<T>{weight, width, G, gate_units},
+                        GateBias<T>{bias, G, gate_units});
   }
 
   // Rows of gradients as the products read them: in place, or converted into this member's scratch.

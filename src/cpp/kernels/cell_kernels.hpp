@@ -8,32 +8,22 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-template <class Cell>
-inline constexpr bool kFullOnly = TwoProducts<Cell> || Normalised<Cell>;
-
-// Nothing where a cell is not multiplied in these numbers.
 template <class Cell, class T, class O>
 constexpr CellKernels<T> cell_kernels() {
-  if constexpr (kFullOnly<Cell> && !O::kInPlace)
-    return {};
-  else
-    return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
-            run_backward<Cell, T, O>};
+  return {Layout<Cell, T, O>::sizes, Layout<Cell, T, O>::pack, run_forward<Cell, T, O>,
+          run_backward<Cell, T, O>};
 }
 
 // Int8 is for inference.
 template <class Cell>
 constexpr CellKernels<float> int8_kernels() {
-  if constexpr (kFullOnly<Cell>)
-    return {};
-  else
-    return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
-            run_forward<Cell, float, Int8>, nullptr};
+  return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
+          run_forward<Cell, float, Int8>, nullptr};
 }
 
 #define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),
 #define UNROLLED_INT8(Cell) int8_kernels<Cell>(),
-constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_CELLS(UNROLLED_BF16)};
-constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_CELLS(UNROLLED_INT8)};
+constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
+constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_NARROW_CELLS(UNROLLED_INT8)};
 
 }  // namespace unrolled::UNROLLED_ISA

@@ -19,18 +19,20 @@ struct Forward {
   const Team& team;
   const Plan& plan = *a.plan;
   const PackedLayer<T>& w = *a.weights;
-  const int64_t H = w.H, P = w.P;
+  const int64_t H = w.H, R = w.R;
   const bool by_rows = a.by_rows && team.size > 1;
   const OwnRows own = own_rows(plan, team, by_rows);
   const Range units = by_rows ? Range{0, H} : share_units(H, Y::kUnitStep, team);
-  const Range outputs = by_rows ? Range{0, P} : share_units(P, Y::kUnitStep, team);
+  const Range outputs = by_rows ? Range{0, R} : share_units(R, Y::kUnitStep, team);
   const Range panels = Y::panels_of(units);
+  // Whether members need each other's states after every step.
+  const bool meets = Cell::kRecurrent && !by_rows;
   // Compact rows at which the stored states and the saved values begin, and the row behind the last
   // state: those of the whole sequence, or of a window that is run again.
   int64_t first_state = 0, first_saved = 0, end_state = plan.tokens;
 
   // Columns of state k, and those of them that are this member's.
-  int64_t width(int k) const { return k == 0 ? P : H; }
+  int64_t width(int k) const { return k == 0 ? R : H; }
   Range own_columns(int k) const { return k == 0 ? outputs : units; }
 
   // Row of the state arrays where the states that enter position s of [.., end) begin.
@@ -63,6 +65,7 @@ struct Forward {
     copy_entering(index, a.entering, index * plan.B, a.states, state_row(window.begin, window.end));
     sync(team);
     scan(window.begin, window.end);
+    if constexpr (!Cell::kRecurrent) sync(team);  // members met after every step otherwise
   }
 
   // Stores again the saved values of a chunk whose states are stored: its steps are independent
@@ -70,8 +73,7 @@ struct Forward {
   void run_gates(const Chunk& chunk) {
     first_saved = chunk.first_row;
     input_part(chunk);
-    advance({0, 1, chunk.rows}, chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, {},
-            nullptr);
+    advance({0, 1, chunk.rows}, chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, 0);
     sync(team);
   }
 
@@ -88,7 +90,7 @@ struct Forward {
         }
         step(s, end, chunk);
         hand_over(s, end);
-        if (!by_rows || overlaps(s)) sync(team);
+        if (meets || overlaps(s)) sync(team);
       }
     }
   }
@@ -130,7 +132,7 @@ struct Forward {
   // Rows as the products read them: in place, or converted into this member's scratch.
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
     if constexpr (O::kInPlace) return from;
-    const int64_t width = larger(O::row_words(w.I), O::row_words(P));
+    const int64_t width = larger(O::row_words(w.I), O::row_words(R));
     return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.operand_rows * width);
   }
 
@@ -160,53 +162,51 @@ struct Forward {
     const int64_t leaving = state_row(s + 1, end);
     // Other members wrote the rest of each row just now: ask for all of it at once. And they have
     // read, some time ago, what will be written.
-    if (team.size > 1 && !by_rows) {
+    if (team.size > 1 && meets) {
       const Rows<T>& h = a.states[0];
       for (int64_t j = 0; j < plan.live[t]; ++j) {
         const T* row = h.data + (entering + j) * h.stride;
         prefetch(row, outputs.begin);
-        prefetch(row + outputs.end, P - outputs.end);
+        prefetch(row + outputs.end, R - outputs.end);
       }
       for (int64_t j = 0; j < plan.live[t]; ++j)
         prefetch_to_write(h.data + (leaving + j) * h.stride + outputs.begin,
                           outputs.end - outputs.begin);
     }
-    const Sequence<T> y = {a.y.data + t * a.y.step, a.y.step, a.y.row};
-    advance(own, entering, plan.live[t], leaving, plan.offset[t], chunk, y, plan.order);
+    advance(own, entering, plan.live[t], leaving, plan.offset[t], chunk, t);
   }
 
   // The recurrent product of `mine` of `live` rows of states from `entering` on, with the cell
-  // applied where it ends. Row j is token `token + j`; its new states go to row `leaving + j` and
-  // its output to row order[j] of y, where these are given. Not inlined: it is most of the code of
-  // a cell.
+  // applied where it ends. Row j is token `token + j` of step t; where the states that leave are
+  // stored at all, they go to row `leaving + j`, and the output to row order[j] of y. Not inlined:
+  // it is most of the code of a cell.
   __attribute__((noinline)) void advance(const OwnRows& mine, int64_t entering, int64_t live,
                                          int64_t leaving, int64_t token, const Chunk& chunk,
-                                         const Sequence<T>& y, const int64_t* order) const {
+                                         int64_t t) const {
     if constexpr (Normalised<Cell>)
-      advance_normalised<Cell, O>(*this, mine, entering, live, leaving, token, chunk, y, order);
+      advance_normalised<Cell, O>(*this, mine, entering, live, leaving, token, chunk, t);
     else if constexpr (TwoProducts<Cell>)
-      advance_in_phases<Cell, O>(*this, mine, entering, live, leaving, token, chunk, y, order);
+      advance_in_phases<Cell, O>(*this, mine, entering, live, leaving, token, chunk, t);
     else
-      advance_fused(mine, entering, live, leaving, token, chunk, y, order);
+      advance_fused(mine, entering, live, leaving, token, chunk, t);
   }
 
   UNROLLED_INLINE_MEMBER void advance_fused(const OwnRows& mine, int64_t entering, int64_t live,
                                             int64_t leaving, int64_t token, const Chunk& chunk,
-                                            const Sequence<T>& y, const int64_t* order) const {
+                                            int64_t t) const {
     const Rows<T>& states = a.states[0];
     const int64_t rows = mine.count(live);
-    const Rows<const T> h =
-        prepared(mine.of<const T>(states.data + entering * states.stride, states.stride), rows, P);
-    multiply_fused<Y, O>(
-        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, P}, panels,
+    Rows<const T> h = mine.of<const T>(states.data + entering * states.stride, states.stride);
+    if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
+    multiply_fused<Y, O, Cell::kRecurrent>(
+        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, panels,
         [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
           const int64_t row = mine.row(n);
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
-          T* y_row = y.data == nullptr ? nullptr : y.data + order[row] * y.row;
 #pragma GCC unroll 4
           for (int block = 0; block < Y::kBlocks; ++block)
             apply(panel * Y::kBlocks + block, x, sum + block * Y::G, entering + row,
-                  leaving < 0 ? kNowhere : leaving + row, y_row, token + row);
+                  leaving < 0 ? kNowhere : leaving + row, token + row, t, row);
         });
   }
 
@@ -217,25 +217,40 @@ struct Forward {
 
   // The cell on one block of units of one row.
   UNROLLED_INLINE_MEMBER void apply(int64_t block, const T* x_row, const V* recurrent,
-                                    int64_t entering, int64_t leaving, T* y, int64_t token) const {
+                                    int64_t entering, int64_t leaving, int64_t token, int64_t t,
+                                    int64_t row) const {
     const int64_t unit = block * Y::L;
     if (unit >= H) return;
-    V x[Y::G], state[S], next[S], keep[Cell::kSavedCount];
+    V x[Y::G], p[Y::P + 1], state[S], next[S], keep[Cell::kSavedCount];
 #pragma GCC unroll 8
     for (int g = 0; g < Y::G; ++g) x[g] = load(x_row + block * Y::kBlockWidth + g * Y::L);
 #pragma GCC unroll 4
     for (int k = 0; k < S; ++k)
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
-    Cell::forward(x, recurrent, state, next, keep);
+#pragma GCC unroll 4
+    for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
+    Cell::forward(x, recurrent, p, state, next, keep);
     if (leaving >= 0)
 #pragma GCC unroll 4
-      for (int k = 0; k < S; ++k)
-        store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
-    if (y != nullptr) store_tail(y, unit, H, next[0]);
+      for (int k = 0; k < S; ++k) leave(k, state[k], next[k], leaving, unit, t, row);
     if (a.saved == nullptr) return;
     T* saved = Y::saved_at(a.saved, a.saved_rows, block, token - first_saved);
 #pragma GCC unroll 8
     for (int i = 0; i < Cell::kSavedCount; ++i) store(saved + i * Y::L, keep[i]);
+  }
+
+  // State k of a row leaves step t: to row `leaving` of the states, and where all steps are wanted.
+  UNROLLED_INLINE_MEMBER void leave(int k, V old, V next, int64_t leaving, int64_t unit, int64_t t,
+                                    int64_t row) const {
+    const auto at = [&](const auto& steps) {
+      return steps.data + t * steps.step + plan.order[row] * steps.row;
+    };
+    if (a.update[k].data != nullptr) {
+      const V taken = load_tail(at(a.update[k]), unit, width(k));
+      next = multiply_add(taken, next, (V(T(1)) - taken) * old);
+    }
+    store(a.states[k].data + leaving * a.states[k].stride + unit, next);
+    if (a.y[k].data != nullptr) store_tail(at(a.y[k]), unit, width(k), next);
   }
 
   // After position s: rows whose sequence ends give their final states, rows that begin at the

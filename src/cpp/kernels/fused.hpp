@@ -18,7 +18,8 @@ struct FusedColumns {
 };
 
 // Calls use(n, panel, sums) with the Y::kVectors vectors of sums of row n, for all rows and panels.
-template <class Y, class O, class T, class Use>
+// Without `multiplied` there is no product, only the bias.
+template <class Y, class O, bool multiplied = true, class T, class Use>
 UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
                                     const FusedColumns<T>& columns, Range panels, Use&& use) {
   using V = Vec<T>;
@@ -41,8 +42,9 @@ UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
                 for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
-              O::template tile<NV>(from.data + (begin + first) * from.stride, from.stride,
-                                   packed + part * Y::L, columns.K, tile);
+              if constexpr (multiplied)
+                O::template tile<NV>(from.data + (begin + first) * from.stride, from.stride,
+                                     packed + part * Y::L, columns.K, tile);
 #pragma GCC unroll 16
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8

@@ -39,11 +39,10 @@ struct GateBias {
   }
 };
 
-// A cell that has a second product in each step; see cells/all.hpp.
+// A cell that has a second product in each step, and one whose products are normalised; see
+// cells/all.hpp.
 template <class Cell>
 concept TwoProducts = requires { Cell::kFirstGates; };
-
-// A cell whose products are normalised.
 template <class Cell>
 concept Normalised = requires { Cell::kNormalisesCell; };
 
@@ -64,22 +63,14 @@ consteval bool projects() {
     return false;
 }
 
-// Number of parameters beside those of LayerParameters, and their names.
-template <class Cell>
-concept HasExtras = requires { Cell::kExtras; };
-template <class Cell>
-consteval int extra_count() {
-  if constexpr (HasExtras<Cell>)
-    return sizeof(Cell::kExtras) / sizeof(Cell::kExtras[0]);
-  else
-    return 0;
-}
-template <class Cell>
-consteval const char* const* extra_names() {
-  if constexpr (HasExtras<Cell>)
-    return Cell::kExtras;
-  else
-    return nullptr;
+// The matrix (columns of h, H) of the second product, as weight_hh, and its bias.
+template <class Cell, class T>
+UNROLLED_INLINE LayerParameters<T> second_parameters(const LayerParameters<T>& of, int64_t H) {
+  LayerParameters<T> second{};
+  const int64_t rows = Cell::kFirstGates * H;  // of weight_hh that are in the first one
+  second.weight_hh = Cell::kProjects ? of.weight_hr : of.weight_hh + rows * H;
+  if (!Cell::kProjects && of.bias_hh != nullptr) second.bias_hh = of.bias_hh + rows;
+  return second;
 }
 
 // Panels of packed columns with G gates of each unit.
@@ -104,16 +95,6 @@ struct GateLayout {
   }
 };
 
-// The matrix (columns of h, H) of the second product, as weight_hh, and its bias.
-template <class Cell, class T>
-UNROLLED_INLINE LayerParameters<T> second_parameters(const LayerParameters<T>& of, int64_t H) {
-  LayerParameters<T> second{};
-  const int64_t rows = Cell::kFirstGates * H;  // of weight_hh that are in the first one
-  second.weight_hh = Cell::kProjects ? of.extras[0] : of.weight_hh + rows * H;
-  if (!Cell::kProjects && of.bias_hh != nullptr) second.bias_hh = of.bias_hh + rows;
-  return second;
-}
-
 template <class Cell, class T, class O>
 struct Layout : GateLayout<Cell::kGateCount, T> {
   using Gates = GateLayout<Cell::kGateCount, T>;
@@ -121,22 +102,26 @@ struct Layout : GateLayout<Cell::kGateCount, T> {
   using Second = GateLayout<1, T>;                       // of the second product
   using Gates::L, Gates::kPanelUnits, Gates::kPanelWidth, Gates::blocks, Gates::gate_width,
       Gates::gate_panels;
+  static constexpr int P = Cell::kUnitCount;
   // A member's units begin at multiples of this, so that they begin a panel of each product.
   static constexpr int64_t kUnitStep = TwoProducts<Cell> ? kPlainPanel<T> : kPanelUnits;
-
   // With a normalised cell, the two normalised parts of the gates as well.
   static constexpr int kSaved = Cell::kSavedCount + (Normalised<Cell> ? 2 * Gates::G : 0);
 
   UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * kSaved * L; }
-  UNROLLED_INLINE int64_t bias_width(int64_t H) { return gate_panels(H) * kPanelWidth; }
   // Saved values stand as [block of units][row][value][L]: what a member writes and reads in one
   // step for one block is one run of memory.
-  template <class P>
-  UNROLLED_INLINE P saved_at(P saved, int64_t rows, int64_t block, int64_t row) {
+  template <class Q>
+  UNROLLED_INLINE Q saved_at(Q saved, int64_t rows, int64_t block, int64_t row) {
     return saved + (block * rows + row) * kSaved * L;
   }
+  // The parameters of the units of a block, or their gradients.
+  template <class Q>
+  UNROLLED_INLINE Q unit_at(Q row, int64_t block) {
+    return row + block * P * L;
+  }
 
-  static LayerSizes sizes(int64_t I, int64_t H, int64_t P) {
+  static LayerSizes sizes(int64_t I, int64_t H, int64_t R) {
     const int64_t width = gate_panels(H) * kPanelWidth;
     const int64_t first_width = First::gate_panels(H) * First::kPanelWidth;
     const int64_t recurrent_width = First::gate_width(H);
@@ -148,24 +133,24 @@ struct Layout : GateLayout<Cell::kGateCount, T> {
                         : 0;
     s.saved_width = saved_width(H);
     s.state_width = blocks(H) * L;
+    s.unit = blocks(H) * P * L;
     s.input = width * O::words(I);
-    s.recurrent = first_width * O::words(P);
+    s.recurrent = Cell::kRecurrent ? first_width * O::words(R) : 0;
     s.bias = larger(width, first_width);
     s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
-    s.recurrent_t = ceil_div(P, plain) * plain * O::words(recurrent_width);
+    s.recurrent_t = Cell::kRecurrent ? ceil_div(R, plain) * plain * O::words(recurrent_width) : 0;
     s.operand_width = larger(O::row_words(I), O::row_words(H));
     s.gradient_width = O::kRoundedInPlace ? 0 : O::row_words(gate_width(H));
     s.forward_panels = ceil_div(H, kUnitStep);
     s.backward_panels = ceil_div(H, plain);
     if constexpr (TwoProducts<Cell>) {
-      s.second_bias = Second::gate_panels(P) * Second::kPanelWidth;
+      s.second_bias = Second::gate_panels(R) * Second::kPanelWidth;
       s.second = s.second_bias * H;
-      s.second_t = ceil_div(H, plain) * plain * Second::gate_width(P);
+      s.second_t = ceil_div(H, plain) * plain * Second::gate_width(R);
       s.middle_width = s.state_width;
-      s.second_width = Second::gate_width(P);
+      s.second_width = Second::gate_width(R);
       s.hold_width = Cell::kProjects ? 0 : s.saved_width;
     } else if constexpr (Normalised<Cell>) {
-      s.norm = 2 * (s.bias + s.state_width);
       s.middle_width = s.gate_width;
       s.moment_count = 2;
       s.scaled_width = (Cell::kSplitGradient ? 2 : 1) * s.gate_width +
@@ -175,27 +160,26 @@ struct Layout : GateLayout<Cell::kGateCount, T> {
   }
 
   static void pack(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team) {
-    const int64_t I = to.I, H = to.H, P = to.P;
+    const int64_t I = to.I, H = to.H, R = to.R;
     pack_gates<Gates>(to.input, to.bias_input, from.weight_ih, from.bias_ih, I, H, team);
-    pack_gates<First>(to.recurrent, to.bias_recurrent, from.weight_hh, from.bias_hh, P, H, team);
+    if constexpr (Cell::kRecurrent)
+      pack_gates<First>(to.recurrent, to.bias_recurrent, from.weight_hh, from.bias_hh, R, H, team);
+    else
+      pack_bias<Gates>(to.bias_recurrent, nullptr, H, share(gate_panels(H), team));
+    const Range own = share(blocks(H), team);
+    for (int64_t block = own.begin; block < own.end; ++block)
+      for (int i = 0; i < P; ++i)
+        store(unit_at(to.unit, block) + i * L, load_tail(from.weight_unit + i * H, block * L, H));
     if (to.input_t != nullptr) {
       pack_transposed<Gates>(to.input_t, from.weight_ih, I, H, team);
-      pack_transposed<First>(to.recurrent_t, from.weight_hh, P, H, team);
+      if constexpr (Cell::kRecurrent)
+        pack_transposed<First>(to.recurrent_t, from.weight_hh, R, H, team);
     }
     if constexpr (TwoProducts<Cell>) {
       const LayerParameters<const T> second = second_parameters<Cell>(from, H);
-      pack_gates<Second>(to.second, to.second_bias, second.weight_hh, second.bias_hh, H, P, team);
+      pack_gates<Second>(to.second, to.second_bias, second.weight_hh, second.bias_hh, H, R, team);
       if (to.second_t != nullptr)
-        pack_transposed<Second>(to.second_t, second.weight_hh, H, P, team);
-    } else if constexpr (Normalised<Cell>) {
-      if (team.rank > 0) return;
-      T* const cell = to.norm + 2 * bias_width(H);
-      pack_vector<Gates>(to.norm, from.extras[0], H, {0, gate_panels(H)});
-      pack_vector<Gates>(to.norm + bias_width(H), from.extras[1], H, {0, gate_panels(H)});
-      for (int64_t u = 0; Cell::kNormalisesCell && u < blocks(H) * L; ++u) {
-        cell[u] = u < H ? from.extras[2][u] : T(0);
-        cell[blocks(H) * L + u] = u < H ? from.extras[3][u] : T(0);
-      }
+        pack_transposed<Second>(to.second_t, second.weight_hh, H, R, team);
     }
   }
 
@@ -215,15 +199,14 @@ struct Layout : GateLayout<Cell::kGateCount, T> {
                          int64_t H, const Team& team) {
     const Range panels = share(Y::gate_panels(H), team);
     pack_rows<O>(packed, K, Y::kPanelWidth, panels, packed_row<Y>(weight, K, H));
-    pack_vector<Y>(packed_bias, bias, H, panels);
+    pack_bias<Y>(packed_bias, bias, H, panels);
   }
 
-  // One number for each gate of H units, as columns of panels; zeros for null and for padding.
   template <class Y>
-  static void pack_vector(T* packed, const T* vector, int64_t H, Range panels) {
+  static void pack_bias(T* packed, const T* bias, int64_t H, Range panels) {
     for (int64_t p = panels.begin * Y::kPanelWidth; p < panels.end * Y::kPanelWidth; ++p) {
       const int64_t row = torch_row<T>(p, Y::G, H);
-      packed[p] = vector != nullptr && row >= 0 ? vector[row] : T(0);
+      packed[p] = bias != nullptr && row >= 0 ? bias[row] : T(0);
     }
   }
 
@@ -240,6 +223,12 @@ UNROLLED_INLINE Range share_units(int64_t width, int64_t step, const Team& team)
   const Range part = share(ceil_div(width, step), team);
   if (part.begin == part.end) return {0, 0};
   return {part.begin * step, smaller(part.end * step, width)};
+}
+
+// The panels of the plain products that units of share_units by kPlainPanel are.
+template <class T>
+UNROLLED_INLINE Range plain_panels(Range units) {
+  return {units.begin / kPlainPanel<T>, ceil_div(units.end, kPlainPanel<T>)};
 }
 
 // Step that stands at position s of the processing order.

@@ -51,16 +51,17 @@ UNROLLED_INLINE RowMoments<T> moments_of(const T* row, int64_t H) {
     return {mean, T(1) / __builtin_sqrt(variance)};
 }
 
-// The packed parameters of the norms. Those of padded units are zero.
-template <class T>
+// The parameters of a block of units, of `kUnitNames`: gains of the input part, gains of the
+// recurrent part, and where the cell is normalised its gain and shift.
+template <class Cell, class T>
 struct NormVectors {
-  const T *gain_input, *gain_recurrent, *gain_cell, *shift_cell;
+  static constexpr int G = Cell::kGateCount, L = kLanes<T>;
+  const T* unit;
 
-  NormVectors(const PackedLayer<T>& w, int64_t bias_width, int64_t state_width)
-      : gain_input(w.norm),
-        gain_recurrent(w.norm + bias_width),
-        gain_cell(w.norm + 2 * bias_width),
-        shift_cell(w.norm + 2 * bias_width + state_width) {}
+  UNROLLED_INLINE_MEMBER Vec<T> input(int g) const { return load(unit + g * L); }
+  UNROLLED_INLINE_MEMBER Vec<T> recurrent(int g) const { return load(unit + (G + g) * L); }
+  UNROLLED_INLINE_MEMBER Vec<T> cell_gain() const { return load(unit + 2 * G * L); }
+  UNROLLED_INLINE_MEMBER Vec<T> cell_shift() const { return load(unit + (2 * G + 1) * L); }
 };
 
 // Rows whose whole width a member goes through, of `rows` that it computes with others or alone.
@@ -87,18 +88,17 @@ inline void normalise_input(const Scan& scan, const ForwardArgs<T>& a, const Chu
 }
 
 // Forward::advance of such a cell.
-template <class Cell, class O, class Scan, class T>
+template <class Cell, class O, class Scan>
 UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, int64_t entering,
                                         int64_t live, int64_t leaving, int64_t token,
-                                        const Chunk& chunk, const Sequence<T>& y,
-                                        const int64_t* order) {
-  using V = Vec<T>;
+                                        const Chunk& chunk, int64_t t) {
+  using V = typename Scan::V;
+  using T = typename V::Scalar;
   using Y = Layout<Cell, T, O>;
   constexpr int G = Cell::kGateCount, S = Cell::kStateCount, L = Y::L;
   const ForwardArgs<T>& a = scan.a;
   const PackedLayer<T>& w = scan.w;
   const int64_t H = w.H, blocks = Y::blocks(H);
-  const NormVectors<T> norm(w, Y::bias_width(H), blocks * L);
   const Rows<const T> h = mine.template of<const T>(
       a.states[0].data + entering * a.states[0].stride, a.states[0].stride);
   const Rows<T> product = mine.of(a.middle.data, a.middle.stride);
@@ -116,32 +116,36 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
   if (!scan.by_rows) sync(scan.team);
   whole_rows(scan, mine, live).each(0, live, [&](int64_t row) {
     const T* const x_row = a.gates.data + (token + row - chunk.first_row) * a.gates.stride;
-    const T* const r_row = a.middle.data + row * a.middle.stride;
+    T* const r_row = a.middle.data + row * a.middle.stride;
+    T* const h_row =
+        leaving < 0 ? nullptr : a.states[0].data + (leaving + row) * a.states[0].stride;
     const RowMoments<T> moments = moments_of<G>(r_row, H);
-    T* to[S];
-    for (int k = 0; k < S; ++k)
-      to[k] = leaving < 0 ? nullptr : a.states[k].data + (leaving + row) * a.states[k].stride;
-    T* const y_row = y.data == nullptr ? nullptr : y.data + order[row] * y.row;
     if (a.saved != nullptr) a.moments[2 * (token + row - scan.first_saved) + 1] = moments.inverse;
     for (int64_t block = 0; block < blocks; ++block) {
+      const NormVectors<Cell, T> norm{Y::unit_at(w.unit, block)};
       V x[G], r[G], state[S], next[S], saved[Y::kSaved];
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) {
         const int64_t p = (block * G + g) * L;
         const V r_hat = moments.normalised(load(r_row + p)), x_hat = load(x_row + p);
-        x[g] = multiply_add(x_hat, load(norm.gain_input + p), load(w.bias_input + p));
-        r[g] = multiply_add(r_hat, load(norm.gain_recurrent + p), load(w.bias_recurrent + p));
+        x[g] = multiply_add(x_hat, norm.input(g), load(w.bias_input + p));
+        r[g] = multiply_add(r_hat, norm.recurrent(g), load(w.bias_recurrent + p));
         saved[Cell::kSavedCount + g] = x_hat;
         saved[Cell::kSavedCount + G + g] = r_hat;
       }
 #pragma GCC unroll 2
       for (int k = 0; k < S; ++k)
         state[k] = load(a.states[k].data + (entering + row) * a.states[k].stride + block * L);
-      Cell::forward(x, r, state, next, saved);
+      Cell::forward(x, r, static_cast<const V*>(nullptr), state, next, saved);
+      if constexpr (Cell::kNormalisesCell) {
+        // Over what has been read of the product; the gate is there in place of h.
+        store(r_row + block * L, next[1]);
+        if (leaving >= 0) store(h_row + block * L, next[0]);
+      }
       if (leaving >= 0)
 #pragma GCC unroll 2
-        for (int k = 0; k < S; ++k) store(to[k] + block * L, next[k]);
-      if (!Cell::kNormalisesCell && y_row != nullptr) store_tail(y_row, block * L, H, next[0]);
+        for (int k = Cell::kNormalisesCell ? 1 : 0; k < S; ++k)
+          scan.leave(k, state[k], next[k], leaving + row, block * L, t, row);
       if (a.saved == nullptr) continue;
       T* values = Y::saved_at(a.saved, a.saved_rows, block, token + row - scan.first_saved);
 #pragma GCC unroll 16
@@ -149,13 +153,16 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
     }
     if constexpr (Cell::kNormalisesCell) {
       if (leaving < 0) return;
-      const RowMoments<T> of_cell = moments_of<1>(to[1], H);
-      for (int64_t u = 0; u < blocks * L; u += L) {
-        const V n = multiply_add(of_cell.normalised(load(to[1] + u)), load(norm.gain_cell + u),
-                                 load(norm.shift_cell + u));
-        const V out = Cell::output(load(to[0] + u), n);
-        store(to[0] + u, out);
-        if (y_row != nullptr) store_tail(y_row, u, H, out);
+      const RowMoments<T> of_cell = moments_of<1>(r_row, H);
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t u = block * L;
+        const NormVectors<Cell, T> norm{Y::unit_at(w.unit, block)};
+        const V n =
+            multiply_add(of_cell.normalised(load(r_row + u)), norm.cell_gain(), norm.cell_shift());
+        V old(T(0));
+        if (a.update[0].data != nullptr)
+          old = load(a.states[0].data + (entering + row) * a.states[0].stride + u);
+        scan.leave(0, old, Cell::output(load(h_row + u), n), leaving + row, u, t, row);
       }
     }
   });

@@ -58,12 +58,12 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
   constexpr int G = Cell::kGateCount, S = Cell::kStateCount, L = Y::L;
   const Plan& plan = *a.plan;
   const int64_t H = a.weights->H, blocks = Y::blocks(H), live = plan.live[t];
-  const NormVectors<T> norm(*a.weights, Y::bias_width(H), blocks * L);
+  const auto norm_of = [&](int64_t block) UNROLLED_INLINE_LAMBDA {
+    return NormVectors<Cell, T>{Y::unit_at(a.weights->unit, block)};
+  };
   if (!scan.by_rows) sync(scan.team);
   whole_rows(scan, scan.own, live).each(0, live, [&](int64_t j) {
     const int64_t token = plan.offset[t] + j, saved_row = token - scan.first_saved;
-    const T* const y_row =
-        a.dy.data == nullptr ? nullptr : a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row;
     T* const scaled = a.dscaled[buffer].data + (chunk_row + j) * a.dscaled[buffer].stride;
     T *const dcell = scaled + Scaled::cell(H), *const cell_hat = scaled + Scaled::cell_hat(H);
     T* const dinput = a.dinput[buffer].data + (chunk_row + j) * a.dinput[buffer].stride;
@@ -79,14 +79,9 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
         state[k] =
             load(a.states[k].data + (token - scan.first_state) * a.states[k].stride + block * L);
     };
-    const auto load_dh = [&](int64_t block) UNROLLED_INLINE_LAMBDA {
-      const V carried = load(a.carry[0].data + j * a.carry[0].stride + block * L);
-      return y_row == nullptr ? carried : carried + load_tail(y_row, block * L, H);
-    };
-
     NormBackward<T> of_cell;
     if constexpr (Cell::kNormalisesCell) {
-      V saved[Cell::kSavedCount], state[S], dx[G], dn;
+      V saved[Cell::kSavedCount], state[S], dx[G], stayed, dn;
       for (int64_t block = 0; block < blocks; ++block) {
         load_own(block, saved, state);
         store(cell_hat + block * L, Cell::cell(saved, state));
@@ -94,11 +89,11 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
       const RowMoments<T> moments = moments_of<1>(cell_hat, H);
       for (int64_t block = 0; block < blocks; ++block) {
         load_own(block, saved, state);
-        const V gain = load(norm.gain_cell + block * L);
+        const NormVectors<Cell, T> norm = norm_of(block);
         const V hat = moments.normalised(load(cell_hat + block * L));
-        Cell::output_backward(saved, multiply_add(hat, gain, load(norm.shift_cell + block * L)),
-                              load_dh(block), dn, dx);
-        of_cell.add(gain * dn, hat);
+        Cell::output_backward(saved, multiply_add(hat, norm.cell_gain(), norm.cell_shift()),
+                              scan.taken(0, t, j, block * L, stayed), dn, dx);
+        of_cell.add(norm.cell_gain() * dn, hat);
         store(cell_hat + block * L, hat);
         store(dcell + block * L, dn);
         store(scaled + (block * G + G - 1) * L, dx[G - 1]);
@@ -107,29 +102,29 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
     }
     NormBackward<T> of_input, of_recurrent;
     for (int64_t block = 0; block < blocks; ++block) {
-      V saved[Cell::kSavedCount], state[S], d[S], dx[G], dr[G];
+      const NormVectors<Cell, T> norm = norm_of(block);
+      V saved[Cell::kSavedCount], state[S], d[S], stayed[S], dx[G], dr[G];
       load_own(block, saved, state);
 #pragma GCC unroll 2
-      for (int k = 1; k < S; ++k) d[k] = load(a.carry[k].data + j * a.carry[k].stride + block * L);
+      for (int k = 0; k < S; ++k) d[k] = scan.taken(k, t, j, block * L, stayed[k]);
       T* const at = scaled + block * Y::kBlockWidth;
       if constexpr (Cell::kNormalisesCell) {
         dx[G - 1] = load(at + (G - 1) * L);
-        const V dn = load(norm.gain_cell + block * L) * load(dcell + block * L);
+        const V dn = norm.cell_gain() * load(dcell + block * L);
         d[1] = d[1] + of_cell.dx(dn, load(cell_hat + block * L));
         if (block * L + L > H) d[1] = keep_some(d[1], H - block * L);
-      } else {
-        d[0] = load_dh(block);
       }
-      Cell::backward(saved, state, d, dx, dr);
+      Cell::backward(saved, static_cast<const V*>(nullptr), state, d, dx, dr,
+                     static_cast<V*>(nullptr));
 #pragma GCC unroll 2
-      for (int k = 0; k < S; ++k) store(a.carry[k].data + j * a.carry[k].stride + block * L, d[k]);
+      for (int k = 0; k < S; ++k)
+        store(a.carry[k].data + j * a.carry[k].stride + block * L, d[k] + stayed[k]);
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) {
-        const int64_t p = (block * G + g) * L;
         const T* hats = values(block) + (Cell::kSavedCount + g) * L;
         if constexpr (!Cell::kSplitGradient) dr[g] = dx[g];
-        of_input.add(load(norm.gain_input + p) * dx[g], load(hats));
-        of_recurrent.add(load(norm.gain_recurrent + p) * dr[g], load(hats + G * L));
+        of_input.add(norm.input(g) * dx[g], load(hats));
+        of_recurrent.add(norm.recurrent(g) * dr[g], load(hats + G * L));
         store(at + g * L, dx[g]);
         if constexpr (Cell::kSplitGradient) store(at + Scaled::recurrent(H) + g * L, dr[g]);
       }
@@ -141,8 +136,9 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
       for (int g = 0; g < G; ++g) {
         const int64_t p = (block * G + g) * L;
         const T* hats = values(block) + (Cell::kSavedCount + g) * L;
-        const V dx = load(norm.gain_input + p) * load(scaled + p);
-        const V dr = load(norm.gain_recurrent + p) * load(scaled + Scaled::recurrent(H) + p);
+        const NormVectors<Cell, T> norm = norm_of(block);
+        const V dx = norm.input(g) * load(scaled + p);
+        const V dr = norm.recurrent(g) * load(scaled + Scaled::recurrent(H) + p);
         store(dinput + p, of_input.dx(dx, load(hats)));
         store(drecurrent + p, of_recurrent.dx(dr, load(hats + G * L)));
       }
@@ -190,12 +186,12 @@ inline void norm_gradients(const Scan& scan, const BackwardArgs<T>& a, const Chu
     for (int g = 0; g < G; ++g) {
       add_to(a.grads.bias_ih, g * H + block * L, shift[0][g]);
       add_to(a.grads.bias_hh, g * H + block * L, shift[1][g]);
-      add_to(a.grads.extras[0], g * H + block * L, gain[0][g]);
-      add_to(a.grads.extras[1], g * H + block * L, gain[1][g]);
+      add_to(a.grads.weight_unit, g * H + block * L, gain[0][g]);
+      add_to(a.grads.weight_unit, (G + g) * H + block * L, gain[1][g]);
     }
     if constexpr (Cell::kNormalisesCell) {
-      add_to(a.grads.extras[2], block * L, cell_gain);
-      add_to(a.grads.extras[3], block * L, cell_shift);
+      add_to(a.grads.weight_unit, 2 * G * H + block * L, cell_gain);
+      add_to(a.grads.weight_unit, (2 * G + 1) * H + block * L, cell_shift);
     }
   }
 }

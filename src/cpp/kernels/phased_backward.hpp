@@ -39,17 +39,14 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
   for (int64_t block = scan.outputs.begin / L; block * L < scan.outputs.end; ++block)
     for (int64_t n = 0; n < rows; ++n) {
       const int64_t j = scan.own.row(n), token = plan.offset[t] + j;
-      V saved[Cell::kSavedCount], state[S], d[S], dx[G], du;
-      d[0] = load(carry_at(0, j, block));
-      if (a.dy.data != nullptr)
-        d[0] =
-            d[0] + load_tail(a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row, block * L, w.P);
+      V saved[Cell::kSavedCount], state[S], d[S], stayed, dx[G], du;
+      d[0] = scan.taken(0, t, j, block * L, stayed);
       if constexpr (!Cell::kProjects) {
         load_saved(token, block, saved);
         load_states(token, block, state);
       }
       Cell::second_backward(saved, state, d, dx, du);
-      store(carry_at(0, j, block), d[0]);
+      store(carry_at(0, j, block), d[0] + stayed);
       store(dsecond.data + (chunk_row + j) * dsecond.stride + block * L, du);
 #pragma GCC unroll 4
       for (int g = Cell::kFirstGradients; g < G; ++g) store(dinput_at(j, block) + g * L, dx[g]);
@@ -62,7 +59,7 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
       Product<T>{.a = from.data,
                  .a_stride = from.stride,
                  .b = w.second_t,
-                 .K = Y::Second::gate_width(w.P),
+                 .K = Y::Second::gate_width(w.R),
                  .c = dmiddle.data,
                  .c_stride = dmiddle.stride,
                  .rows = rows,
@@ -73,18 +70,19 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
   for (int64_t block = scan.units.begin / L; block * L < scan.units.end; ++block)
     for (int64_t n = 0; n < rows; ++n) {
       const int64_t j = scan.own.row(n), token = plan.offset[t] + j;
-      V saved[Cell::kSavedCount], state[S], d[S], dx[G], m;
+      V saved[Cell::kSavedCount], state[S], d[S], stayed[S], dx[G], m;
       load_saved(token, block, saved);
       load_states(token, block, state);
+      if constexpr (!Cell::kProjects) d[0] = load(carry_at(0, j, block)), stayed[0] = V(T(0));
 #pragma GCC unroll 2
-      for (int k = kOwn; k < S; ++k) d[k] = load(carry_at(k, j, block));
+      for (int k = 1; k < S; ++k) d[k] = scan.taken(k, t, j, block * L, stayed[k]);
       T* const dx_block = dinput_at(j, block);
 #pragma GCC unroll 4
       for (int g = Cell::kFirstGradients; g < G; ++g) dx[g] = load(dx_block + g * L);
       Cell::first_backward(saved, state, load(dmiddle.data + n * dmiddle.stride + block * L), d, dx,
                            m);
 #pragma GCC unroll 2
-      for (int k = kOwn; k < S; ++k) store(carry_at(k, j, block), d[k]);
+      for (int k = kOwn; k < S; ++k) store(carry_at(k, j, block), d[k] + stayed[k]);
       store(a.middle[buffer].data + (chunk_row + j) * a.middle[buffer].stride + block * L, m);
 #pragma GCC unroll 4
       for (int g = 0; g < Cell::kFirstGradients; ++g) store(dx_block + g * L, dx[g]);

@@ -42,29 +42,25 @@ inline constexpr int kPrecisions = 3;
 template <class T>
 struct PackedLayer {
   int64_t I, H;
-  int64_t P;      // columns of the state h: H, unless it is projected
+  int64_t R;      // columns of the state h: H, unless it is projected
   T* input;       // [gate panels][I][panel]
-  T* recurrent;   // [gate panels][P][panel], of the gates that are in the product with h
+  T* recurrent;   // [gate panels][R][panel], of the gates that are in the product with h
   T* bias_input;  // [gate_width, padded to whole panels]
   T* bias_recurrent;
   T* input_t;      // [panels of I][gate_width][panel]
-  T* recurrent_t;  // [panels of P][width of these gates][panel]
-  // Of a second product, else of no size: [panels of P][H][panel], its bias, and its transpose
-  // [panels of H][P in whole vectors][panel].
+  T* recurrent_t;  // [panels of R][width of the gates of recurrent][panel]
+  T* unit;         // [blocks of units][P][L]
+  // Of a second product, else of no size: [panels of R][H][panel], its bias, and its transpose
+  // [panels of H][R in whole vectors][panel].
   T *second, *second_bias, *second_t;
-  // Of a normalised cell, else of no size: gain_ih and gain_hh as biases, then gain_c and shift_c
-  // in whole vectors.
-  T* norm;
 };
 
-inline constexpr int kMaxExtras = 4;
-
-// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, P), biases (G*H) or null, and what
-// else the cell has, in the order of CellInfo::extras.
+// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, R), biases (G*H) or null; the P
+// parameters of each unit (P*H) and the projection (R, H), null where the cell has none. Without a
+// recurrent product weight_hh and bias_hh are null.
 template <class T>
 struct LayerParameters {
-  T *weight_ih, *weight_hh, *bias_ih, *bias_hh;
-  T* extras[kMaxExtras];
+  T *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_unit, *weight_hr;
 };
 
 // Sizes, in elements, of the arrays of PackedLayer and of the rows of a scan.
@@ -73,6 +69,7 @@ struct LayerSizes {
   int64_t split_width;  // row of a separate recurrent gradient, or 0
   int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
+  int64_t unit;         // parameters of the units, and the row of their gradients
   int64_t input, recurrent, bias, input_t, recurrent_t;
   int64_t operand_width;   // row of scratch for rows that are converted before a product, or 0
   int64_t gradient_width;  // the same for rows of gradients
@@ -80,9 +77,9 @@ struct LayerSizes {
   // Of a cell with a second product, else 0: its packed parts, a row of what it multiplies, of its
   // gradient, and of the values that inference hands from the first product to it.
   int64_t second, second_bias, second_t, middle_width, second_width, hold_width;
-  // Of a normalised cell, else 0: its packed gains, numbers saved of each token, and a row of the
-  // gradients behind the norms. Its middle_width is that of a row of the recurrent product.
-  int64_t norm, moment_count, scaled_width;
+  // Of a normalised cell, else 0: numbers saved of each token, and a row of the gradients behind
+  // the norms. Its middle_width is that of a row of the recurrent product.
+  int64_t moment_count, scaled_width;
 };
 
 // Which rows are live at which step. Rows are ordered by length, longest first, so that the live
@@ -103,7 +100,7 @@ struct Plan {
   int64_t chunk_count, window_count;
 };
 
-inline constexpr int kMaxStates = 2;
+inline constexpr int kMaxStates = 4;
 
 // Input that is looked up: x of compact row n = rows[tokens[n]]. The input product is then done
 // once for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
@@ -120,7 +117,11 @@ struct ForwardArgs {
   const Plan* plan;
   Sequence<const T> x;
   Lookup<T> lookup;
-  Sequence<T> y;
+  // States that leave each step, y[0] the output; data of the others may be null: not wanted.
+  Sequence<T> y[kMaxStates];
+  // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
+  // null: it takes all.
+  Sequence<const T> update[kMaxStates];
   const T* initial[kMaxStates];  // (B, H) or null for zeros
   T* final[kMaxStates];          // (B, H)
   // States that enter each step. By `keep_states`: a row a token plus B spare ones, or 2 * B rows.
@@ -147,8 +148,9 @@ struct BackwardArgs {
   const Plan* plan;
   Sequence<const T> x;
   Lookup<T> lookup;
-  Sequence<const T> dy;  // data may be null: zeros
-  Sequence<T> dx;        // data may be null: not wanted; rows are those of `lookup` if it is used
+  Sequence<const T> dy[kMaxStates];  // data may be null: zeros
+  Sequence<const T> update[kMaxStates];
+  Sequence<T> dx;  // data may be null: not wanted; rows are those of `lookup` if it is used
   bool accumulate_dx;
   const T* dfinal[kMaxStates];  // (B, H) or null for zeros
   T* dinitial[kMaxStates];      // (B, H)
@@ -162,6 +164,7 @@ struct BackwardArgs {
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
+  Rows<T> dunit[2];           // the same for gradients of the units' parameters
   // Scratch of a second product: two chunks of what it multiplied and of its gradients, and B rows.
   Rows<T> middle[2], dsecond[2], dmiddle;
   Rows<T> dscaled[2];  // scratch: two chunks of gradients behind the norms
@@ -175,7 +178,7 @@ struct BackwardArgs {
 
 template <class T>
 struct CellKernels {
-  LayerSizes (*sizes)(int64_t I, int64_t H, int64_t P);
+  LayerSizes (*sizes)(int64_t I, int64_t H, int64_t R);
   void (*pack)(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team);
   void (*forward)(const ForwardArgs<T>& args, const Team& team);
   void (*backward)(const BackwardArgs<T>& args, const Team& team);
@@ -183,12 +186,13 @@ struct CellKernels {
 
 struct CellInfo {
   const char* name;
-  int gate_count, state_count;
+  int gate_count, state_count, unit_count;
   const char* const* gates;
   const char* const* states;
-  bool projects;  // state h has a width P of its own
-  int extra_count;
-  const char* const* extras;  // names of further parameters
+  const char* const* units;
+  bool recurrent;   // there is a recurrent product
+  bool projects;    // state h has a width R of its own
+  bool normalises;  // products are normalised over a row
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.
@@ -318,8 +322,9 @@ enum class MathFunction : int { kExp, kSigmoid, kTanh, kLog1p };
 
 template <class T>
 struct Kernels {
-  // By precision, in the order of KernelTable::cells; null where there is none. `backward` is null
-  // where a precision is for inference alone.
+  // By precision, in the order of KernelTable::cells, of which the first `narrow_cells` have all
+  // precisions; null where there is none. `backward` is null where a precision is for inference
+  // alone.
   const CellKernels<T>* cells[kPrecisions];
   int64_t panel;          // columns of a panel of the plain products
   int64_t outer_scratch;  // elements of a thread's scratch for outer products
@@ -353,7 +358,7 @@ inline constexpr int64_t kNormBlock = 4096;
 
 struct KernelTable {
   const char* isa;
-  int cell_count;
+  int cell_count, narrow_cells;
   const CellInfo* cells;
   Kernels<float> f32;
   Kernels<double> f64;

@@ -22,9 +22,15 @@ class CellInfo:
     @property
     def states(self) -> tuple[str, ...]: ...
     @property
+    def units(self) -> tuple[str, ...]: ...
+    @property
+    def recurrent(self) -> bool: ...
+    @property
     def projects(self) -> bool: ...
     @property
-    def extras(self) -> tuple[str, ...]: ...
+    def normalises(self) -> bool: ...
+    @property
+    def precisions(self) -> tuple[str, ...]: ...
 
 class Weights:
     @property
@@ -53,6 +59,7 @@ class Stream:
         self,
         weights: Sequence[Weights],  # one a layer
         states: Sequence[Sequence[_Array]],  # (B, H) each; every step reads and writes them
+        updates: Sequence[float],  # empty, or one a state
     ) -> None: ...
     def step(
         self,
@@ -146,10 +153,11 @@ def measure_bandwidth(nbytes: int) -> float: ...
 def pack(
     cell: str,
     weight_ih: _Array,  # (G*H, I)
-    weight_hh: _Array,  # (G*H, H)
+    weight_hh: _Array | None,  # (G*H, H)
     bias_ih: _Array | None,  # (G*H,)
     bias_hh: _Array | None,  # (G*H,)
-    extras: Sequence[_Array],  # in the order of CellInfo.extras
+    weight_unit: _Array | None,  # (P*H,)
+    weight_hr: _Array | None,  # (R, H)
     precision: str,  # "full", "bf16", "int8"
     backward: bool,
 ) -> Weights: ...
@@ -160,6 +168,8 @@ def forward(
     y: _Array,  # (T, B, H)
     initial: Sequence[_Array],  # empty (zeros) or one (B, H) a state
     final: Sequence[_Array],  # one (B, H) a state
+    others: Sequence[_Array],  # empty or one (T, B, H) a state but the first
+    updates: Sequence[_Array],  # empty or one (T, B, H) a state
     lengths: NDArray[np.int64] | None,  # (B,)
     resets: NDArray[np.bool_] | None,  # (T, B)
     reverse: bool,
@@ -182,15 +192,17 @@ def memory(
 def backward(
     saved: Saved,
     dy: _Array | None,  # (T, B, H)
+    dothers: Sequence[_Array],  # empty (zeros) or one (T, B, H) a state but the first
     dfinal: Sequence[_Array],  # empty (zeros) or one (B, H) a state
     dinitial: Sequence[_Array],  # one (B, H) a state
     dx: _Array | None,  # (T, B, I), or (V, I) with tokens
     accumulate_dx: bool,
     dweight_ih: _Array,
-    dweight_hh: _Array,
+    dweight_hh: _Array | None,
     dbias_ih: _Array | None,
     dbias_hh: _Array | None,
-    dextras: Sequence[_Array],
+    dweight_unit: _Array | None,
+    dweight_hr: _Array | None,
 ) -> None: ...
 def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(

@@ -10,27 +10,45 @@ from .. import _core
 
 @dataclass(frozen=True)
 class CellInfo:
-    """A compiled cell.
+    """What a cell is made of; names in the order of its arrays.
 
     Attributes:
-        name: what `pack` knows it by.
-        gates, states: their names, in the order of the arrays.
-        projects: whether the state h, which is the output, has a size P of its own.
-        extras: names of the parameters beside weight_ih, weight_hh and biases: weight_hr (P, H),
-            gain_ih and gain_hh (G*H,), others (H,).
+        name: of the cell.
+        gates: the G blocks of rows of weight_ih and weight_hh.
+        states: the S states; the first is the output h.
+        units: the P parameters that each unit has for itself, as peephole weights.
+        recurrent: whether there is a product weight_hh h; without it h acts within its unit alone.
+        projects: whether the output h = weight_hr m has a size R of its own, R <= H.
+        normalises: whether products are normalised over all gates of a row.
+        precisions: the names of `Precision` that it has for float32.
     """
 
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
-    projects: bool
-    extras: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    recurrent: bool = True
+    projects: bool = False
+    normalises: bool = False
+    precisions: tuple[str, ...] = ("full",)
 
 
 @lru_cache(maxsize=1)
 def cells() -> tuple[CellInfo, ...]:
     """All compiled cells."""
-    return tuple(CellInfo(c.name, c.gates, c.states, c.projects, c.extras) for c in _core.cells())
+    return tuple(
+        CellInfo(
+            c.name,
+            c.gates,
+            c.states,
+            c.units,
+            c.recurrent,
+            c.projects,
+            c.normalises,
+            c.precisions,
+        )
+        for c in _core.cells()
+    )
 
 
 def cell_info(name: str) -> CellInfo:

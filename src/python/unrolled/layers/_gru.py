@@ -1,5 +1,7 @@
 """Gated recurrent unit."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -20,6 +22,10 @@ class GRU(Recurrent[Array]):
 
         n_t = tanh(W_in x_t + b_in + W_hn (r_t * h_{t-1}) + b_hn)
 
+    With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, W_ih x_t becomes
+    gain_ih * norm(W_ih x_t) and W_hh h_{t-1} becomes gain_hh * norm(W_hh h_{t-1}), each normalised
+    over all 3*H gates; biases are added behind.
+
     The output is h_t and the state is h::
 
         gru = unrolled.GRU(16, 32, rng=np.random.default_rng(0))
@@ -28,10 +34,8 @@ class GRU(Recurrent[Array]):
     Shapes and arguments: see `Recurrent`; G = 3, rows of weights in the order r, z, n.
 
     reset_after: True as torch.nn.GRU and cuDNN; False is ONNX's linear_before_reset=0.
-    layer_norm: W_ih x_t and W_hh h_{t-1} become gain_ih * norm(W_ih x_t) and
-    gain_hh * norm(W_hh h_{t-1}), each normalised over all 3*H gates of a row, with
-    norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5); adds the parameters gain_ih_lk and gain_hh_lk
-    (3*H,). Not together with reset_after=False.
+    layer_norm: adds weight_unit_lk (6*H,), the rows of gain_ih and gain_hh (3*H each); not together
+    with reset_after=False.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014;
     norms: Ba, Kiros and Hinton, "Layer normalization", 2016.
@@ -49,6 +53,7 @@ class GRU(Recurrent[Array]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         reset_after: bool = True,
         layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
@@ -68,6 +73,7 @@ class GRU(Recurrent[Array]):
             bidirectional,
             variational=variational,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             rng=rng,
             init=init,

@@ -1,5 +1,7 @@
 """Long short-term memory."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -18,7 +20,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         c_t = f_t * c_{t-1} + i_t * g_t
         h_t = o_t * tanh(c_t)
 
-    With proj_size P, h_t = W_hr (o_t * tanh(c_t)) has P columns, and P stands for H in y and h.
+    With proj_size R, h_t = W_hr (o_t * tanh(c_t)) has R columns, and R stands for H in y and h.
 
     With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, all gates are made
     of gain_ih * norm(W_ih x_t) + b_ih + gain_hh * norm(W_hh h_{t-1}) + b_hh, normalised over all
@@ -33,8 +35,8 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         dx, (dh, dc) = pullback(dy)                  # adds to lstm.grads
 
     Shapes and arguments: see `Recurrent`; G = 4, rows of weights in the order i, f, g, o.
-    proj_size: P < H, or 0 for no projection. layer_norm: adds the parameters gain_ih_lk and
-    gain_hh_lk (4*H,), gain_c_lk and shift_c_lk (H,); not together with proj_size.
+    proj_size: R < H, or 0 for no projection. layer_norm: adds weight_unit_lk (10*H,), the rows of
+    gain_ih and gain_hh (4*H each), gain_c and shift_c (H each); not together with proj_size.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; forget gate: Gers,
     Schmidhuber and Cummins, 2000; projection: Sak, Senior and Beaufays, 2014; norms: Ba, Kiros and
@@ -54,6 +56,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
@@ -77,6 +80,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             bidirectional,
             variational=variational,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             proj_size=proj_size,
             dtype=dtype,
             rng=rng,

@@ -13,14 +13,14 @@ class StackSizes(Layer):
 
     hidden_size: int
     proj_size: int
-    """P where the cell projects its output, else 0."""
+    """R where the cell projects its output, else 0."""
     num_layers: int
     num_directions: int
     _state_names: tuple[str, ...]
 
     @property
     def output_size(self) -> int:
-        """The size D*H of one step's output; D*P with a projection."""
+        """The size D*H of one step's output; D*R with a projection."""
         return self.num_directions * self._width
 
     def check_state(self, state: Any, batch: int) -> None:

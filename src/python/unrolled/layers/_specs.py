@@ -1,18 +1,13 @@
 """Which parameters a layer has: their names, roles and shapes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ..functional import CellInfo
+
 Role: TypeAlias = Literal[
-    "input",
-    "recurrent",
-    "projection",
-    "input_bias",
-    "recurrent_bias",
-    "gain",
-    "shift",
-    "embedding",
+    "input", "recurrent", "projection", "input_bias", "recurrent_bias", "unit", "embedding"
 ]
 
 
@@ -24,11 +19,11 @@ class ParameterSpec:
         name: the parameter's name in its layer, as "weight_ih_l0".
         role: what it does: "input" (a matrix applied to the layer's input), "recurrent" (a matrix
             applied to the state), "projection" (a matrix that gives the state), their biases
-            "input_bias" and "recurrent_bias", the "gain" and "shift" of a normalised row, or
-            "embedding".
+            "input_bias" and "recurrent_bias", "unit" (what each unit has for itself, as peephole
+            weights), or "embedding".
         shape: (rows, columns) of a matrix, (rows,) of a bias.
         gates: names of the equal blocks of rows, as ("i", "f", "g", "o"); one name for a layer
-            without gates.
+            without gates. Of a "unit", names of its parameters.
         fan: the number of units that torch's uniform rule scales by: H of a recurrent layer, the
             input size of a linear one, the embedding size.
     """
@@ -49,7 +44,7 @@ def linear_specs(input_size: int, output_size: int, *, bias: bool) -> tuple[Para
 
 
 def recurrent_specs(
-    gates: Sequence[str],
+    cell: CellInfo,
     input_size: int,
     hidden_size: int,
     num_layers: int,
@@ -57,39 +52,38 @@ def recurrent_specs(
     *,
     bias: bool,
     proj_size: int = 0,
-    extras: Sequence[str] = (),
-) -> Iterator[tuple[ParameterSpec, ...]]:
+) -> Iterator[dict[str, ParameterSpec]]:
     """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
-    bias_hh (G*H,). Layers after the first read the D*H outputs of the one below. With proj_size P
-    outputs have P columns in place of H, and weight_hh is (G*H, P). The cell's `extras` follow, see
-    `functional.CellInfo`.
+    bias_hh (G*H,); of these a cell without a recurrent product has those of the input alone. A cell
+    with parameters of its units has weight_unit (P*H,). Layers after the first read the D*H outputs
+    of the one below. With proj_size R there is weight_hr (R, H), weight_hh is (G*H, R), and outputs
+    are D*R. Keys are the arguments of `functional.pack`.
     """
     outputs = proj_size or hidden_size
-    rows = len(gates) * hidden_size
-    further: dict[str, tuple[Role, tuple[int, ...], tuple[str, ...]]] = {
-        "weight_hr": ("projection", (outputs, hidden_size), ("h",)),
-        "gain_ih": ("gain", (rows,), tuple(gates)),
-        "gain_hh": ("gain", (rows,), tuple(gates)),
-        "gain_c": ("gain", (hidden_size,), ("c",)),
-        "shift_c": ("shift", (hidden_size,), ("c",)),
-    }
+    rows = len(cell.gates) * hidden_size
     for layer in range(num_layers):
         inputs = input_size if layer == 0 else num_directions * outputs
         for suffix in ("", "_reverse")[:num_directions]:
             ending = f"_l{layer}{suffix}"
-            plan: list[tuple[str, Role, tuple[int, ...]]] = [
-                ("weight_ih", "input", (rows, inputs)),
-                ("weight_hh", "recurrent", (rows, outputs)),
-                ("bias_ih", "input_bias", (rows,)),
-                ("bias_hh", "recurrent_bias", (rows,)),
+            plan: list[tuple[str, Role, tuple[int, ...], bool]] = [
+                ("weight_ih", "input", (rows, inputs), True),
+                ("weight_hh", "recurrent", (rows, outputs), cell.recurrent),
+                ("bias_ih", "input_bias", (rows,), bias),
+                ("bias_hh", "recurrent_bias", (rows,), bias and cell.recurrent),
+                ("weight_unit", "unit", (len(cell.units) * hidden_size,), bool(cell.units)),
+                ("weight_hr", "projection", (outputs, hidden_size), proj_size > 0),
             ]
-            specs = [
-                ParameterSpec(name + ending, role, shape, tuple(gates), hidden_size)
-                for name, role, shape in (plan if bias else plan[:2])
-            ]
-            for name in extras:
-                role, shape, parts = further[name]
-                specs.append(ParameterSpec(name + ending, role, shape, parts, hidden_size))
-            yield tuple(specs)
+            names = {"unit": cell.units, "projection": ("h",)}
+            yield {
+                name: ParameterSpec(
+                    name + ending,
+                    role,
+                    shape,
+                    names.get(role, cell.gates),
+                    hidden_size,
+                )
+                for name, role, shape, there in plan
+                if there
+            }

@@ -8,57 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from ._cells import CELLS, sigmoid
+from . import _cells
+from ._cells import Units, sigmoid
 from ._types import Array, Saved, States
 
-Weights = dict[str, Array]
-"""weight_hh, bias_ih, bias_hh (zeros where absent) and the cell's `extras`, by name."""
+Weights: TypeAlias = dict[str, Array]
+"""weight_hh, bias_ih, bias_hh (zeros where absent) and weight_hr, by name."""
+
+_LSTM, _GRU = ({cell.name: cell for cell in _cells.CELLS}[name] for name in ("lstm", "gru"))
+
+PhasedGradients: TypeAlias = tuple[Array, tuple[Array, ...], States, Weights]
 
 
 @dataclass(frozen=True)
 class PhasedCell:
     """One recurrent cell.
 
-    `step(a, states, weights) -> (new states, saved)`, and its transpose
-    `step_backward(saved, dstates, weights) -> (da, dstates_before, dweights)`: gradients of `a`, of
-    the states before, and of everything in `weights`.
+    `step(a, p, states, weights) -> (new states, saved)`, and its transpose
+    `step_backward(saved, p, dstates, weights) -> (da, dp, dstates_before, dweights)`: gradients of
+    `a`, of each of `p` in every row, of the states before, and of what it uses of `weights`.
 
-    `extras` names the parameters beside those of `Cell`; see there for the rest.
+    See `Cell` for the rest.
     """
 
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
-    extras: tuple[str, ...]
-    step: Callable[[Array, States, Weights], tuple[States, Saved]]
-    step_backward: Callable[[Saved, States, Weights], tuple[Array, States, Weights]]
+    step: Callable[[Array, Units, States, Weights], tuple[States, Saved]]
+    step_backward: Callable[[Saved, Units, States, Weights], PhasedGradients]
+    units: tuple[str, ...] = ()
+    recurrent: bool = True
 
 
 # Projected LSTM ----------------------------------------------------------------------------------
 # (m, c) = LSTM(a, W_hh h_prev + b_hh, c_prev)      h = W_hr m
-# Shapes: h (B, P), c (B, H), weight_hh (4*H, P), weight_hr (P, H).
+# Shapes: h (B, R), c (B, H), weight_hh (4*H, R), weight_hr (R, H).
 # Source: Sak, Senior and Beaufays (2014), without peepholes; torch.nn.LSTM with proj_size.
 
 
-def _projected_step(a: Array, states: States, w: Weights) -> tuple[States, Saved]:
+def _projected_step(a: Array, p: Units, states: States, w: Weights) -> tuple[States, Saved]:
     h_prev, c_prev = states
     r = h_prev @ w["weight_hh"].T + w["bias_hh"]
-    (m, c), saved = CELLS["lstm"].step(a + w["bias_ih"], r, (c_prev, c_prev))
+    (m, c), saved = _LSTM.step(a + w["bias_ih"], r, (), (c_prev, c_prev))
     return (m @ w["weight_hr"].T, c), (*saved, m, h_prev)
 
 
 def _projected_step_backward(
-    saved: Saved, dstates: States, w: Weights
-) -> tuple[Array, States, Weights]:
+    saved: Saved, p: Units, dstates: States, w: Weights
+) -> PhasedGradients:
     *of_cell, m, h_prev = saved
     dh, dc = dstates
     dm = dh @ w["weight_hr"]
-    da, dr, (_, dc_prev) = CELLS["lstm"].step_backward(tuple(of_cell), (dm, dc))
+    da, dr, _, (_, dc_prev) = _LSTM.step_backward(tuple(of_cell), (), (dm, dc))
     return (
         da,
+        (),
         (dr @ w["weight_hh"], dc_prev),
         {
             "weight_hh": dr.T @ h_prev,
@@ -76,7 +84,7 @@ def _projected_step_backward(
 # Source: Cho et al. (2014); Keras's reset_after=False, ONNX's linear_before_reset=0.
 
 
-def _reset_before_step(a: Array, states: States, w: Weights) -> tuple[States, Saved]:
+def _reset_before_step(a: Array, p: Units, states: States, w: Weights) -> tuple[States, Saved]:
     (h_prev,) = states
     w_r, w_z, w_n = np.split(w["weight_hh"], 3)
     a_r, a_z, a_n = np.split(a + w["bias_ih"] + w["bias_hh"], 3, axis=1)
@@ -87,8 +95,8 @@ def _reset_before_step(a: Array, states: States, w: Weights) -> tuple[States, Sa
 
 
 def _reset_before_step_backward(
-    saved: Saved, dstates: States, w: Weights
-) -> tuple[Array, States, Weights]:
+    saved: Saved, p: Units, dstates: States, w: Weights
+) -> PhasedGradients:
     reset, z, n, h_prev = saved
     (dh,) = dstates
     w_r, w_z, w_n = np.split(w["weight_hh"], 3)
@@ -100,7 +108,7 @@ def _reset_before_step_backward(
     dh_prev = dh * z + dm * reset + da_r @ w_r + da_z @ w_z
     dweight = np.concatenate([da_r.T @ h_prev, da_z.T @ h_prev, da_n.T @ (reset * h_prev)])
     dbias = da.sum(axis=0)
-    return da, (dh_prev,), {"weight_hh": dweight, "bias_ih": dbias, "bias_hh": dbias}
+    return da, (), (dh_prev,), {"weight_hh": dweight, "bias_ih": dbias, "bias_hh": dbias}
 
 
 # Layer normalisation ------------------------------------------------------------------------------
@@ -125,100 +133,100 @@ def _norm_backward(d: Array, hat: Array, deviation: Array) -> Array:
     return np.asarray((d - means) / deviation)
 
 
-def _norm_parts(a: Array, h_prev: Array, w: Weights) -> tuple[Array, Array, Saved]:
+def _norm_parts(a: Array, h_prev: Array, p: Units, w: Weights) -> tuple[Array, Array, Saved]:
+    gates = a.shape[1] // len(p[0])
+    gain_ih, gain_hh = np.concatenate(p[:gates]), np.concatenate(p[gates : 2 * gates])
     x_hat, x_deviation = _norm(a)
     r_hat, r_deviation = _norm(h_prev @ w["weight_hh"].T)
-    x, r = w["gain_ih"] * x_hat + w["bias_ih"], w["gain_hh"] * r_hat + w["bias_hh"]
+    x, r = gain_ih * x_hat + w["bias_ih"], gain_hh * r_hat + w["bias_hh"]
     return x, r, (x_hat, x_deviation, r_hat, r_deviation, h_prev)
 
 
 def _norm_parts_backward(
-    saved: Saved, dx: Array, dr: Array, w: Weights
-) -> tuple[Array, Array, Weights]:
-    """Gradients of a, of h_prev by way of the product, and of the weights."""
+    saved: Saved, dx: Array, dr: Array, p: Units, w: Weights
+) -> tuple[Array, tuple[Array, ...], Array, Weights]:
+    """Gradients of a, of the gains, of h_prev by way of the product, and of the weights."""
     x_hat, x_deviation, r_hat, r_deviation, h_prev = saved
-    da = _norm_backward(w["gain_ih"] * dx, x_hat, x_deviation)
-    du = _norm_backward(w["gain_hh"] * dr, r_hat, r_deviation)
+    gates = dx.shape[1] // len(p[0])
+    gain_ih, gain_hh = np.concatenate(p[:gates]), np.concatenate(p[gates : 2 * gates])
+    da = _norm_backward(gain_ih * dx, x_hat, x_deviation)
+    du = _norm_backward(gain_hh * dr, r_hat, r_deviation)
+    dp = (*np.split(dx * x_hat, gates, axis=1), *np.split(dr * r_hat, gates, axis=1))
     dweights = {
         "weight_hh": du.T @ h_prev,
         "bias_ih": dx.sum(axis=0),
         "bias_hh": dr.sum(axis=0),
-        "gain_ih": (dx * x_hat).sum(axis=0),
-        "gain_hh": (dr * r_hat).sum(axis=0),
     }
-    return da, du @ w["weight_hh"], dweights
+    return da, dp, du @ w["weight_hh"], dweights
 
 
-def _lstm_norm_step(a: Array, states: States, w: Weights) -> tuple[States, Saved]:
-    x, r, parts = _norm_parts(a, states[0], w)
-    (_, c), gates = CELLS["lstm"].step(x, r, states)
+def _lstm_norm_step(a: Array, p: Units, states: States, w: Weights) -> tuple[States, Saved]:
+    x, r, parts = _norm_parts(a, states[0], p, w)
+    (_, c), gates = _LSTM.step(x, r, (), states)
     c_hat, deviation = _norm(c)
-    tanh_n = np.tanh(w["gain_c"] * c_hat + w["shift_c"])
+    gain_c, shift_c = p[8:]
+    tanh_n = np.tanh(gain_c * c_hat + shift_c)
     return (gates[3] * tanh_n, c), (*parts, *gates, c_hat, deviation, tanh_n)
 
 
 def _lstm_norm_step_backward(
-    saved: Saved, dstates: States, w: Weights
-) -> tuple[Array, States, Weights]:
+    saved: Saved, p: Units, dstates: States, w: Weights
+) -> PhasedGradients:
     parts, (i, f, g, o, c_prev, _, c_hat, deviation, tanh_n) = saved[:5], saved[5:]
     dh, dc = dstates
     dn = dh * o * (1.0 - tanh_n * tanh_n)
-    dc = dc + _norm_backward(w["gain_c"] * dn, c_hat, deviation)
+    dc = dc + _norm_backward(p[8] * dn, c_hat, deviation)
     gates = (dc * g * i * (1.0 - i), dc * c_prev * f * (1.0 - f), dc * i * (1.0 - g * g))
     dz = np.concatenate([*gates, dh * tanh_n * o * (1.0 - o)], axis=1)
-    da, dh_prev, dweights = _norm_parts_backward(parts, dz, dz, w)
-    dweights |= {"gain_c": (dn * c_hat).sum(axis=0), "shift_c": dn.sum(axis=0)}
-    return da, (dh_prev, dc * f), dweights
+    da, dp, dh_prev, dweights = _norm_parts_backward(parts, dz, dz, p, w)
+    return da, (*dp, dn * c_hat, dn), (dh_prev, dc * f), dweights
 
 
-def _gru_norm_step(a: Array, states: States, w: Weights) -> tuple[States, Saved]:
-    x, r, parts = _norm_parts(a, states[0], w)
-    after, of_cell = CELLS["gru"].step(x, r, states)
+def _gru_norm_step(a: Array, p: Units, states: States, w: Weights) -> tuple[States, Saved]:
+    x, r, parts = _norm_parts(a, states[0], p, w)
+    after, of_cell = _GRU.step(x, r, (), states)
     return after, (*parts, *of_cell)
 
 
-def _gru_norm_step_backward(
-    saved: Saved, dstates: States, w: Weights
-) -> tuple[Array, States, Weights]:
-    dx, dr, (direct,) = CELLS["gru"].step_backward(saved[5:], dstates)
-    da, dh_prev, dweights = _norm_parts_backward(saved[:5], dx, dr, w)
-    return da, (dh_prev + direct,), dweights
+def _gru_norm_step_backward(saved: Saved, p: Units, dstates: States, w: Weights) -> PhasedGradients:
+    dx, dr, _, (direct,) = _GRU.step_backward(saved[5:], (), dstates)
+    da, dp, dh_prev, dweights = _norm_parts_backward(saved[:5], dx, dr, p, w)
+    return da, dp, (dh_prev + direct,), dweights
 
 
-PHASED_CELLS: dict[str, PhasedCell] = {
-    cell.name: cell
-    for cell in (
-        PhasedCell(
-            "gru_reset_before",
-            ("r", "z", "n"),
-            ("h",),
-            (),
-            _reset_before_step,
-            _reset_before_step_backward,
-        ),
-        PhasedCell(
-            "lstm_projected",
-            ("i", "f", "g", "o"),
-            ("h", "c"),
-            ("weight_hr",),
-            _projected_step,
-            _projected_step_backward,
-        ),
-        PhasedCell(
-            "lstm_norm",
-            ("i", "f", "g", "o"),
-            ("h", "c"),
-            ("gain_ih", "gain_hh", "gain_c", "shift_c"),
-            _lstm_norm_step,
-            _lstm_norm_step_backward,
-        ),
-        PhasedCell(
-            "gru_norm",
-            ("r", "z", "n"),
-            ("h",),
-            ("gain_ih", "gain_hh"),
-            _gru_norm_step,
-            _gru_norm_step_backward,
-        ),
-    )
-}
+def _gains(gates: str) -> tuple[str, ...]:
+    return tuple(f"gain_{part}_{gate}" for part in ("ih", "hh") for gate in gates)
+
+
+CELLS = (
+    PhasedCell(
+        "gru_reset_before",
+        ("r", "z", "n"),
+        ("h",),
+        _reset_before_step,
+        _reset_before_step_backward,
+    ),
+    PhasedCell(
+        "lstm_projected",
+        ("i", "f", "g", "o"),
+        ("h", "c"),
+        _projected_step,
+        _projected_step_backward,
+    ),
+    PhasedCell(
+        "lstm_norm",
+        ("i", "f", "g", "o"),
+        ("h", "c"),
+        _lstm_norm_step,
+        _lstm_norm_step_backward,
+        (*_gains("ifgo"), "gain_c", "shift_c"),
+    ),
+    PhasedCell(
+        "gru_norm",
+        ("r", "z", "n"),
+        ("h",),
+        _gru_norm_step,
+        _gru_norm_step_backward,
+        _gains("rzn"),
+    ),
+)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._cells import CELLS
+from . import _cells, _further_cells, _phased
+from ._cells import Cell
 from ._operands import OPERANDS
-from ._phased import PHASED_CELLS, PhasedCell
+from ._phased import PhasedCell
 from ._types import Array, Saved, States
 
+CELLS: dict[str, Cell | PhasedCell] = {
+    cell.name: cell for cell in (*_cells.CELLS, *_further_cells.CELLS, *_phased.CELLS)
+}
+
+#: In the order of the parameters; those of absent biases, and of what a cell has not, are None.
 WeightGrads = tuple[Array | None, ...]
 Pullback = Callable[..., tuple[Array, States, WeightGrads]]
 
@@ -22,34 +28,39 @@ def scan(
     x: npt.ArrayLike,
     states: tuple[npt.ArrayLike, ...] | None,
     weight_ih: npt.ArrayLike,
-    weight_hh: npt.ArrayLike,
+    weight_hh: npt.ArrayLike | None,
     bias_ih: npt.ArrayLike | None = None,
     bias_hh: npt.ArrayLike | None = None,
-    *extras: npt.ArrayLike,
+    weight_unit: npt.ArrayLike | None = None,
+    weight_hr: npt.ArrayLike | None = None,
+    *,
     lengths: npt.ArrayLike | None = None,
     resets: npt.ArrayLike | None = None,
     reverse: bool = False,
+    updates: Sequence[npt.ArrayLike] = (),
     precision: str = "full",
 ) -> tuple[Array, States]:
     """Run one direction of one layer over a batch of sequences.
 
     Shapes:
-        x (T, B, I); states (B, H) each, None = zeros; weight_ih (G*H, I); weight_hh (G*H, H), or
-        (G*H, P) where h is (B, P);
-        biases (G*H,), None = absent; lengths (B,) integers in 0..T; resets (T, B) of bool.
+        x (T, B, I); states (B, H) each, None = zeros; weight_ih (G*H, I); weight_hh (G*H, H);
+        biases (G*H,), None = absent; weight_unit (P*H,); where a cell has no recurrent product,
+        weight_hh and bias_hh are None; where h is projected to (B, R), weight_hh is (G*H, R),
+        weight_hr (R, H), and y as h; lengths (B,) integers in 0..T; resets (T, B) of bool;
+        updates (T, B, H) each.
 
     Args:
-        cell: a name in `CELLS` or `PHASED_CELLS`.
-        extras: further parameters of a phased cell, in the order of its `extras`.
+        cell: a name in `CELLS`.
         lengths: row b is live at the steps t < lengths[b]; None = all steps. A row keeps its state
             at dead steps, and y is zero there. Values of x at dead steps are never used.
         resets: where true, the states entering step t are set to zero first (in processing order).
         reverse: process t = T-1 .. 0, so that a row starts at its last live step.
+        updates: for each state the share u of its new value that it takes: s + u * (new s - s).
         precision: a name in `OPERANDS`; in products both factors are rounded by it, rows of states
             and x at every step.
 
     Returns:
-        y (T, B, H), as wide as h, where y[t] is h after step t was processed, and the final states.
+        y (T, B, H), where y[t] is h after step t was processed, and the final states (B, H).
     """
     result, _ = scan_vjp(
         cell,
@@ -59,10 +70,12 @@ def scan(
         weight_hh,
         bias_ih,
         bias_hh,
-        *extras,
+        weight_unit,
+        weight_hr,
         lengths=lengths,
         resets=resets,
         reverse=reverse,
+        updates=updates,
         precision=precision,
     )
     return result
@@ -73,13 +86,16 @@ def scan_vjp(
     x: npt.ArrayLike,
     states: tuple[npt.ArrayLike, ...] | None,
     weight_ih: npt.ArrayLike,
-    weight_hh: npt.ArrayLike,
+    weight_hh: npt.ArrayLike | None,
     bias_ih: npt.ArrayLike | None = None,
     bias_hh: npt.ArrayLike | None = None,
-    *extras: npt.ArrayLike,
+    weight_unit: npt.ArrayLike | None = None,
+    weight_hr: npt.ArrayLike | None = None,
+    *,
     lengths: npt.ArrayLike | None = None,
     resets: npt.ArrayLike | None = None,
     reverse: bool = False,
+    updates: Sequence[npt.ArrayLike] = (),
     precision: str = "full",
 ) -> tuple[tuple[Array, States], Pullback]:
     """`scan`, and the function that carries gradients back through it.
@@ -87,23 +103,39 @@ def scan_vjp(
     Returns:
         (y, final states), pullback, where `pullback(dy, dstates=None)` takes the gradients of y
         (None = zeros) and of the final states and returns (dx, dstates of the initial states,
-        (dweight_ih, dweight_hh, dbias_ih, dbias_hh, *dextras)); bias gradients are None for absent
-        biases.
+        (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr)); None for what is
+        absent.
         dy at dead steps is ignored and dx is zero there. With precision "bf16" the gradients of
         gates are rounded before they are multiplied or summed, and a rounding counts as the
         identity; with "int8" there are no gradients.
     """
-    phased = PHASED_CELLS.get(cell)
-    spec, operand = phased or CELLS[cell], OPERANDS[precision]
+    spec, operand = CELLS[cell], OPERANDS[precision]
     x = operand(np.asarray(x, np.float64))
-    w_ih, w_hh = (operand(np.asarray(w, np.float64)) for w in (weight_ih, weight_hh))
+    steps, batch, _ = x.shape
+    w_ih = operand(np.asarray(weight_ih, np.float64))
+    hidden = w_ih.shape[0] // len(spec.gates)
+    # Without a recurrent product it is one with zeros.
+    zeros = np.zeros((w_ih.shape[0], hidden))
+    w_hh = operand(zeros if weight_hh is None else np.asarray(weight_hh, np.float64))
     b_ih = 0.0 if bias_ih is None else np.asarray(bias_ih, np.float64)
     b_hh = 0.0 if bias_hh is None else np.asarray(bias_hh, np.float64)
-    steps, batch, _ = x.shape
-    sizes = [w_hh.shape[1], *[len(w_hh) // len(spec.gates)] * (len(spec.states) - 1)]
+    units = np.zeros(0) if weight_unit is None else np.asarray(weight_unit, np.float64)
+    p = tuple(units.reshape(len(spec.units), hidden))
+    sizes = [w_hh.shape[1], *[hidden] * (len(spec.states) - 1)]
     shapes = [(batch, size) for size in sizes]
+    w_hr = np.zeros((0, hidden)) if weight_hr is None else np.asarray(weight_hr, np.float64)
+    no_bias = np.zeros(len(w_ih))
+    weights = {
+        "weight_hh": w_hh,
+        "bias_ih": b_ih + no_bias,
+        "bias_hh": b_hh + no_bias,
+        "weight_hr": w_hr,
+    }
     live_until = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     reset = np.zeros((steps, batch), bool) if resets is None else np.asarray(resets, bool)
+    shares = [np.asarray(u, np.float64) for u in updates]
+    if not shares:
+        shares = [np.ones((steps, *shape)) for shape in shapes]
     order = range(steps - 1, -1, -1) if reverse else range(steps)
 
     if states is None:
@@ -111,14 +143,6 @@ def scan_vjp(
     else:
         current = [np.array(s, np.float64) for s in states]
     y = np.zeros((steps, *shapes[0]))
-    weights: dict[str, Array] = {
-        "weight_hh": w_hh,
-        "bias_ih": b_ih + np.zeros(len(w_ih)),
-        "bias_hh": b_hh + np.zeros(len(w_ih)),
-    }
-    if phased is not None:
-        given = (np.asarray(extra, np.float64) for extra in extras)
-        weights.update(zip(phased.extras, given, strict=True))
     tape: list[tuple[int, Any, Array, Saved]] = []
     for t in order:
         rows = np.flatnonzero(t < live_until)
@@ -127,12 +151,12 @@ def scan_vjp(
         a = x[t, rows] @ w_ih.T
         h_before = operand(before[0])
         if isinstance(spec, PhasedCell):
-            after, saved = spec.step(a, before, weights)
+            after, saved = spec.step(a, p, before, weights)
         else:
-            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, before)
-        for s, new in zip(current, after, strict=True):
-            s[rows] = new
-        y[t, rows] = after[0]
+            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before)
+        for s, old, new, u in zip(current, before, after, shares, strict=True):
+            s[rows] = old + u[t, rows] * (new - old)
+        y[t, rows] = current[0][rows]
         tape.append((t, rows, h_before, saved))
     final = tuple(current)
 
@@ -146,16 +170,17 @@ def scan_vjp(
             dcurrent = [np.zeros(shape) for shape in shapes]
         else:
             dcurrent = [np.array(d, np.float64) for d in dstates]
-        dx, dw_ih = np.zeros_like(x), np.zeros_like(w_ih)
+        dx, dw_ih, dunits = np.zeros_like(x), np.zeros_like(w_ih), np.zeros((len(p), hidden))
         dweights = {name: np.zeros_like(weight) for name, weight in weights.items()}
         for t, rows, h_before, saved in reversed(tape):
             cut = reset[t, rows, None]
             dafter = [d[rows] for d in dcurrent]
             dafter[0] = dafter[0] + dy[t, rows]
+            taken = [u[t, rows] * d for u, d in zip(shares, dafter, strict=True)]
             if isinstance(spec, PhasedCell):
-                da, dbefore, added = spec.step_backward(saved, tuple(dafter), weights)
+                da, dp, dbefore, added = spec.step_backward(saved, p, tuple(taken), weights)
             else:
-                da, dr, dbefore = spec.step_backward(saved, tuple(dafter))
+                da, dr, dp, dbefore = spec.step_backward(saved, p, tuple(taken))
                 da, dr = operand(da), operand(dr)
                 dbefore = (dbefore[0] + dr @ w_hh, *dbefore[1:])
                 added = {
@@ -163,15 +188,18 @@ def scan_vjp(
                     "bias_ih": da.sum(axis=0),
                     "bias_hh": dr.sum(axis=0),
                 }
-            for d, new in zip(dcurrent, dbefore, strict=True):
-                d[rows] = np.where(cut, 0.0, new)
+            for d, new, whole, part in zip(dcurrent, dbefore, dafter, taken, strict=True):
+                d[rows] = np.where(cut, 0.0, new + whole - part)
             dx[t, rows] = da @ w_ih
             dw_ih += da.T @ x[t, rows]
             for name, gradient in added.items():
                 dweights[name] += gradient
-        dw_hh, db_ih, db_hh, *dextras = dweights.values()
-        db_ih_or_none = None if bias_ih is None else db_ih
-        db_hh_or_none = None if bias_hh is None else db_hh
-        return dx, tuple(dcurrent), (dw_ih, dw_hh, db_ih_or_none, db_hh_or_none, *dextras)
+            for total, of_rows in zip(dunits, dp, strict=True):
+                total += of_rows.sum(axis=0)
+        given = (weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr)
+        dw_hh, db_ih, db_hh, dw_hr = dweights.values()
+        grads = (dw_ih, dw_hh, db_ih, db_hh, dunits.reshape(-1), dw_hr)
+        kept = (None if g is None else d for g, d in zip(given, grads, strict=True))
+        return dx, tuple(dcurrent), tuple(kept)
 
     return (y, final), pullback
