@@ -82,7 +82,7 @@ struct ScanMemory {
 
 struct ScanQuery {
   std::string cell, precision;
-  int64_t I, H, T, B;
+  int64_t I, H, R, T, B;  // R: columns of the state h
   ArrayView lengths;
   bool reverse;
   int64_t recompute;

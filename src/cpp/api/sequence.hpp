@@ -25,6 +25,7 @@ struct Saved {
   Rows<T> states[kMaxStates];  // that enter each step
   T* values;                   // for saved_rows tokens
   int64_t saved_rows;
+  T* moments;                    // of normalised products, for saved_rows tokens
   Rows<T> entering[kMaxStates];  // states that enter each window
   T* initial[kMaxStates];        // copies
 
