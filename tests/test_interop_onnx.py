@@ -50,9 +50,7 @@ def make_node_model(
     }
     if bias:
         constants["b"] = rng.standard_normal((directions, 2 * rows), np.float32)
-    attributes = dict(operator.attributes)
-    if "activations" in attributes:
-        attributes["activations"] = attributes["activations"] * directions
+    attributes = operator.attributes(directions)
     if directions == 2:
         attributes["direction"] = "bidirectional"
     node = onnx.helper.make_node(

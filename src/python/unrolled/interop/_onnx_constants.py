@@ -24,6 +24,25 @@ def _inner(node: Any) -> Iterator[Any]:
         yield from attribute.graphs
 
 
+def array_of(tensor: Any, where: str) -> Any:
+    """Returns the array of a constant, whose sizes and type are not trusted.
+
+    Raises:
+        ValueError: it is stored in another file, or its sizes are not those of its data.
+    """
+    onnx = import_extra("onnx", "onnx")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise ValueError(
+            f"{where}: {tensor.name} is stored in another file; give the result of onnx.load"
+        )
+    if any(size < 0 for size in tensor.dims):
+        raise ValueError(f"{where}: {tensor.name} has the sizes {list(tensor.dims)}")
+    try:
+        return onnx.numpy_helper.to_array(tensor)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {tensor.name} is damaged: {error}") from error
+
+
 class Constants:
     """The constants of a model, and what it computes from them.
 
@@ -42,15 +61,20 @@ class Constants:
             self._initializers.update({tensor.name: tensor for tensor in graph.initializer})
             self._nodes.update({name: node for node in graph.node for name in node.output if name})
 
+    def known(self, name: str) -> bool:
+        """Whether a value is stored in the model; what it computes is not looked through."""
+        return name in self._initializers or (
+            name in self._nodes and self._nodes[name].op_type == "Constant"
+        )
+
     def value(self, name: str, where: str) -> Array:
         """Returns a float array by its name in the graph.
 
         Raises:
             ValueError: it depends on the model's inputs, or is no float array.
         """
-        onnx = import_extra("onnx", "onnx")
         if name in self._initializers:
-            result = onnx.numpy_helper.to_array(self._initializers[name])
+            result = array_of(self._initializers[name], where)
         else:
             result = self._computed(name, where)
         if result.dtype not in (np.float32, np.float64):

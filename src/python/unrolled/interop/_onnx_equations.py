@@ -1,0 +1,149 @@
+"""ONNX's recurrent operators written out in NumPy: the general path, for inference only.
+
+It computes every combination of activations and options that the operators have, a step at a time
+for all rows at once. It is slow beside the cells of this package, which run what they can.
+
+Shapes: T steps, B batch, I input, H hidden, G gates, as ONNX has them (G: i o f c, z r h, or one).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..layers._types import Array
+from ._onnx_activations import Activation
+from ._onnx_node import Equations
+from ._onnx_operators import GATES
+
+#: The states of one step, the output first.
+_States = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What one direction multiplies by, in ONNX's order of gates.
+
+    Attributes:
+        w: (G*H, I).
+        r: (G*H, H).
+        bias: (2*G*H,), those of the input before those of the state; None: zeros.
+        peepholes: (3*H,) of the gates i, o, f; None: zeros.
+    """
+
+    w: Array
+    r: Array
+    bias: Array | None = None
+    peepholes: Array | None = None
+
+
+def run_equations(
+    equations: Equations,
+    parameters: Parameters,
+    x: Array,
+    states: Sequence[Array],
+    lengths: Array | None,
+    *,
+    reverse: bool,
+    out: Array,
+) -> _States:
+    """Runs one direction and returns the final states, (B, H) each.
+
+    Args:
+        equations: what a step computes.
+        parameters: with the dtype of all arrays.
+        x: (T, B, I).
+        states: those before the first step, (B, H) each.
+        lengths: (B,), row b ends after lengths[b] steps; None: all take T.
+        reverse: from each row's last step to its first.
+        out: (T, B, H), where the output goes; zero after the end of a row.
+    """
+    step = _Step(equations, parameters)
+    known = step.of_input(x)
+    order = range(len(x))
+    final = tuple(states)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN keep their meaning
+        for t in reversed(order) if reverse else order:
+            after = step(known[t], final)
+            if lengths is None:
+                out[t], final = after[0], after
+                continue
+            live = (t < lengths)[:, None]
+            out[t] = np.where(live, after[0], 0)
+            final = tuple(np.where(live, new, old) for new, old in zip(after, final, strict=True))
+    return final
+
+
+class _Step:
+    """One step of an operator: from what it knows of its input, and the states, to the states."""
+
+    def __init__(self, equations: Equations, parameters: Parameters) -> None:
+        self._option, self._clip = equations.option, equations.clip
+        gates, output = equations.activations[:2], equations.activations[2:]
+        self._functions: list[Callable[[Array], Array]] = [*map(self._clipped, gates), *output]
+        self._w, self._r = parameters.w, parameters.r
+        self._gates = GATES[equations.op_type]
+        rows, hidden = self._r.shape
+        bias, peepholes = parameters.bias, parameters.peepholes
+        self._b, self._rb = np.split(self._zeros(2 * rows) if bias is None else bias, 2)
+        self._p = np.split(self._zeros(3 * hidden) if peepholes is None else peepholes, 3)
+        self._compute = _EQUATIONS[equations.op_type]
+
+    def of_input(self, x: Array) -> Array:
+        """W x + Wb for all steps at once, (T, B, G*H)."""
+        known: Array = x @ self._w.T + self._b
+        return known
+
+    def __call__(self, known: Array, states: _States) -> _States:
+        return self._compute(self, known, states)
+
+    def _clipped(self, function: Activation) -> Callable[[Array], Array]:
+        clip = self._clip
+        if clip is None:
+            return function
+        return lambda x: function(np.clip(x, -clip, clip))
+
+    def _zeros(self, size: int) -> Array:
+        return np.zeros(size, self._r.dtype)
+
+    def _split(self, rows: Array) -> list[Array]:
+        return np.split(rows, self._gates, axis=-1)
+
+    def rnn(self, known: Array, states: _States) -> _States:
+        """h = f(W x + Wb + R h + Rb)."""
+        (f,) = self._functions
+        return (f(known + states[0] @ self._r.T + self._rb),)
+
+    def gru(self, known: Array, states: _States) -> _States:
+        """h = (1 - z) n + z h, with the reset gate before or after the product with R_h."""
+        f, g = self._functions
+        (h,), (xz, xr, xn) = states, self._split(known)
+        rows = len(self._r) // 3
+        both, rest, both_b, rest_b = (
+            part for each in (self._r, self._rb) for part in (each[: 2 * rows], each[2 * rows :])
+        )
+        hz, hr = np.split(h @ both.T + both_b, 2, axis=-1)
+        z, r = f(xz + hz), f(xr + hr)
+        product = r * (h @ rest.T + rest_b) if self._option else (r * h) @ rest.T + rest_b
+        return ((1 - z) * g(xn + product) + z * h,)
+
+    def lstm(self, known: Array, states: _States) -> _States:
+        """h = o h(c), c = f c + i g; where the gates i and f are coupled, f = 1 - i.
+
+        The clip is one of the gates: h reads c as it is, as ONNX Runtime has it too.
+        """
+        f, g, h = self._functions
+        before, c = states
+        pi, po, pf = self._p
+        xi, xo, xf, xc = self._split(known + before @ self._r.T + self._rb)
+        i = f(xi + pi * c)
+        forget = 1 - i if self._option else f(xf + pf * c)
+        c = forget * c + i * g(xc)
+        return f(xo + po * c) * h(c), c
+
+
+_EQUATIONS: Mapping[str, Callable[[_Step, Array, _States], _States]] = {
+    "RNN": _Step.rnn,
+    "GRU": _Step.gru,
+    "LSTM": _Step.lstm,
+}
