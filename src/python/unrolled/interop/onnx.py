@@ -1,10 +1,12 @@
-"""Recurrent layers out of ONNX models.
+"""Recurrent layers out of ONNX models, and layers and models as ONNX models.
 
     from unrolled.interop import onnx
 
     for node in onnx.recurrent_nodes("model.onnx"):
         print(node.name, node.layer)
-        y, state = node.layer(x)                     # trainable, as any layer
+        y, state = node.layer(x, node.state)         # trainable, as any layer
+
+    onnx.export(model, "model.onnx")
 
 Needs the extra [onnx].
 """
@@ -21,6 +23,7 @@ from ..layers._types import Array
 from ._onnx_constants import Constants, graphs_of
 from ._onnx_node import NodeOptions, read_options
 from ._onnx_operators import OPERATORS, STATES
+from .onnx_export import export as export
 
 #: A file, its bytes, or an `onnx.ModelProto`.
 Model: TypeAlias = "str | os.PathLike[str] | bytes | Any"
