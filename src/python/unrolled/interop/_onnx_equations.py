@@ -1,16 +1,19 @@
 """ONNX's recurrent operators written out in NumPy: the general path, for inference only.
 
 It computes every combination of activations and options that the operators have, a step at a time
-for all rows at once. It is slow beside the cells of this package, which run what they can.
+for all rows at once. Only products are those of the kernels: it is slow beside the cells of this
+package, which run what they can.
 
 Shapes: T steps, B batch, I input, H hidden, G gates, as ONNX has them (G: i o f c, z r h, or one).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from .. import functional
 from ..layers._types import Array
 from ._onnx_activations import Activation
 from ._onnx_node import Equations
@@ -59,9 +62,9 @@ def run_equations(
         out: (T, B, H), where the output goes; zero after the end of a row.
     """
     step = _Step(equations, parameters)
-    known = step.of_input(x)
+    known = step.of_input(np.ascontiguousarray(x))  # W x + Wb, (T, B, G*H)
     order = range(len(x))
-    final = tuple(states)
+    final = tuple(map(np.ascontiguousarray, states))
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN keep their meaning
         for t in reversed(order) if reverse else order:
             after = step(known[t], final)
@@ -81,18 +84,20 @@ class _Step:
         self._option, self._clip = equations.option, equations.clip
         gates, output = equations.activations[:2], equations.activations[2:]
         self._functions: list[Callable[[Array], Array]] = [*map(self._clipped, gates), *output]
-        self._w, self._r = parameters.w, parameters.r
         self._gates = GATES[equations.op_type]
-        rows, hidden = self._r.shape
+        rows, hidden = parameters.r.shape
+        zeros = np.zeros(2 * rows, parameters.r.dtype)
         bias, peepholes = parameters.bias, parameters.peepholes
-        self._b, self._rb = np.split(self._zeros(2 * rows) if bias is None else bias, 2)
-        self._p = np.split(self._zeros(3 * hidden) if peepholes is None else peepholes, 3)
+        input_bias, state_bias = np.split(zeros if bias is None else bias, 2)
+        self.of_input = partial(functional.linear, weight=parameters.w, bias=input_bias)
+        # The last gate of a GRU multiplies by itself, all others at once.
+        end = rows - hidden if equations.op_type == "GRU" else rows
+        self._of_state, self._of_candidate = (
+            functional.PackedLinear(parameters.r[part], state_bias[part])
+            for part in (slice(0, end), slice(end, rows))
+        )
+        self._p = np.split(np.zeros(3 * hidden, zeros.dtype) if peepholes is None else peepholes, 3)
         self._compute = _EQUATIONS[equations.op_type]
-
-    def of_input(self, x: Array) -> Array:
-        """W x + Wb for all steps at once, (T, B, G*H)."""
-        known: Array = x @ self._w.T + self._b
-        return known
 
     def __call__(self, known: Array, states: _States) -> _States:
         return self._compute(self, known, states)
@@ -103,28 +108,21 @@ class _Step:
             return function
         return lambda x: function(np.clip(x, -clip, clip))
 
-    def _zeros(self, size: int) -> Array:
-        return np.zeros(size, self._r.dtype)
-
     def _split(self, rows: Array) -> list[Array]:
         return np.split(rows, self._gates, axis=-1)
 
     def rnn(self, known: Array, states: _States) -> _States:
         """h = f(W x + Wb + R h + Rb)."""
         (f,) = self._functions
-        return (f(known + states[0] @ self._r.T + self._rb),)
+        return (f(known + self._of_state(states[0])),)
 
     def gru(self, known: Array, states: _States) -> _States:
         """h = (1 - z) n + z h, with the reset gate before or after the product with R_h."""
         f, g = self._functions
         (h,), (xz, xr, xn) = states, self._split(known)
-        rows = len(self._r) // 3
-        both, rest, both_b, rest_b = (
-            part for each in (self._r, self._rb) for part in (each[: 2 * rows], each[2 * rows :])
-        )
-        hz, hr = np.split(h @ both.T + both_b, 2, axis=-1)
+        hz, hr = np.split(self._of_state(h), 2, axis=-1)
         z, r = f(xz + hz), f(xr + hr)
-        product = r * (h @ rest.T + rest_b) if self._option else (r * h) @ rest.T + rest_b
+        product = r * self._of_candidate(h) if self._option else self._of_candidate(r * h)
         return ((1 - z) * g(xn + product) + z * h,)
 
     def lstm(self, known: Array, states: _States) -> _States:
@@ -135,7 +133,7 @@ class _Step:
         f, g, h = self._functions
         before, c = states
         pi, po, pf = self._p
-        xi, xo, xf, xc = self._split(known + before @ self._r.T + self._rb)
+        xi, xo, xf, xc = self._split(known + self._of_state(before))
         i = f(xi + pi * c)
         forget = 1 - i if self._option else f(xf + pf * c)
         c = forget * c + i * g(xc)
