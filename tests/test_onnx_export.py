@@ -22,6 +22,7 @@ from unrolled.layers import (
     Linear,
     Recurrent,
     SoftmaxHead,
+    as_state,
     state_arrays,
 )
 from unrolled.models import (
@@ -43,6 +44,8 @@ LAYERS: dict[str, Any] = {
     "gru": GRU,
     "rnn": RNN,
     "relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
+    "lstm_peephole": lambda *sizes, **options: Recurrent("lstm_peephole", *sizes, **options),
+    "lstm_coupled": lambda *sizes, **options: Recurrent("lstm_coupled", *sizes, **options),
 }
 
 
@@ -93,9 +96,9 @@ def test_recurrent_layers(
         x = draw(rng, steps, batch, I)
         x = x.swapaxes(0, 1).copy() if batch_first else x
         shape = (layers * layer.num_directions, batch, H)
-        first = [draw(rng, *shape) for _ in range(2 if kind == "lstm" else 1)]
+        first = [draw(rng, *shape) for _ in range(2 if "lstm" in kind else 1)]
         lengths = some_lengths(steps, batch)
-        y, state = layer(x, tuple(first) if kind == "lstm" else first[0], lengths=lengths)
+        y, state = layer(x, as_state(tuple(first)), lengths=lengths)
         named = dict(zip(("h_0", "c_0"), first, strict=False))
         got = exported(x=x, lengths=lengths, **named)
         K = layers * steps * (I + 2 * H + 4)
@@ -312,10 +315,13 @@ def test_what_is_not_exported(rng: np.random.Generator, tmp_path: Path) -> None:
         assert not path.exists()
 
 
-def test_a_cell_that_onnx_does_not_have(
-    rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layer: Recurrent[Any] = Recurrent("gru", I, H, rng=rng)
-    layer.cell = "hopfield"
-    with pytest.raises(ValueError, match=r"expected a cell out of lstm, .* got 'hopfield'"):
-        export(layer, tmp_path / "model.onnx")
+@pytest.mark.parametrize("cell", ["mgu", "min_gru", "indrnn", "slstm"])
+def test_a_cell_that_onnx_does_not_have(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"expected a cell out of lstm, .* got '{cell}'"):
+        export(Recurrent(cell, I, H), tmp_path / "model.onnx")
+
+
+def test_zoneout(tmp_path: Path) -> None:
+    """A state that moves a part of the way at inference."""
+    with pytest.raises(ValueError, match="ONNX has no zoneout"):
+        export(GRU(I, H, zoneout=0.1), tmp_path / "model.onnx")

@@ -244,6 +244,8 @@ def test_float16(op_type: str) -> None:
     ("op_type", "attributes"),
     [
         ("LSTM", {}),
+        ("LSTM", {"peepholes": True}),
+        ("LSTM", {"input_forget": 1}),
         ("GRU", {"linear_before_reset": 1}),
         ("RNN", {}),
         ("RNN", {"activations": ["Relu"] * 2}),
@@ -256,7 +258,8 @@ def test_what_a_cell_computes_runs_in_its_kernel(
         raise AssertionError("a cell computes this")
 
     monkeypatch.setattr(onnx_run, "run_equations", refuse)
-    without = ("P",)
+    attributes = dict(attributes)
+    without = () if attributes.pop("peepholes", False) else ("P",)
     arrays = nodes.make_arrays(np.random.default_rng(0), op_type, 2, SIZES, without=without)
     attributes = {"direction": "bidirectional", **attributes}
     y, *last = ours(op_type, arrays, **attributes)

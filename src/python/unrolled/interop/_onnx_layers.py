@@ -4,7 +4,7 @@ Each function adds what a layer computes at inference to a graph and returns the
 `owner` is the layer's name in the model, under which its parameters are found in the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import functional
 from ..layers import AdaptiveSoftmaxHead, Conv2d, Embedding, Linear, Recurrent
+from ..layers._types import Array
 from ._onnx_graph import Graph, weights
 from ._onnx_operators import OPERATORS
 
@@ -44,6 +45,8 @@ def recurrent(
             f"[onnx.export] expected a cell out of {', '.join(OPERATORS)}, "
             f"got {layer.cell!r}, for which ONNX has no operator"
         )
+    if layer.zoneout:
+        raise ValueError(f"[onnx.export] ONNX has no zoneout, which {layer!r} has")
     lens = graph.to_int32(lengths) if lengths else ""
     count, directions = layer.num_layers, layer.num_directions
     states = len(functional.cell_info(layer.cell).states)
@@ -51,7 +54,8 @@ def recurrent(
     final: list[list[str]] = [[] for _ in range(states)]
     for k in range(count):
         first = [parts[k] for parts in each]
-        inputs = [x, *_parameters(graph, owner, layer, k), lens, *first]
+        w, r, bias, peepholes = _parameters(graph, owner, layer, k)
+        inputs = [x, w, r, bias, lens, *(first or [""] * states), peepholes]
         while not inputs[-1]:
             inputs.pop()
         y, *last = graph.nodes(
@@ -81,22 +85,21 @@ def _per_layer(graph: Graph, state: str, layers: int, directions: int) -> list[s
 
 
 def _parameters(graph: Graph, owner: str, layer: Recurrent[Any], k: int) -> list[str]:
-    """W, R and B of layer k, "" for a B that is not there."""
-    to_onnx, arrays = OPERATORS[layer.cell].to_onnx, layer.parameters
+    """W, R, B and P of layer k, "" for what is not there."""
+    operator, arrays = OPERATORS[layer.cell], layer.parameters
     suffixes = (f"_l{k}", f"_l{k}_reverse")[: layer.num_directions]
-    result = [
-        weights(
-            graph, owner, f"{kind}_l{k}", np.stack([to_onnx(arrays[kind + s]) for s in suffixes])
-        )
-        for kind in ("weight_ih", "weight_hh")
-    ]
-    if not layer.bias:
-        return [*result, ""]
-    both = [
-        np.concatenate([to_onnx(arrays[kind + s]) for kind in ("bias_ih", "bias_hh")])
-        for s in suffixes
-    ]
-    return [*result, weights(graph, owner, f"bias_l{k}", np.stack(both))]
+
+    def stacked(name: str, convert: Callable[[Array], Array], *kinds: str) -> str:
+        directions = [
+            np.concatenate([convert(arrays[kind + suffix]) for kind in kinds])
+            for suffix in suffixes
+        ]
+        return weights(graph, owner, f"{name}_l{k}", np.stack(directions))
+
+    matrices = [stacked(name, operator.to_onnx, name) for name in ("weight_ih", "weight_hh")]
+    bias = stacked("bias", operator.to_onnx, "bias_ih", "bias_hh") if layer.bias else ""
+    units = stacked("weight_unit", operator.peepholes, "weight_unit") if operator.units else ""
+    return [*matrices, bias, units]
 
 
 def linear(graph: Graph, owner: str, layer: Linear, x: str) -> str:

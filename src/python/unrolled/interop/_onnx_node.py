@@ -56,8 +56,8 @@ class Equations:
         names = tuple(each.name for each in self.activations)
         for cell, operator in OPERATORS.items():
             same = (self.op_type, names) == (operator.op_type, operator.activations)
-            option = any(operator.options.values())
-            if same and option == self.option and self.clip is None and not self.peepholes:
+            same = same and self.option == any(operator.options.values())
+            if same and self.clip is None and self.peepholes == bool(operator.units):
                 return cell
         return None
 

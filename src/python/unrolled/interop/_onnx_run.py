@@ -143,10 +143,10 @@ class _Scan:
 
 def pack(cell: str, parameters: Parameters) -> functional.Weights:
     """Packs the weights of one direction for a cell that computes the same, for inference."""
-    operator = OPERATORS[cell]
-    biases = () if parameters.bias is None else np.split(parameters.bias, 2)
-    arrays = (operator.from_onnx(each) for each in (parameters.w, parameters.r, *biases))
-    return functional.pack(cell, *arrays, backward=False)
+    own: dict[str, Any] = OPERATORS[cell].parameters(
+        parameters.w, parameters.r, parameters.bias, parameters.peepholes
+    )
+    return functional.pack(cell, **own, backward=False)
 
 
 def _by_direction(arrays: tuple[Any, ...], kind: Any) -> list[list[Any]]:

@@ -76,8 +76,8 @@ def recurrent_nodes(model: Model) -> list[RecurrentNode]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no ONNX model, or a node does what no layer here does (other activations,
-            peepholes, clipping, coupled gates, a reset gate before the product, reverse alone), or
-            its weights come from outside or do not fit together; the text names the node.
+            clipping, coupled gates with peepholes, a reset gate before the product, reverse alone),
+            or its weights come from outside or do not fit together; the text names the node.
         ImportError: the extra [onnx] is not installed.
     """
     proto = _read(model)
@@ -119,12 +119,11 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
     if not all(inputs[:3]) or len(inputs) > 8:
         raise ValueError(f"{where} expected the inputs X, W and R, and no more than 8")
     cell = _cell(options)
-    operator = OPERATORS[cell]
-    weights = [constants.value(name, where) if name else None for name in inputs[1:4]]
-    w, r, b = weights
+    arrays = [constants.value(inputs[n], where) if inputs[n] else None for n in (1, 2, 3, 7)]
+    w, r, b, p = arrays
     assert w is not None
     assert r is not None
-    inputs_size, hidden = options.hidden(w, r, b)
+    inputs_size, hidden = options.hidden(w, r, b, p)
     layer: Recurrent[Any] = Recurrent(
         cell,
         inputs_size,
@@ -136,12 +135,10 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
         init="zeros",
     )
     values: dict[str, Array] = {}
-    for direction, suffix in enumerate(("_l0", "_l0_reverse")[: len(options.reverse)]):
-        values["weight_ih" + suffix] = operator.from_onnx(w[direction])
-        values["weight_hh" + suffix] = operator.from_onnx(r[direction])
-        if b is not None:
-            for which, half in zip(("bias_ih", "bias_hh"), np.split(b[direction], 2), strict=True):
-                values[which + suffix] = operator.from_onnx(half)
+    for d, suffix in enumerate(("_l0", "_l0_reverse")[: len(options.reverse)]):
+        each: list[Any] = [None if array is None else array[d] for array in arrays]
+        own = OPERATORS[cell].parameters(*each)
+        values |= {name + suffix: array for name, array in own.items()}
     layer.load_parameters(values)
     initial = tuple(inputs[5 : 5 + len(states)])
     return RecurrentNode(
