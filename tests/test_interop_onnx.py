@@ -13,7 +13,6 @@ import pytest
 from tolerances import assert_close
 from unrolled.interop import onnx as interop
 from unrolled.interop._onnx_operators import OPERATORS
-from unrolled.layers import Recurrent
 
 onnx = pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra [peers]")
@@ -97,6 +96,21 @@ def test_a_node_is_a_layer(cell: str, directions: int, bias: bool, tmp_path: Pat
 def test_batch_first() -> None:
     (node,) = interop.recurrent_nodes(make_node_model("lstm", 1, layout=1))
     assert node.layer.batch_first
+
+
+@pytest.mark.parametrize("cell", OPERATORS)
+def test_reverse_alone(cell: str) -> None:
+    def change(node: Any, constants: dict[str, np.ndarray]) -> None:
+        node.input.extend(["", "lengths"][len(node.input) - 3 :])
+        constants["lengths"] = np.array([T, 2, 1], np.int32)
+
+    bias = cell != "lstm_peephole"  # whose inputs go on behind the lengths
+    model = make_node_model(cell, 1, direction="reverse", **({"change": change} if bias else {}))
+    (node,) = interop.recurrent_nodes(model)
+    x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
+    y, _ = node.layer(x, lengths=np.array([T, 2, 1]) if bias else None)
+    (expected,) = run(model, x=x)
+    assert_close(y, expected[:, 0], K=2 * T * (I + H), kind="forward")
 
 
 def test_orders_undo_each_other() -> None:
@@ -187,9 +201,29 @@ def test_sizes_that_lie(change: Callable[[Any], None], text: str) -> None:
         interop.recurrent_nodes(model)
 
 
+def _cut(model: Any, operator: str, *inputs: str, **attributes: Any) -> Any:
+    """The model with a matrix that another node makes of the one that it had."""
+    made = onnx.helper.make_node(operator, [*inputs], ["made"], **attributes)
+    model.graph.node.insert(0, made)
+    model.graph.node[1].input[1] = "made"
+    return model
+
+
+def test_constants_that_cannot_be_computed() -> None:
+    models = [
+        _cut(make_node_model("gru", 1), "Reshape", "w", "r"),
+        _cut(make_node_model("gru", 1), "Nonsense", "w"),
+        _cut(make_node_model("gru", 1), "Transpose", "w", perm=[0, 1, 7]),
+        _cut(make_node_model("gru", 1), "Identity", "made"),
+    ]
+    for model in models:
+        with pytest.raises(ValueError, match=r"\[onnx\] GRU y: made cannot be computed"):
+            interop.recurrent_nodes(model)
+
+
 def test_it_can_be_trained() -> None:
     (node,) = interop.recurrent_nodes(make_node_model("lstm", 2))
-    layer: Recurrent[Any] = node.layer
+    layer = node.layer
     x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
     (y, _), pullback = layer.vjp(x)
     pullback(np.ones_like(y))
@@ -225,7 +259,7 @@ def _too_few_rows(node: Any, constants: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("cell", "options", "text"),
     [
-        ("lstm", {"direction": "reverse"}, "direction 'reverse'"),
+        ("lstm", {"direction": "sideways"}, "got 'sideways'"),
         ("lstm", {"clip": 1.0}, "needs clip"),
         ("lstm", {"input_forget": 1, "change": _peephole}, "needs peepholes, input_forget"),
         ("gru", {"linear_before_reset": 0}, "linear_before_reset = 0"),

@@ -21,6 +21,7 @@ from unrolled.layers import (
     Layer,
     Linear,
     Recurrent,
+    Reversed,
     SoftmaxHead,
     as_state,
     state_arrays,
@@ -113,6 +114,19 @@ def test_without_options(rng: np.random.Generator, tmp_path: Path) -> None:
     x = draw(rng, 6, 3, I)
     assert exported.outputs == ["y"]
     assert_close(layer(x)[0], exported(x=x)["y"], K=6 * (I + H + 4), kind="peer")
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_reverse_alone(batch_first: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    layer = Reversed(LSTM(I, H, 2, batch_first=batch_first, rng=rng))
+    exported = Exported(layer, tmp_path, lengths=True, state=True)
+    x, lengths = draw(rng, 6, 3, I), np.array([6, 2, 4])
+    x = x.swapaxes(0, 1).copy() if batch_first else x
+    h, c = draw(rng, 2, 3, H), draw(rng, 2, 3, H)
+    y, (h_n, c_n) = layer(x, (h, c), lengths)
+    got = exported(x=x, lengths=lengths, h_0=h, c_0=c)
+    for name, array in (("y", y), ("h_n", h_n), ("c_n", c_n)):
+        assert_close(array, got[name], K=2 * 6 * (I + H + 4), kind="peer", what=name)
 
 
 def test_parts_of_a_stream(rng: np.random.Generator, tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 from .._extras import import_extra
 from ..layers._types import Array
 
+#: The errors of computing with values of another kind or size than a model promises.
+_WRONG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 def graphs_of(graph: Any) -> Iterator[Any]:
     """Yields a graph and all graphs inside its nodes, as the branches of an If."""
@@ -93,7 +96,10 @@ class Constants:
             [self._initializers[each] for each in read if each in self._initializers],
         )
         model = onnx.helper.make_model(graph, opset_imports=self._opsets)
-        return reference.ReferenceEvaluator(model).run(None, {})[0]
+        try:
+            return reference.ReferenceEvaluator(model).run(None, {})[0]
+        except _WRONG as error:
+            raise ValueError(f"{where}: {name} cannot be computed: {error}") from error
 
     def _needed(self, name: str, where: str) -> tuple[list[Any], set[str]]:
         """The nodes that make a value, those that are read before those that read them."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional
-from ..layers import AdaptiveSoftmaxHead, Conv2d, Embedding, Linear, Recurrent
+from ..layers import AdaptiveSoftmaxHead, Conv2d, Embedding, Linear, Recurrent, Reversed
 from ..layers._types import Array
 from ._onnx_graph import Graph, weights
 from ._onnx_operators import OPERATORS
@@ -20,7 +20,7 @@ from ._onnx_operators import OPERATORS
 def recurrent(
     graph: Graph,
     owner: str,
-    layer: Recurrent[Any],
+    layer: Recurrent[Any] | Reversed[Any],
     x: str,
     *,
     lengths: str = "",
@@ -40,6 +40,11 @@ def recurrent(
     Raises:
         ValueError: ONNX has no operator for the cell.
     """
+    direction = "forward"
+    if isinstance(layer, Reversed):
+        owner, layer, direction = f"{owner}.layer".lstrip("."), layer.layer, "reverse"
+    elif layer.num_directions == 2:
+        direction = "bidirectional"
     if layer.cell not in OPERATORS:
         raise ValueError(
             f"[onnx.export] expected a cell out of {', '.join(OPERATORS)}, "
@@ -63,7 +68,7 @@ def recurrent(
             inputs,
             1 + states,
             hidden_size=layer.hidden_size,
-            direction="bidirectional" if directions == 2 else "forward",
+            direction=direction,
             **OPERATORS[layer.cell].attributes(directions),
         )
         for names, name in zip(final, last, strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional
-from ..layers import AdaptiveSoftmaxHead, Embedding, Linear, Recurrent
+from ..layers import AdaptiveSoftmaxHead, Embedding, Linear, Recurrent, Reversed
 from ..models import AcousticModel, EfficientNet, LanguageModel, SequenceModel, SeriesModel
 from ..models._conv_front_end import ConvFrontEnd
 from ..models._conv_norm import ConvNorm
@@ -41,28 +41,35 @@ def lengths_input(graph: Graph, options: Options) -> str:
 
 
 def stack(
-    graph: Graph, owner: str, layer: Recurrent[Any], x: str, options: Options, lengths: str = ""
-) -> tuple[str, tuple[str, ...]]:
+    graph: Graph,
+    owner: str,
+    layer: Recurrent[Any] | Reversed[Any],
+    x: str,
+    options: Options,
+    lengths: str = "",
+) -> str:
     """Recurrent layers with their states as inputs h_0, c_0 and outputs h_n, c_n, if wanted."""
-    names = functional.cell_info(layer.cell).states if options.state else ()
-    shape = (layer.num_layers * layer.num_directions, "B", layer.hidden_size)
+    sizes = layer.layer if isinstance(layer, Reversed) else layer
+    names = functional.cell_info(sizes.cell).states if options.state else ()
+    shape = (sizes.num_layers * sizes.num_directions, "B", sizes.hidden_size)
     initial = [graph.input(f"{name}_0", shape) for name in names]
     y, final = layers.recurrent(graph, owner, layer, x, lengths=lengths, initial=initial)
     for name, value in zip(names, final, strict=False):
         graph.output(value, f"{name}_n", shape)
-    return y, final
+    return y
 
 
-def recurrent_layer(graph: Graph, model: Recurrent[Any], options: Options) -> None:
+def recurrent_layer(graph: Graph, model: Recurrent[Any] | Reversed[Any], options: Options) -> None:
     """x (T, B, I) to y (T, B, D*H); batch-first (B, T, .)."""
-    first = ("B", "T") if model.batch_first else ("T", "B")
-    x = graph.input("x", (*first, model.input_size))
-    if model.batch_first:
+    sizes = model.layer if isinstance(model, Reversed) else model
+    first = ("B", "T") if sizes.batch_first else ("T", "B")
+    x = graph.input("x", (*first, sizes.input_size))
+    if sizes.batch_first:
         x = graph.node("Transpose", x, perm=[1, 0, 2])
-    y, _ = stack(graph, "", model, x, options, lengths_input(graph, options))
-    if model.batch_first:
+    y = stack(graph, "", model, x, options, lengths_input(graph, options))
+    if sizes.batch_first:
         y = graph.node("Transpose", y, perm=[1, 0, 2])
-    graph.output(y, "y", (*first, model.output_size))
+    graph.output(y, "y", (*first, sizes.output_size))
 
 
 def linear_layer(graph: Graph, model: Linear | AdaptiveSoftmaxHead, options: Options) -> None:
@@ -83,7 +90,7 @@ def language_model(graph: Graph, model: LanguageModel, options: Options) -> None
     tokens = graph.input("tokens", ("T", "B"), whole=True)
     owner = "head" if model.config["tied"] else "embedding"
     embedded = layers.embedding(graph, owner, model.embedding, tokens)
-    hidden, _ = stack(graph, "rnn", model.rnn, embedded, options)
+    hidden = stack(graph, "rnn", model.rnn, embedded, options)
     logits = layers.head(graph, "head", model.head, hidden)
     graph.output(logits, "logits", ("T", "B", model.config["vocab_size"]))
 

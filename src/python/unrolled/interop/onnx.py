@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .._extras import import_extra
-from ..layers import Recurrent, as_state
+from ..layers import Recurrent, Reversed, as_state
 from ..layers._types import Array
 from ._onnx_constants import Constants, graphs_of
 from ._onnx_node import NodeOptions, read_options
@@ -46,7 +46,8 @@ class RecurrentNode:
         name: of the node, or of its first output where it has none.
         operator: "LSTM", "GRU" or "RNN".
         layer: with the node's weights; reads (T, B, I), with the node's `layout` 1 (B, T, I). Its
-            output (T, B, D*H) has the directions side by side; ONNX's Y is (T, D, B, H).
+            output (T, B, D*H) has the directions side by side; ONNX's Y is (T, D, B, H). `Reversed`
+            where the node's direction is reverse.
         x: the value of the graph that the node reads.
         y: the value of the graph that it writes; "" if nobody reads it.
         lengths: the value that holds the lengths of the rows; "": all rows take T steps.
@@ -58,7 +59,7 @@ class RecurrentNode:
 
     name: str
     operator: str
-    layer: Recurrent[Any]
+    layer: Recurrent[Any] | Reversed[Any]
     x: str
     y: str
     lengths: str = ""
@@ -76,8 +77,8 @@ def recurrent_nodes(model: Model) -> list[RecurrentNode]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no ONNX model, or a node does what no layer here does (other activations,
-            clipping, coupled gates with peepholes, a reset gate before the product, reverse alone),
-            or its weights come from outside or do not fit together; the text names the node.
+            clipping, coupled gates with peepholes, a reset gate before the product), or its weights
+            come from outside or do not fit together; the text names the node.
         ImportError: the extra [onnx] is not installed.
     """
     proto = _read(model)
@@ -144,7 +145,7 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
     return RecurrentNode(
         node.name or next(filter(None, node.output), node.op_type),
         options.op_type,
-        layer,
+        Reversed(layer) if options.reverse == (True,) else layer,
         x=inputs[0],
         y=outputs[0],
         lengths=inputs[4],
@@ -156,10 +157,6 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
 
 def _cell(options: NodeOptions) -> str:
     """The cell that does what the node does, in all of its directions."""
-    if options.reverse == (True,):
-        raise ValueError(
-            f"{options.where} reads in the direction 'reverse', which no layer does alone"
-        )
     first, *others = options.equations
     cell = first.cell
     if cell is None or any(each.cell != cell for each in others):

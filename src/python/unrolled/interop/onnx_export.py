@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..layers import AdaptiveSoftmaxHead, Embedding, Layer, Linear, Recurrent
+from ..layers import AdaptiveSoftmaxHead, Embedding, Layer, Linear, Recurrent, Reversed
 from ..models import (
     AcousticModel,
     CaptionModel,
@@ -25,6 +25,7 @@ from ._onnx_models import Options
 #: How each class is written, and which options it has.
 _EXPORTS: Mapping[type[Layer], tuple[Callable[[Graph, Any, Options], None], tuple[str, ...]]] = {
     Recurrent: (models.recurrent_layer, ("state", "lengths")),
+    Reversed: (models.recurrent_layer, ("state", "lengths")),
     Linear: (models.linear_layer, ()),
     AdaptiveSoftmaxHead: (models.linear_layer, ()),
     Embedding: (models.embedding_layer, ()),
@@ -59,7 +60,7 @@ def export(
 
     | model | inputs | outputs |
     |---|---|---|
-    | RNN, LSTM, GRU, `Recurrent` | x (T, B, I) | y (T, B, D*H); both (B, T, .) with `batch_first` |
+    | RNN, LSTM, GRU, `Recurrent`, `Reversed` | x (T, B, I) | y (T, B, D*H) |
     | `Linear`, heads | x (N, I) | y (N, O), logits of a head |
     | `Embedding` | indices (T, B) | y (T, B, E) |
     | `LanguageModel` | tokens (T, B) | logits (T, B, V) |
@@ -68,6 +69,8 @@ def export(
     | `AcousticModel` | x (T, B, F) | y (N, B, V), or (B, V); with lengths also steps (B,) |
     | `ForecastModel` | as its call | params (K, N, D, P) |
     | `EfficientNet` | images (N, C, H, W) | features (N, F), logits (N, V) |
+
+    Of a layer with `batch_first` x and y are (B, T, .), states (L*D, B, H) as ever.
 
     A row of length 0 keeps its initial state here, and has zeros in ONNX Runtime, which has no
     kernels for recurrent layers in float64 either. Weights are those of full precision.
