@@ -230,6 +230,21 @@ def test_any_combination_beside_loops(op_type: str, dtype: Any, seed: int) -> No
     assert_same_bits([each.swapaxes(0, 1) for each in last], list(actual[1:]))
 
 
+@pytest.mark.parametrize("name", nodes.ACTIVATIONS)
+def test_nan_stays_in_its_row(name: str) -> None:
+    """Also among lengths, where a row's padding may hold anything."""
+    rng = np.random.default_rng(0)
+    arrays = nodes.make_arrays(rng, "GRU", 1, SIZES, lengths=[5, 5, 2, 5])
+    attributes = nodes.parameters_of(rng, ["Sigmoid", name])
+    clean = ours("GRU", arrays, **attributes)
+    arrays["X"][3, 1], arrays["X"][3, 2] = np.nan, np.inf
+    y, y_h = ours("GRU", arrays, **attributes)
+    assert np.isnan(y[3:, 0, 1]).all()
+    assert np.isnan(y_h[0, 1]).all()
+    others = [0, 2, 3]
+    assert_same_bits([y[:, :, others], y_h[:, others]], [each[..., others, :] for each in clean])
+
+
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_float16(op_type: str) -> None:
     """Computed in float32 and rounded once."""

@@ -57,7 +57,7 @@ _FUNCTIONS: Mapping[str, _Function] = {
     "Sigmoid": _Function(lambda x, a, b: _sigmoid(x)),
     "Affine": _Function(lambda x, a, b: a * x + b, 1.0, 0.0),
     "LeakyRelu": _Function(lambda x, a, b: np.where(x >= 0, x, a * x), 0.01),
-    "ThresholdedRelu": _Function(lambda x, a, b: np.where(x >= a, x, 0 * x), 1.0),
+    "ThresholdedRelu": _Function(lambda x, a, b: np.where(x < a, 0, x), 1.0),
     "ScaledTanh": _Function(lambda x, a, b: a * np.tanh(b * x), "needed", "needed"),
     "HardSigmoid": _Function(lambda x, a, b: np.minimum(np.maximum(a * x + b, 0), 1), 0.2, 0.5),
     "Elu": _Function(lambda x, a, b: _elu(x, a), 1.0),

@@ -41,8 +41,7 @@ class Parameters:
 
 
 def run_equations(
-    equations: Equations,
-    parameters: Parameters,
+    step: "Step",
     x: Array,
     states: Sequence[Array],
     lengths: Array | None,
@@ -53,15 +52,13 @@ def run_equations(
     """Runs one direction and returns the final states, (B, H) each.
 
     Args:
-        equations: what a step computes.
-        parameters: with the dtype of all arrays.
-        x: (T, B, I).
+        step: what is computed.
+        x: (T, B, I), in the dtype of the parameters as all arrays.
         states: those before the first step, (B, H) each.
         lengths: (B,), row b ends after lengths[b] steps; None: all take T.
         reverse: from each row's last step to its first.
         out: (T, B, H), where the output goes; zero after the end of a row.
     """
-    step = _Step(equations, parameters)
     known = step.of_input(np.ascontiguousarray(x))  # W x + Wb, (T, B, G*H)
     order = range(len(x))
     final = tuple(map(np.ascontiguousarray, states))
@@ -77,8 +74,11 @@ def run_equations(
     return final
 
 
-class _Step:
-    """One step of an operator: from what it knows of its input, and the states, to the states."""
+class Step:
+    """One step of an operator: from what it knows of its input, and the states, to the states.
+
+    Its products have packed copies of the parameters.
+    """
 
     def __init__(self, equations: Equations, parameters: Parameters) -> None:
         self._option, self._clip = equations.option, equations.clip
@@ -140,8 +140,8 @@ class _Step:
         return f(xo + po * c) * h(c), c
 
 
-_EQUATIONS: Mapping[str, Callable[[_Step, Array, _States], _States]] = {
-    "RNN": _Step.rnn,
-    "GRU": _Step.gru,
-    "LSTM": _Step.lstm,
+_EQUATIONS: Mapping[str, Callable[[Step, Array, _States], _States]] = {
+    "RNN": Step.rnn,
+    "GRU": Step.gru,
+    "LSTM": Step.lstm,
 }

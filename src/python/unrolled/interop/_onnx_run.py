@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional
 from ..layers._types import Array
-from ._onnx_equations import Parameters, run_equations
+from ._onnx_equations import Parameters, Step, run_equations
 from ._onnx_node import Equations, read_options
 from ._onnx_operators import OPERATORS, STATES
 
@@ -123,21 +123,18 @@ class _Scan:
         sizes: tuple[int, int],
     ) -> None:
         self.sizes = sizes
-        self._equations, self._parameters, self._reverse = equations, parameters, reverse
+        self._reverse = reverse
         cell = equations.cell
-        self._packed = None if cell is None else pack(cell, parameters)
+        self._weights = Step(equations, parameters) if cell is None else pack(cell, parameters)
 
     def run(self, x: Array, states: list[Array], lengths: Array | None, out: Array) -> Any:
         """Writes the outputs (T, B, H) and returns the final states, (B, H) each."""
-        if self._packed is None:
-            return run_equations(
-                self._equations, self._parameters, x, states, lengths,
-                reverse=self._reverse, out=out,
-            )  # fmt: skip
+        if isinstance(self._weights, Step):
+            return run_equations(self._weights, x, states, lengths, reverse=self._reverse, out=out)
         if x.strides[-1] != x.itemsize:
             x = np.ascontiguousarray(x)
         return functional.scan(
-            self._packed, x, states, lengths=lengths, reverse=self._reverse, out=out
+            self._weights, x, states, lengths=lengths, reverse=self._reverse, out=out
         )[1]
 
 
