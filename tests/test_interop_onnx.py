@@ -179,6 +179,8 @@ def test_states_and_lengths() -> None:
 
     (node,) = interop.recurrent_nodes(make_node_model("lstm", 2, layout=1, change=swapped))
     np.testing.assert_array_equal(node.state, (first, first + 1))
+    model.graph.node[0].input[6] = ""  # one of two
+    np.testing.assert_array_equal(interop.recurrent_nodes(model)[0].state, (first, 0 * first))
     (node,) = interop.recurrent_nodes(make_node_model("lstm", 2))
     assert (node.lengths, node.initial, node.final) == ("", ("", ""), ("", ""))
     assert node.state is None

@@ -296,6 +296,21 @@ def test_weights_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(packs) == 1
 
 
+def test_weights_that_are_inputs_may_change() -> None:
+    """The same array with other numbers is packed anew."""
+    arrays = nodes.make_arrays(np.random.default_rng(0), "GRU", 1, SIZES)
+    model = nodes.make_model(onnx, "GRU", arrays, linear_before_reset=1)
+    tensor = next(each for each in model.graph.initializer if each.name == "W")
+    kind = onnx.TensorProto.FLOAT
+    model.graph.input.append(onnx.helper.make_tensor_value_info("W", kind, tensor.dims))
+    model.graph.initializer.remove(tensor)
+    prepared = backend.prepare(model)
+    for _ in range(2):
+        y = prepared.run([arrays["X"], arrays["W"]]).Y
+        assert_same_bits(y, ours("GRU", arrays, linear_before_reset=1)[0])
+        arrays["W"] *= np.float32(0.5)
+
+
 def _missing(arrays: dict[str, np.ndarray]) -> None:
     del arrays["R"]
 

@@ -18,19 +18,21 @@ class NodeRunner:
     """A node as a function of its inputs.
 
     Directions that a cell of this package computes run in its kernels, all others as NumPy's
-    `run_equations`. Weights that are the same arrays as in the call before are packed once.
+    `run_equations`.
 
     Args:
         node: an `onnx.NodeProto` whose operator is LSTM, GRU or RNN.
         opset: the version of ONNX's operators that the model uses.
+        constant: W, R, B and P are the same in every call, so that they are packed once.
 
     Raises:
         ValueError: an attribute is unknown or has no possible value; the text names the node.
     """
 
-    def __init__(self, node: Any, opset: int) -> None:
+    def __init__(self, node: Any, opset: int, *, constant: bool = False) -> None:
         self._options = read_options(node, opset)
-        self._weights: tuple[tuple[Array | None, ...], list[_Scan]] | None = None
+        self._constant = constant
+        self._kept: dict[Any, list[_Scan]] = {}  # by the dtype of X
 
     def __call__(self, *inputs: Array | None) -> tuple[Array, ...]:
         """Returns Y, Y_h and, of an LSTM, Y_c of X, W, R, B, sequence_lens, initial_h, ...
@@ -51,7 +53,9 @@ class NodeRunner:
             raise ValueError(f"{where} expected no inputs after initial_h, which is the last one")
         kind = x.dtype
         wide = _computed_in(where, kind)
-        scans = self._scans(wide, kind, w, r, *(given[place] for place in (3, 7)))
+        scans = self._kept.get(kind)
+        if scans is None:
+            scans = self._scans(wide, kind, w, r, *(given[place] for place in (3, 7)))
         inputs_size, hidden = scans[0].sizes
         x = self._steps_first(_checked(where, "X", x, kind, 3).astype(wide, copy=False))
         steps, batch, got = x.shape
@@ -76,12 +80,8 @@ class NodeRunner:
     def _scans(
         self, wide: Any, kind: Any, w: Array, r: Array, b: Array | None, p: Array | None
     ) -> "list[_Scan]":
-        """Each direction with its weights; packed again only for other arrays than before."""
+        """Each direction with its weights."""
         arrays: tuple[Any, ...] = (w, r, b, p)
-        if self._weights is not None:
-            before, scans = self._weights
-            if all(one is other for one, other in zip(before, arrays, strict=True)):
-                return scans
         where = self._options.where
         for name, array in zip(("W", "R", "B", "P"), arrays, strict=True):
             if array is not None:
@@ -94,7 +94,8 @@ class NodeRunner:
                 directions, _by_direction(arrays, wide), strict=True
             )
         ]
-        self._weights = arrays, scans
+        if self._constant:
+            self._kept[kind] = scans
         return scans
 
     def _steps_first(self, x: Array) -> Array:

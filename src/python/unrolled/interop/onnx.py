@@ -167,9 +167,12 @@ def _cell(options: NodeOptions) -> str:
 
 def _state(options: NodeOptions, names: tuple[str, ...], constants: Constants) -> Any:
     """The initial state as a layer takes it, if it is a constant."""
-    if not all(constants.known(name) for name in names):
+    given = [name for name in names if name]
+    if not given or not all(map(constants.known, given)):
         return None
-    arrays = [constants.value(name, options.where) for name in names]
+    arrays = {name: constants.value(name, options.where) for name in given}
+    zeros = np.zeros_like(arrays[given[0]])
+    states = [arrays.get(name, zeros) for name in names]
     if options.batch_first:
-        arrays = [np.ascontiguousarray(each.swapaxes(0, 1)) for each in arrays]
-    return as_state(tuple(arrays))
+        states = [np.ascontiguousarray(each.swapaxes(0, 1)) for each in states]
+    return as_state(tuple(states))

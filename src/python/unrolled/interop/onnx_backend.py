@@ -19,7 +19,9 @@ import numpy as np
 
 from .._extras import import_extra
 from ..layers._types import Array
+from ._onnx_constants import graphs_of
 from ._onnx_node import name_of
+from ._onnx_operators import STATES
 from ._onnx_run import NodeRunner
 
 _onnx = import_extra("onnx", "onnx")
@@ -35,31 +37,34 @@ class _Recurrent(_OpRun):  # type: ignore[misc]
 
     op_domain = ""
 
+    #: Names of values that are the same in every run.
+    constants: frozenset[str] = frozenset()
+
     def __init__(self, node: Any, run_params: Mapping[str, Any]) -> None:
-        self._runner = NodeRunner(node, run_params["opsets"][""])
+        weights = {name for place, name in enumerate(node.input) if place in (1, 2, 3, 7) and name}
+        self._runner = NodeRunner(
+            node, run_params["opsets"][""], constant=weights <= self.constants
+        )
         super().__init__(_with_named_outputs(node), run_params)
 
     def _run(self, *inputs: Array | None, **attributes: Any) -> tuple[Array, ...]:
         return self._runner(*inputs)[: len(self.onnx_node.output)]
 
 
-class LSTM(_Recurrent):
-    """ONNX's operator of this name."""
-
-
-class GRU(_Recurrent):
-    """ONNX's operator of this name."""
-
-
-class RNN(_Recurrent):
-    """ONNX's operator of this name."""
+def _operators(model: Any) -> list[type[_Recurrent]]:
+    """The recurrent operators, as classes of their names, for one model."""
+    graphs = list(graphs_of(model.graph))
+    constants = {tensor.name for graph in graphs for tensor in graph.initializer}
+    constants -= {each.name for graph in graphs for each in graph.input}  # which may be given
+    own = {"constants": frozenset(constants)}
+    return [type(name, (_Recurrent,), own) for name in STATES]
 
 
 class UnrolledRep(_BackendRep):  # type: ignore[misc]
     """A model that is ready to run."""
 
     def __init__(self, model: Any) -> None:
-        self._evaluator = _reference.ReferenceEvaluator(model, new_ops=[LSTM, GRU, RNN])
+        self._evaluator = _reference.ReferenceEvaluator(model, new_ops=_operators(model))
         given = {tensor.name for tensor in model.graph.initializer}
         self._inputs = [each for each in self._evaluator.input_names if each not in given]
         self._outputs = list(self._evaluator.output_names)
