@@ -131,6 +131,13 @@ def test_sizes_that_lie(sizes: tuple[int, ...]) -> None:
         backend.prepare(model)
 
 
+def test_types_that_lie() -> None:
+    model, _ = make_tagger(np.random.default_rng(0))
+    model.graph.initializer[0].data_type = 99
+    with pytest.raises(ValueError, match=r"it is no correct model"):
+        backend.prepare(model)
+
+
 def test_options_that_come_from_a_function() -> None:
     model, _ = make_tagger(np.random.default_rng(0))
     attribute = model.graph.node[1].attribute[0]

@@ -19,7 +19,7 @@ import numpy as np
 
 from .._extras import import_extra
 from ..layers._types import Array
-from ._onnx_constants import graphs_of
+from ._onnx_constants import array_of, graphs_of
 from ._onnx_node import name_of
 from ._onnx_operators import STATES
 from ._onnx_run import NodeRunner
@@ -103,7 +103,7 @@ class UnrolledBackend(_Backend):  # type: ignore[misc]
         """
         if not cls.supports_device(device):
             raise ValueError(f"[onnx] expected the device CPU, got {device}")
-        _checked(_onnx.checker.check_model, model)
+        _check(model)
         return UnrolledRep(model)
 
     @classmethod
@@ -162,11 +162,15 @@ def _with_named_outputs(node: Any) -> Any:
     return named
 
 
-def _checked(check: Any, proto: Any) -> None:
+def _check(model: Any) -> None:
+    """Raises ValueError if it is no correct model; `onnx.checker` does not look at all of it."""
     try:
-        check(proto)
+        _onnx.checker.check_model(model)
     except _onnx.checker.ValidationError as error:
         raise ValueError(f"[onnx] it is no correct model: {error}") from error
+    for graph in graphs_of(model.graph):
+        for tensor in graph.initializer:
+            array_of(tensor, "[onnx] it is no correct model")
 
 
 def _listed(inputs: Any) -> list[Any]:
