@@ -39,8 +39,25 @@ Precision find_precision(const std::string& name) {
 }
 
 template <class T>
+void place_weights(Weights<T>& w, Buffer<T> memory) {
+  const LayerSizes& s = w.sizes;
+  if (memory.size() < packed_size(s, w.backward))
+    fail_value("[", w.info().name, "] expected ", packed_size(s, w.backward),
+               " elements of memory for packed weights, got ", memory.size());
+  w.memory = std::move(memory);
+  T* next = w.memory.data();
+  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
+  const int64_t I = w.packed.I, H = w.packed.H;
+  w.packed = {I, H, take(s.input), take(s.recurrent), take(s.bias), take(s.bias), nullptr, nullptr};
+  if (w.backward) {
+    w.packed.input_t = take(s.input_t);
+    w.packed.recurrent_t = take(s.recurrent_t);
+  }
+}
+
+template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward) {
+                        bool backward, Buffer<T> memory) {
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
@@ -69,22 +86,20 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
 
   const CellKernels<T>& cell_kernels = w.kernels();
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H);
-  w.memory = Buffer<T>(packed_size(s, backward));
-  T* next = w.memory.data();
-  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
-  w.packed = {I, H, take(s.input), take(s.recurrent), take(s.bias), take(s.bias), nullptr, nullptr};
-  if (backward) {
-    w.packed.input_t = take(s.input_t);
-    w.packed.recurrent_t = take(s.recurrent_t);
-  }
+  w.packed.I = I;
+  w.packed.H = H;
+  place_weights(w,
+                memory.data() == nullptr ? Buffer<T>(packed_size(s, backward)) : std::move(memory));
   run_team(team_size(4.0 * static_cast<double>(w.memory.size()), 0, s.forward_panels),
            [&](const Team& team) { cell_kernels.pack(from, w.packed, team); });
   return w;
 }
 
-#define UNROLLED_INSTANTIATE(T)                             \
-  template Precision find_precision<T>(const std::string&); \
-  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool);
+#define UNROLLED_INSTANTIATE(T)                                                                \
+  template Precision find_precision<T>(const std::string&);                                    \
+  template void place_weights<T>(Weights<T>&, Buffer<T>);                                      \
+  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool, \
+                                      Buffer<T>);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)
 

@@ -44,8 +44,13 @@ struct LayerArrays {
   ArrayView weight_ih, weight_hh, bias_ih, bias_hh;
 };
 
+// Gives weights whose sizes are known their memory, which holds packed_size elements.
+template <class T>
+void place_weights(Weights<T>& weights, Buffer<T> memory);
+
+// They lie in `memory`, or in memory of their own.
 template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward);
+                        bool backward, Buffer<T> memory = {});
 
 }  // namespace unrolled
