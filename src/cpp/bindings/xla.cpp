@@ -151,13 +151,15 @@ std::vector<int64_t> sizes(const std::string& cell, int64_t input_size, int64_t 
 }  // namespace
 
 void register_xla(pybind11::module_& m) {
-  m.def("xla_handlers", [] {
+  const auto handlers = [](int major, int minor) {
+    speak_version(major, minor);
     pybind11::dict handlers;
     handlers["pack"] = handler<&pack>();
     handlers["forward"] = handler<&forward>();
     handlers["backward"] = handler<&backward>();
     return handlers;
-  });
+  };
+  m.def("xla_handlers", handlers, pybind11::arg("major"), pybind11::arg("minor"));
   m.def("xla_sizes", &sizes, pybind11::arg("cell"), pybind11::arg("input_size"),
         pybind11::arg("hidden_size"), pybind11::arg("steps"), pybind11::arg("batch"),
         pybind11::arg("backward"), pybind11::arg("double_precision"));

@@ -1,6 +1,7 @@
 #include "bindings/xla_call.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <new>
 
@@ -94,20 +95,23 @@ class PlainFloats {
   const uint64_t before_ = get();
 };
 
+// Of the interface; what XLA asks about a handler comes without its own version.
+std::atomic<int> spoken_minor{xla::kLastMinor};
+
+void check_version(int major, int minor) {
+  if (major != xla::kMajor || minor < xla::kFirstMinor)
+    fail_value("[jax] expected version ", xla::kMajor, ".", xla::kFirstMinor, " to ", xla::kMajor,
+               ".", xla::kLastMinor,
+               " of XLA's foreign function interface, or a later one that is ",
+               "compatible with them, got ", major, ".", minor);
+}
+
 void describe(const xla::Frame& frame) {
   check_size("metadata extension", frame.extension->struct_size, sizeof(xla::MetadataExtension));
   xla::Metadata& metadata =
       *reinterpret_cast<const xla::MetadataExtension*>(frame.extension)->metadata;
   check_size("metadata", metadata.struct_size, xla::kMetadataBytes);
-  int minor = xla::kLastMinor;
-  if (frame.api != nullptr) {
-    const xla::Version& theirs = frame.api->version;
-    if (theirs.major != xla::kMajor || theirs.minor < xla::kFirstMinor)
-      fail_value("[jax] expected version ", xla::kMajor, ".", xla::kFirstMinor,
-                 " or a later one of XLA's interface, got ", theirs.major, ".", theirs.minor);
-    minor = std::min(minor, theirs.minor);
-  }
-  metadata.version = {sizeof(xla::Version), nullptr, xla::kMajor, minor};
+  metadata.version = {sizeof(xla::Version), nullptr, xla::kMajor, spoken_minor};
   metadata.traits = 0;
 }
 
@@ -120,6 +124,7 @@ xla::Error* report(const xla::Frame& frame, xla::Code code, const char* message)
 
 XlaCall::XlaCall(const xla::Frame& frame) : frame_(frame) {
   check_size("call frame", frame.struct_size, sizeof(xla::Frame));
+  check_version(frame.api->version.major, frame.api->version.minor);
   check_size("list of arguments", frame.arguments.struct_size, sizeof(xla::Buffers));
   check_size("list of results", frame.results.struct_size, sizeof(xla::Buffers));
   check_size("list of attributes", frame.attributes.struct_size, sizeof(xla::Attributes));
@@ -164,6 +169,11 @@ bool XlaCall::flag(std::string_view name) const {
   if (scalar.dtype != xla::DType::kPred)
     fail_value("[jax] expected the attribute ", name, " to be a bool");
   return *static_cast<const bool*>(scalar.value);
+}
+
+void speak_version(int major, int minor) {
+  check_version(major, minor);
+  spoken_minor = std::min(minor, xla::kLastMinor);
 }
 
 xla::Error* answer(xla::Frame* frame, void (*body)(XlaCall& call)) {

@@ -31,6 +31,10 @@ class XlaCall {
   int64_t arguments_ = 0, results_ = 0;
 };
 
+// Sets the version of the interface that handlers say they speak: that of XLA, or the last one that
+// is known. Throws std::invalid_argument if it is none that can be spoken.
+void speak_version(int major, int minor);
+
 // Answers XLA's frame: what it asks about the handler, or `body` with the call. Exceptions become
 // XLA's errors.
 xla::Error* answer(xla::Frame* frame, void (*body)(XlaCall& call));

@@ -20,12 +20,18 @@ class XlaSizes(NamedTuple):
     saved: int
 
 
-def xla_handlers() -> dict[str, Any]:
+def xla_handlers(major: int, minor: int) -> dict[str, Any]:
     """Capsules of the handlers "pack", "forward" and "backward", of version 4 of custom calls.
 
     Operands, results and attributes: see src/cpp/bindings/xla.cpp.
+
+    Args:
+        major, minor: version of the interface that the XLA in use has.
+
+    Raises:
+        ValueError: a version that the handlers cannot speak.
     """
-    return _core.xla_handlers()
+    return _core.xla_handlers(major, minor)
 
 
 def xla_sizes(

@@ -4,8 +4,10 @@ Letters: T steps, B batch, I input, H hidden, G gates. Between calls, packed wei
 values are arrays of bytes: JAX sees everything that passes from one call to the next.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,19 @@ from ..._extras import import_extra
 jax: Any = import_extra("jax", "jax")
 ffi: Any = import_extra("jax.ffi", "jax")
 
-for _name, _handler in functional.xla_handlers().items():
+
+def _interface_version() -> tuple[int, int]:
+    """Of XLA's foreign function interface, from the header that jaxlib ships."""
+    header = Path(ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text(encoding="utf-8")
+    major, minor = (
+        re.search(rf"#define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR")
+    )
+    if major is None or minor is None:
+        raise ImportError("[jax] expected a jaxlib whose c_api.h has XLA_FFI_API_MAJOR and _MINOR")
+    return int(major[1]), int(minor[1])
+
+
+for _name, _handler in functional.xla_handlers(*_interface_version()).items():
     ffi.register_ffi_target(f"unrolled_{_name}", _handler, platform="cpu")
 
 
