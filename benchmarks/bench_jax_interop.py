@@ -5,8 +5,7 @@
     python benchmarks/bench_jax_interop.py --threads 2
 
 A forward pass is the layer's output. With gradients it is the output and the gradients of x and of
-the parameters for a given dy; "again" is ours under `jax.checkpoint`, which runs the forward pass
-twice instead of keeping its values. All take turns in the same run, and their outputs are compared
+the parameters for a given dy. Both take turns in the same run, and their outputs are compared
 before. Medians, their ratio and that of the fastest calls, which a busy machine moves least; as a
 table in Markdown.
 """
@@ -55,8 +54,6 @@ def ours(cell: str) -> Callable[..., Any]:
 def runs(jax: Any, cell: str, inputs: list[Any], *, training: bool) -> dict[str, Callable[[], Any]]:
     *args, dy = inputs
     functions = {"jax": _scan(jax, cell, transposed=not training), "ours": ours(cell)}
-    if training:
-        functions["again"] = jax.checkpoint(ours(cell))
 
     def run(name: str, function: Callable[..., Any]) -> Callable[[], Any]:
         def train(*args: Any) -> Any:
@@ -93,8 +90,8 @@ def main() -> None:
     functional.set_num_threads(options.threads)
     jax = load_jax(options.threads)
     print(f"jax {jax.__version__}, {functional.isa()}, {options.threads} threads; ms\n")
-    print("| | lax.scan | ours | ratio | of the best | again | spread |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | lax.scan | ours | ratio | of the best | spread |")
+    print("|---|---|---|---|---|---|")
     for cell in CELLS:
         for steps, batch, hidden in SHAPES:
             for training in (False, True):
@@ -107,10 +104,9 @@ def main() -> None:
                 compare(found, name)
                 times = bench.measure(found, seconds=options.seconds)
                 theirs, own = times["jax"], times["ours"]
-                again = f"{times['again'].median * 1e3:.3f}" if training else ""
                 print(
                     f"| {name} | {theirs.median * 1e3:.3f} | {own.median * 1e3:.3f} "
-                    f"| {theirs.median / own.median:.2f} | {theirs.best / own.best:.2f} | {again} "
+                    f"| {theirs.median / own.median:.2f} | {theirs.best / own.best:.2f} "
                     f"| {theirs.spread:.0%}, {own.spread:.0%} |",
                     flush=True,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -239,6 +240,22 @@ def test_checkpoint_and_repeated_pullbacks(problem: Problem) -> None:
     late = jax.vjp(jax.checkpoint(run), params, problem.x)[1](problem.dy)
     assert_same_bits(jax.tree.leaves(late), jax.tree.leaves(first))
     assert not np.array_equal(y, other)
+
+
+def test_programs_of_many_threads(problem: Problem) -> None:
+    """Whoever finds the team of threads busy computes alone."""
+    params = tree(problem)
+    x, _ = stacked(problem)
+
+    def loss(params: Any, x: Any) -> Any:
+        return jnp.sum(call(problem, params, x, None)[0] ** 2)
+
+    run = jax.jit(jax.grad(loss, (0, 1)))
+    expected = [jax.tree.leaves(run(params, one)) for one in x]
+    with ThreadPoolExecutor(4) as pool:
+        many = list(pool.map(lambda k: jax.tree.leaves(run(params, x[k % N])), range(40)))
+    for k, leaves in enumerate(many):
+        assert_same_bits(leaves, expected[k % N])
 
 
 def test_cond_in_vmap(problem: Problem) -> None:

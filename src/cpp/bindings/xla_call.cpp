@@ -116,6 +116,8 @@ void describe(const xla::Frame& frame) {
 }
 
 xla::Error* report(const xla::Frame& frame, xla::Code code, const char* message) {
+  // Old versions ask about handlers without it, and refuse one that has not told its version.
+  if (frame.api == nullptr) return nullptr;
   xla::ErrorRequest request{sizeof(xla::ErrorRequest), nullptr, message, code};
   return frame.api->create_error(&request);
 }

@@ -71,6 +71,7 @@ _differentiable.defvjp(_keep, _pull)
 
 
 def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, scan: Scan) -> Any:
+    # Nothing is mapped any more, but for what is mapped after it was differentiated.
     needs_dx = type(tangents[_PARAMETERS]) is not ad.Zero
     tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
     return jax.jvp(
