@@ -68,8 +68,32 @@ LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arr
 }
 
 template <class T>
+void place_weights(Weights<T>& w, Buffer<T> memory) {
+  const LayerSizes& s = w.sizes;
+  const int64_t size = packed_size(s, w.backward);
+  if (memory.data() == nullptr) memory = Buffer<T>(size);
+  if (memory.size() < size)
+    fail_value("[", w.info().name, "] expected ", size,
+               " elements of memory for packed weights, got ", memory.size());
+  w.memory = std::move(memory);
+  T* next = w.memory.data();
+  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
+  w.packed.input = take(s.input);
+  w.packed.recurrent = take(s.recurrent);
+  w.packed.bias_input = take(s.bias);
+  w.packed.bias_recurrent = take(s.bias);
+  w.packed.unit = take(s.unit);
+  w.packed.second = take(s.second);
+  w.packed.second_bias = take(s.second_bias);
+  if (!w.backward) return;
+  w.packed.input_t = take(s.input_t);
+  w.packed.recurrent_t = take(s.recurrent_t);
+  w.packed.second_t = take(s.second_t);
+}
+
+template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward) {
+                        bool backward, Buffer<T> memory) {
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
@@ -101,22 +125,8 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
 
   const CellKernels<T>& cell_kernels = w.kernels();
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H, R);
-  w.memory = Buffer<T>(packed_size(s, backward));
-  T* next = w.memory.data();
-  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
   w.packed.I = I, w.packed.H = H, w.packed.R = R;
-  w.packed.input = take(s.input);
-  w.packed.recurrent = take(s.recurrent);
-  w.packed.bias_input = take(s.bias);
-  w.packed.bias_recurrent = take(s.bias);
-  w.packed.unit = take(s.unit);
-  w.packed.second = take(s.second);
-  w.packed.second_bias = take(s.second_bias);
-  if (backward) {
-    w.packed.input_t = take(s.input_t);
-    w.packed.recurrent_t = take(s.recurrent_t);
-    w.packed.second_t = take(s.second_t);
-  }
+  place_weights(w, std::move(memory));
   run_team(team_size(4.0 * static_cast<double>(w.memory.size()), 0, s.forward_panels),
            [&](const Team& team) { cell_kernels.pack(from, w.packed, team); });
   return w;
@@ -126,7 +136,9 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   template Precision find_precision<T>(const std::string&);                                     \
   template LayerParameters<T> layer_parameters<T>(const CellInfo&, const LayerArrays&, int64_t, \
                                                   int64_t, int64_t, Access);                    \
-  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool);
+  template void place_weights<T>(Weights<T>&, Buffer<T>);                                       \
+  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool,  \
+                                      Buffer<T>);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)
 

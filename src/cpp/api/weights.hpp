@@ -51,14 +51,20 @@ struct LayerArrays {
   ArrayView weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr;
 };
 
+// Gives weights whose sizes are known `memory` of at least packed_size elements, or memory of their
+// own.
+template <class T>
+void place_weights(Weights<T>& weights, Buffer<T> memory);
+
 // The arrays as parameters of a cell, or with access to write as their gradients, checked: all that
 // the cell has must be there, but for biases. R: columns of the state h.
 template <class T>
 LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arrays, int64_t I,
                                     int64_t H, int64_t R, Access access);
 
+// They lie in `memory`, or in memory of their own.
 template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward);
+                        bool backward, Buffer<T> memory = {});
 
 }  // namespace unrolled

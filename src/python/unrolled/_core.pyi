@@ -359,3 +359,13 @@ def rmsprop_step(
 def average_step(params: _Array, average: _Array, weight: float) -> None: ...
 def zero(flat: _Array) -> None: ...
 def global_norm(flat: _Array) -> float: ...
+def xla_handlers(major: int, minor: int) -> dict[str, Any]: ...
+def xla_sizes(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    steps: int,
+    batch: int,
+    backward: bool,
+    double_precision: bool,
+) -> list[int]: ...  # bytes packed, bytes saved
