@@ -124,10 +124,9 @@ ScanMemory scan_memory(const ScanQuery& query) {
   const KernelTable& table = kernels();
   auto weights = std::make_shared<Weights<T>>();
   weights->table = &table;
-  weights->cell = find_cell(query.cell);
+  weights->cell = find_cell<T>(query.cell, find_precision<T>(query.precision));
   weights->packed.I = query.I;
   weights->packed.H = query.H;
-  weights->precision = find_precision<T>(query.precision);
   weights->sizes = weights->kernels().sizes(query.I, query.H);
   Saved<T> saved;
   saved.weights = weights;

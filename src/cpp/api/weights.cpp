@@ -6,24 +6,18 @@
 #include "runtime/threads.hpp"
 
 namespace unrolled {
-namespace {
-
-std::string cell_names(const KernelTable& table) {
-  std::string names;
-  for (int i = 0; i < table.cell_count; ++i) {
-    if (i > 0) names += ", ";
-    names += table.cells[i].name;
+template <class T>
+FoundCell<T> find_cell(const std::string& name, Precision precision) {
+  const FoundCell<T> found = lookup_cell<T>(kernels(), name, precision);
+  if (found.info == nullptr) {
+    std::string names;
+    for (const std::string& known : cell_names(kernels()))
+      names += (names.empty() ? "" : ", ") + known;
+    fail_value("[cell] expected one of ", names, ", got '", name, "'");
   }
-  return names;
-}
-
-}  // namespace
-
-int find_cell(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int i = 0; i < table.cell_count; ++i)
-    if (name == table.cells[i].name) return i;
-  fail_value("[cell] expected one of ", cell_names(table), ", got '", name, "'");
+  if (found.kernels == nullptr)
+    fail_value("[cell] expected ", name, " to be compiled for this dtype and precision, it is not");
+  return found;
 }
 
 template <class T>
@@ -44,8 +38,7 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
-  w.cell = find_cell(cell);
-  w.precision = precision;
+  w.cell = find_cell<T>(cell, precision);
   w.backward = backward;
   if (backward && w.kernels().backward == nullptr)
     fail_value("[", cell, "] expected backward=False with precision int8, which is for inference");
@@ -82,8 +75,9 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   return w;
 }
 
-#define UNROLLED_INSTANTIATE(T)                             \
-  template Precision find_precision<T>(const std::string&); \
+#define UNROLLED_INSTANTIATE(T)                                      \
+  template Precision find_precision<T>(const std::string&);          \
+  template FoundCell<T> find_cell<T>(const std::string&, Precision); \
   template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

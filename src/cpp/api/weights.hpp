@@ -6,6 +6,7 @@
 #include "api/array.hpp"
 #include "kernels/table.hpp"
 #include "runtime/arena.hpp"
+#include "runtime/cells.hpp"
 #include "runtime/dispatch.hpp"
 
 namespace unrolled {
@@ -15,24 +16,23 @@ namespace unrolled {
 template <class T>
 Precision find_precision(const std::string& name);
 
-// Index of a cell by name; ValueError that lists the names otherwise.
-int find_cell(const std::string& name);
+// A cell by name, in a precision that find_precision<T> gave; ValueError that lists the names
+// otherwise.
+template <class T>
+FoundCell<T> find_cell(const std::string& name, Precision precision);
 
 // One direction of one layer, packed for the ISA in use when it was made.
 template <class T>
 struct Weights {
   const KernelTable* table;
-  int cell;
-  Precision precision;
+  FoundCell<T> cell;
   bool backward;  // transposed copies are there
   LayerSizes sizes;
   PackedLayer<T> packed;
   Buffer<T> memory;
 
-  const CellInfo& info() const { return table->cells[cell]; }
-  const CellKernels<T>& kernels() const {
-    return kernels_of<T>(*table).cells[static_cast<int>(precision)][cell];
-  }
+  const CellInfo& info() const { return *cell.info; }
+  const CellKernels<T>& kernels() const { return *cell.kernels; }
 };
 
 // Elements of the memory of packed weights.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .._core import Weights
+from ._cells import load_kernels
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
@@ -55,6 +56,7 @@ def pack(
         precision: in which numbers the products multiply; see `Precision`.
         backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
     """
+    load_kernels(cell, np.asarray(weight_ih).dtype, precision)
     return _core.pack(
         cell,
         np.ascontiguousarray(weight_ih),

@@ -37,7 +37,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         Names, shapes and gate order are torch's: `load_parameters` takes a torch state dict.
 
     Args:
-        cell: a name from `unrolled.functional.cells()`.
+        cell: a name from `unrolled.functional.cells()`, or a cell made by `unrolled.cell`.
         input_size: I.
         hidden_size: H.
         num_layers: L.
@@ -63,7 +63,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
 
     def __init__(
         self,
-        cell: str,
+        cell: str | functional.CellInfo,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -79,7 +79,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         init: str | Initialiser = "orthogonal",
     ) -> None:
         where = type(self).__name__
-        self.cell = cell
+        info = functional.cell_info(cell)
+        self.cell = info.name
         self.input_size = checked_size(where, "input_size", input_size)
         self.hidden_size = checked_size(where, "hidden_size", hidden_size)
         self.num_layers = checked_size(where, "num_layers", num_layers)
@@ -91,7 +92,6 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         self.weight_dropout = checked_probability(where, "weight_dropout", weight_dropout)
 
         kind = checked_dtype(where, dtype)
-        info = functional.cell_info(cell)
         self._state_names = info.states
         rng = np.random.default_rng() if rng is None else rng
         # Of each scan, the names of its parameters in the order of `functional.pack`.
