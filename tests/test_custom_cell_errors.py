@@ -26,7 +26,11 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     ),
     "unknown power": (lambda x, u, s: {"h": tanh(x.a) ** s.h}, {}, "integer powers"),
     "infinity": (lambda x, u, s: {"h": x.a * sympy.oo}, {}, "got oo"),
-    "foreign symbol": (lambda x, u, s: {"h": x.a * sympy.Symbol("q")}, {}, "symbols of .* got q"),
+    "foreign symbol": (
+        lambda x, u, s: {"h": x.a * sympy.Symbol("q")},
+        {},
+        "symbols of its arguments alone, got q",
+    ),
     "no expression": (lambda x, u, s: {"h": "x +"}, {}, "expected an expression for h"),
     "condition": (
         lambda x, u, s: {"h": x.a if x.a > 0 else u.a},
@@ -40,7 +44,23 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     ),
     "no dict": (lambda x, u, s: tanh(x.a), {}, "a dict of the new states h, got tanh"),
     "unused gate": (plain, {"gates": ("a", "b")}, "gate b to be used"),
-    "other arguments": (lambda x, u: {"h": x.a + u.a}, {}, r"a function of \(x, u, s\)"),
+    "other arguments": (
+        lambda x, u: {"h": x.a + u.a},
+        {},
+        r"a function of \(x, u, s\), got one of \(x, u\)",
+    ),
+    "no parameters": (plain, {"units": ("w",)}, r"a function of \(x, u, s, p\)"),
+    "unused parameter": (
+        lambda x, u, s, p: plain(x, u, s),
+        {"units": ("w",)},
+        "parameter w to be used",
+    ),
+    "growing state": (
+        lambda x, u, s: {"h": tanh(x.a + u.a), "c": 2 * s.c + 1},
+        {"states": ("h", "c")},
+        "its states finite, .* c becomes",
+    ),
+    "too many states": (plain, {"states": tuple("abcde")}, "expected 1 to 4 states, got 5"),
     "padding": (lambda x, u, s: {"h": sigmoid(x.a + u.a)}, {}, "h becomes 0.5"),
     "padding not finite": (lambda x, u, s: {"h": x.a / s.h}, {}, "h becomes nan"),
     "padding's gradient": (

@@ -10,7 +10,8 @@ namespace unrolled::UNROLLED_ISA {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName, Cell::kGateCount, Cell::kStateCount, Cell::kGates, Cell::kStates};
+  return {Cell::kName,  Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
+          Cell::kGates, Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent};
 }
 
 template <class Cell, class T, class O>

@@ -52,7 +52,9 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .sum_all = sum_all<T>};
 }
 
-constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA), sizeof(kCells) / sizeof(kCells[0]),
+constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA),
+                                sizeof(kCells) / sizeof(kCells[0]),
+                                sizeof(kCellsBf16) / sizeof(kCellsBf16[0]),
                                 kCells,
                                 kernels<float>(kCellsF32, kCellsBf16, kCellsInt8, &kImagesF32),
                                 kernels<double>(kCellsF64, nullptr, nullptr, &kImagesF64)};

@@ -43,7 +43,10 @@ template <class T>
 FoundCell<T> lookup_cell(const KernelTable& table, const std::string& name, Precision precision) {
   if (const CellInfo* info = find_in(table, name)) {
     const CellKernels<T>* cells = kernels_of<T>(table).cells[static_cast<int>(precision)];
-    return {info, cells == nullptr ? nullptr : cells + (info - table.cells)};
+    const bool narrow = precision != Precision::kFull;
+    const int64_t count = narrow ? table.narrow_cells : table.cell_count;
+    const int64_t cell = info - table.cells;
+    return {info, cells == nullptr || cell >= count ? nullptr : cells + cell};
   }
   FoundCell<T> found{};
   const std::lock_guard lock(loaded().mutex);

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from .. import functional, reference
 from ._compiler import compile_unit
 
-MAX_GATES, MAX_STATES = 8, 2
+MAX_GATES, MAX_STATES, MAX_UNITS = 8, 4, 4
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Cell(functional.CellInfo):
         header: the C++ that was derived from the equations.
     """
 
-    header: str = field(repr=False)
+    header: str = field(repr=False, kw_only=True)
 
     def compile(
         self, dtype: DTypeLike = np.float32, precision: functional.Precision = "full"
@@ -53,7 +53,11 @@ Equations = Callable[..., Mapping[str, Any]]
 
 
 def cell(
-    *, gates: Sequence[str], states: Sequence[str] = ("h",), name: str | None = None
+    *,
+    gates: Sequence[str],
+    states: Sequence[str] = ("h",),
+    units: Sequence[str] = (),
+    name: str | None = None,
 ) -> Callable[[Equations], Cell]:
     """Makes a recurrent cell of a function that writes down its equations.
 
@@ -79,17 +83,21 @@ def cell(
     Args:
         gates: names of the G gates, 1 to 8. Parameters are weight_ih (G*H, I), weight_hh (G*H, H)
             and biases (G*H,), gates in this order.
-        states: names of the states; the first is the output.
+        states: names of the states, 1 to 4; the first is the output.
+        units: names of parameters that each unit has for itself, as peephole weights: weight_unit
+            (P*H,), in this order.
         name: the cell's name; None = the function's.
 
     The function's arguments:
         x: input parts: x.r is the part W_ih x_t + b_ih of gate r.
         u: recurrent parts: u.r is the part W_hh h + b_hh of gate r.
         s: the states before the step, as s.h.
+        p: with `units` alone: the parameters of the unit, as p.i.
 
     It returns a dict with the states after the step. It may use + - * /, integer powers, numbers
-    and the functions of `unrolled.cells`. A unit whose weights, biases and states are zero must
-    stay zero: vectors are padded with such units.
+    and the functions of `unrolled.cells`. Without a recurrent part there is no weight_hh. A unit
+    whose parameters and states are zero must keep its output zero and its other states finite:
+    vectors are padded with such units.
 
     Raises:
         ImportError: SymPy is not installed.
@@ -99,13 +107,25 @@ def cell(
     def make(function: Equations) -> Cell:
         chosen = function.__name__ if name is None else name
         where = f"cell {chosen}"
-        _check_names(where, chosen, gates, states)
-        symbols = import_module("._symbols", __package__).Symbols(tuple(gates), tuple(states))
+        _check_names(where, chosen, gates, states, units)
+        symbols = import_module("._symbols", __package__).Symbols(
+            tuple(gates), tuple(states), tuple(units)
+        )
         equations = import_module("._equations", __package__).write_down(where, function, symbols)
         derivation = import_module("._derivation", __package__).derive(symbols, equations)
         text = import_module("._cpp", __package__).header(chosen, symbols, derivation)
-        made = Cell(chosen, tuple(gates), tuple(states), text)
-        twin = import_module("._twin", __package__).twin(chosen, symbols, equations)
+        made = Cell(
+            chosen,
+            tuple(gates),
+            tuple(states),
+            tuple(units),
+            derivation.recurrent,
+            get_args(functional.Precision) if derivation.recurrent else ("full",),
+            header=text,
+        )
+        twin = import_module("._twin", __package__).twin(
+            chosen, symbols, equations, recurrent=derivation.recurrent
+        )
         functional.add_cell(made, made._build)
         reference.CELLS[chosen] = twin
         return made
@@ -113,14 +133,20 @@ def cell(
     return make
 
 
-def _check_names(where: str, name: str, gates: Sequence[str], states: Sequence[str]) -> None:
-    if isinstance(gates, str) or isinstance(states, str):
-        raise TypeError(f'[{where}] expected gates and states as tuples of names, as ("r", "z")')
-    for kind, names, most in (("gates", gates, MAX_GATES), ("states", states, MAX_STATES)):
-        if not 1 <= len(names) <= most:
-            raise ValueError(f"[{where}] expected 1 to {most} {kind}, got {len(names)}")
+def _check_names(
+    where: str, name: str, gates: Sequence[str], states: Sequence[str], units: Sequence[str]
+) -> None:
+    for kind, names, least, most in (
+        ("gates", gates, 1, MAX_GATES),
+        ("states", states, 1, MAX_STATES),
+        ("units", units, 0, MAX_UNITS),
+    ):
+        if isinstance(names, str):
+            raise TypeError(f'[{where}] expected {kind} as a tuple of names, as ("r", "z")')
+        if not least <= len(names) <= most:
+            raise ValueError(f"[{where}] expected {least} to {most} {kind}, got {len(names)}")
         if len(set(names)) != len(names):
             raise ValueError(f"[{where}] expected {kind} of different names, got {tuple(names)}")
-    for word in (name, *gates, *states):
+    for word in (name, *gates, *states, *units):
         if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", word) or keyword.iskeyword(word):
             raise ValueError(f"[{where}] expected names of ASCII letters and digits, got {word!r}")

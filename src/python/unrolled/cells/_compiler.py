@@ -24,6 +24,7 @@ def compile_unit(name: str, source: str, isa: str) -> Path:
 
     It lies in `$XDG_CACHE_HOME/unrolled/cells` (`~/.cache` without the variable) under a hash of
     all that it depends on: the source, the kernels' headers, the flags, the compiler's version.
+    Where there is no compiler, any compiler's will do.
 
     Args:
         name: what messages call the cell.
@@ -33,47 +34,57 @@ def compile_unit(name: str, source: str, isa: str) -> Path:
     Raises:
         RuntimeError: there is no compiler, or it fails; the text says what to do.
     """
-    compiler = _compiler(name)
-    version = _version(name, tuple(compiler))
     include = functional.include_folder()
     try:
-        common, gnu = (include / "flags" / isa).read_text(encoding="utf-8").splitlines()
+        flags = (include / "flags" / isa).read_text(encoding="utf-8")
     except OSError as error:
         raise RuntimeError(
             f"[cell {name}] expected the kernels' headers in {include}, where the package's "
             f"installation puts them: {error}"
         ) from error
-    flags = [*_LANGUAGE, *common.split(), f"-DUNROLLED_ISA={isa}"]
-    flags += gnu.split() if "Free Software Foundation" in version else []
-    parts = (source, _headers(include), *flags, *compiler, version)
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-    path = _cache_folder() / f"{name}-{isa}-{key}.so"
-    if path.exists():
-        return path
-    # Whoever is first puts the whole file in place; another process that built it too puts the same
-    # one there.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        unit, built = Path(folder, "cell.cpp"), Path(folder, "cell.so")
-        unit.write_text(source, encoding="utf-8")
-        command = [*compiler, *flags, f"-I{include}", str(unit), "-o", str(built)]
-        _run(name, command)
-        os.replace(built, path)
+    folder = _cache_folder()
+    stem = f"{name}-{isa}-{_digest(source, _headers(include), flags, *_LANGUAGE)}"
+    compiler = _compiler()
+    if compiler is None:
+        compiled = sorted(folder.glob(f"{stem}-*.so"))
+        if compiled:
+            return compiled[0]
+        raise RuntimeError(
+            f"[cell {name}] expected a C++20 compiler on the path, the one that CXX names or "
+            f"one of {', '.join(_COMPILERS)}, found none: install one, as with "
+            '"apt install g++" or "xcode-select --install"'
+        )
+    version = _version(name, tuple(compiler))
+    path = folder / f"{stem}-{_digest(*compiler, version)}.so"
+    if not path.exists():
+        common, gnu = flags.splitlines()
+        options = [*_LANGUAGE, *common.split(), f"-DUNROLLED_ISA={isa}", f"-I{include}"]
+        options += gnu.split() if "Free Software Foundation" in version else []
+        _compile(name, [*compiler, *options], source, path)
     return path
 
 
-def _compiler(name: str) -> list[str]:
+def _compile(name: str, command: list[str], source: str, path: Path) -> None:
+    """Puts the whole file in place; another process that builds it too puts the same one there."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unit, built = Path(folder, "cell.cpp"), Path(folder, "cell.so")
+        unit.write_text(source, encoding="utf-8")
+        _run(name, [*command, str(unit), "-o", str(built)])
+        os.replace(built, path)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _compiler() -> list[str] | None:
     """The command that compiles C++: CXX, or the first of the usual names on the path."""
     chosen = shlex.split(os.environ.get("CXX", ""))
     for candidate in [chosen] if chosen else [[usual] for usual in _COMPILERS]:
         program = shutil.which(candidate[0])
         if program is not None:
             return [program, *candidate[1:]]
-    wanted = f"the compiler that CXX names ({chosen[0]})" if chosen else ", ".join(_COMPILERS)
-    raise RuntimeError(
-        f"[cell {name}] expected a C++20 compiler, {wanted}, on the path, found none: install one, "
-        'as with "apt install g++" or "xcode-select --install", or let CXX name it'
-    )
+    return None
 
 
 @lru_cache

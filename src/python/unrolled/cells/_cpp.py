@@ -15,7 +15,7 @@ Name = Callable[[Any], str]
 def header(name: str, symbols: Symbols, derivation: Derivation) -> str:
     """The C++ struct `Cell` with the code of a step and of its transpose."""
     d = derivation
-    states = tuple(symbols.state)
+    states, units = tuple(symbols.state), tuple(symbols.unit)
     inputs = _places("x", symbols.x.values()) | _places("u", symbols.u.values())
     given = _places("state", symbols.states) | _places("p", symbols.units)
 
@@ -35,28 +35,35 @@ def header(name: str, symbols: Symbols, derivation: Derivation) -> str:
     back.assign("d", d.dstates)
     back.assign("dp", d.dunits)
 
+    named_units = f"""\
+  static constexpr const char* kUnitNames[] = {{{_strings(units)}}};
+  static constexpr int kUnitCount = {len(units)};
+"""
     return f"""\
 // The cell {name}, derived from its equations.
 #pragma once
 
-#include "simd/math.hpp"
+#include "cells/base.hpp"
 
 namespace unrolled::UNROLLED_ISA {{
 
-struct Cell {{
+struct Cell : CellBase {{
   static constexpr const char* kName = "{name}";
   static constexpr const char* kGates[] = {{{_strings(symbols.gates)}}};
   static constexpr const char* kStates[] = {{{_strings(states)}}};
   static constexpr int kGateCount = {len(symbols.gates)}, kStateCount = {len(states)};
   static constexpr int kSavedCount = {len(d.saved)};
   static constexpr bool kSplitGradient = {str(d.split).lower()};
-
+  static constexpr bool kRecurrent = {str(d.recurrent).lower()};
+{named_units if units else ""}
   template <class V>
-  UNROLLED_INLINE void forward(const V* x, const V* u, const V* state, V* next, V* saved) {{
+  UNROLLED_INLINE void forward(const V* x, const V* u, const V* p, const V* state, V* next,
+                               V* saved) {{
 {ahead.lines}  }}
 
   template <class V>
-  UNROLLED_INLINE void backward(const V* saved, const V* state, V* d, V* dx, V* du) {{
+  UNROLLED_INLINE void backward(const V* saved, const V* p, const V* state, V* d, V* dx, V* du,
+                                V* dp) {{
 {back.lines}  }}
 }};
 
@@ -108,17 +115,19 @@ class Text:
         return text
 
     def _product(self, expression: Expression) -> str:
-        above, below = expression.as_numer_denom()
-        if below != 1:
-            return f"{self._factor(above)} / {self._atom(below)}"
         chosen = [f for f in expression.args if _chooses_numbers(f)]
         if chosen:  # a selection, not a product with zero or one
             test, yes, no = chosen[0].args
             rest = sympy.Mul(*(f for f in expression.args if f is not chosen[0]))
             return self._call(where_positive(test, yes * rest, no * rest))
-        if expression.could_extract_minus_sign():
+        number, rest = expression.as_coeff_Mul()
+        if number.is_negative:
             return "-" + self._atom(-expression)
-        return " * ".join(self._atom(factor) for factor in expression.as_ordered_factors())
+        above, below = sympy.fraction(rest)  # of this product alone, not of sums in it
+        factors = [number] if number != 1 or above == 1 else []
+        factors += above.as_ordered_factors() if above != 1 else []
+        text = " * ".join(self._atom(factor) for factor in factors)
+        return text if below == 1 else f"{text} / {self._atom(below)}"
 
     def _power(self, base: Expression, exponent: Expression) -> str:
         if exponent.is_negative:

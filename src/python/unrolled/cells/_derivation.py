@@ -35,7 +35,8 @@ class Derivation:
         saved: values that the transpose reads.
         backward: gradients, and values computed again.
         dx, du, dstates, dunits: gradients of each gate's parts, entering state and parameter.
-        split: whether dx and du differ.
+        recurrent: whether any recurrent part is used.
+        split: whether dx and du differ where there is a recurrent part.
     """
 
     sums: tuple[str, ...]
@@ -47,6 +48,7 @@ class Derivation:
     du: list[Expression]
     dstates: list[Expression]
     dunits: list[Expression]
+    recurrent: bool
     split: bool
 
 
@@ -102,6 +104,7 @@ def derive(symbols: Symbols, equations: Sequence[Expression]) -> Derivation:
     again = [(s, e) for s, e in values if s in _missing(needed, saved, expressions)]
     backward, results = _shared([*again, *gradients], results, "e")
 
+    recurrent = not _symbols_of(equations).isdisjoint(symbols.u.values())
     count = len(symbols.gates)
     rest = results[2 * count :]
     return Derivation(
@@ -114,7 +117,8 @@ def derive(symbols: Symbols, equations: Sequence[Expression]) -> Derivation:
         du=results[count : 2 * count],
         dstates=rest[: len(symbols.states)],
         dunits=rest[len(symbols.states) :],
-        split=dx != du,
+        recurrent=recurrent,
+        split=recurrent and dx != du,
     )
 
 

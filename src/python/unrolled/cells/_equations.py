@@ -12,6 +12,8 @@ from ._expressions import FUNCTIONS, Expression, sympy
 from ._symbols import Names, Symbols
 from ._twin import twin
 
+# What grows by a factor a step would be beyond float32 after so many.
+_PADDED_STEPS, _LARGEST = 200, 1e30
 _OPERATIONS = (sympy.Symbol, sympy.Number, sympy.NumberSymbol, sympy.Add, sympy.Mul)
 
 
@@ -20,16 +22,21 @@ def write_down(where: str, function: Callable[..., Any], symbols: Symbols) -> li
 
     Raises:
         ValueError: the states are not those that were declared, an expression holds what the
-            kernels have no function for, a gate is not used, or a padded unit would not stay zero.
+            kernels have no function for, a gate is not used, or a padded unit would not
+            stay zero.
     """
     arguments = [
         Names(where, "gate", symbols.x),
         Names(where, "gate", symbols.u),
         Names(where, "state", symbols.state),
     ]
-    wanted = len(inspect.signature(function).parameters)
-    if wanted != len(arguments):
-        raise ValueError(f"[{where}] expected a function of (x, u, s), got one of {wanted}")
+    letters = "x, u, s"
+    if symbols.units:
+        arguments.append(Names(where, "parameter", symbols.unit))
+        letters += ", p"
+    given = ", ".join(inspect.signature(function).parameters)
+    if given.count(",") != letters.count(","):
+        raise ValueError(f"[{where}] expected a function of ({letters}), got one of ({given})")
     try:
         result = function(*arguments)
     except TypeError as error:
@@ -47,6 +54,9 @@ def write_down(where: str, function: Callable[..., Any], symbols: Symbols) -> li
     for gate in symbols.gates:
         if not {symbols.x[gate], symbols.u[gate]} & used:
             raise ValueError(f"[{where}] expected gate {gate} to be used, it is not")
+    for unit, symbol in symbols.unit.items():
+        if symbol not in used:
+            raise ValueError(f"[{where}] expected parameter {unit} to be used, it is not")
     _check_padding(where, symbols, equations)
     return equations
 
@@ -59,7 +69,7 @@ def _checked(where: str, state: str, value: Any, symbols: Symbols) -> Expression
     names = ", ".join(f.__name__ for f in FUNCTIONS if f.__name__ != "log1p")
     for part in sympy.preorder_traversal(equation):
         if isinstance(part, sympy.Symbol) and part not in symbols.arguments:
-            raise ValueError(f"[{where}] expected the symbols of x, u and s alone, got {part}")
+            raise ValueError(f"[{where}] expected the symbols of its arguments alone, got {part}")
         known = isinstance(part, _OPERATIONS) and part.is_finite is not False
         power = isinstance(part, sympy.Pow) and (2 * part.exp).is_Integer
         if not (known or power or isinstance(part, FUNCTIONS)):
@@ -71,21 +81,27 @@ def _checked(where: str, state: str, value: Any, symbols: Symbols) -> Expression
 
 
 def _check_padding(where: str, symbols: Symbols, equations: list[Expression]) -> None:
-    """A unit of zeros has to stay one, with a finite gradient."""
-    cell = twin(where, symbols, equations)
+    """A unit of zeros has to keep its output zero and all else finite, gradients too."""
+    cell = twin(where, symbols, equations, recurrent=True)
     parts = np.zeros((1, len(symbols.gates)))
-    zeros = tuple(np.zeros((1, 1)) for _ in symbols.states)
+    units = tuple(np.zeros(1) for _ in symbols.units)
+    states = tuple(np.zeros((1, 1)) for _ in symbols.states)
+    padded = "since vectors are padded with such units"
     with np.errstate(all="ignore"):
-        after, saved = cell.step(parts, parts, zeros)
-        da, dr, before = cell.step_backward(saved, tuple(np.ones((1, 1)) for _ in zeros))
-    for name, value in zip(symbols.state, after, strict=True):
-        if value.item() != 0.0:
-            raise ValueError(
-                f"[{where}] expected a unit with parts and states of zero to stay zero, since "
-                f"vectors are padded with such units; {name} becomes {value.item()}"
-            )
-    if not all(np.isfinite(gradient).all() for gradient in (da, dr, *before)):
-        raise ValueError(
-            f"[{where}] expected gradients of a unit of zeros to be finite, since vectors are "
-            "padded with such units; some are not"
-        )
+        for _ in range(_PADDED_STEPS):
+            states, saved = cell.step(parts, parts, units, states)
+            for index, (name, state) in enumerate(zip(symbols.state, states, strict=True)):
+                value = state.item()
+                if not abs(value) < _LARGEST or (index == 0 and value != 0.0):
+                    raise ValueError(
+                        f"[{where}] expected a unit whose parts, parameters and states are zero to "
+                        f"keep its output zero and its states finite, {padded}; "
+                        f"{name} becomes {value}"
+                    )
+            ones = tuple(np.ones((1, 1)) for _ in states)
+            da, dr, dp, before = cell.step_backward(saved, units, ones)
+            if not all(np.isfinite(gradient).all() for gradient in (da, dr, *dp, *before)):
+                raise ValueError(
+                    f"[{where}] expected the gradients of a unit of zeros to be finite, {padded}; "
+                    "some are not"
+                )

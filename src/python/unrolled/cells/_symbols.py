@@ -12,7 +12,7 @@ class Symbols:
     """The symbols of a cell, by gate, state and parameter name."""
 
     def __init__(
-        self, gates: tuple[str, ...], states: tuple[str, ...], units: tuple[str, ...] = ()
+        self, gates: tuple[str, ...], states: tuple[str, ...], units: tuple[str, ...]
     ) -> None:
         def symbols(prefix: str, names: tuple[str, ...]) -> dict[str, Any]:
             return {name: sympy.Symbol(f"{prefix}_{name}", real=True) for name in names}

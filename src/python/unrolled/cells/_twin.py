@@ -18,33 +18,38 @@ from ._symbols import Symbols
 _NUMPY = {function.__name__: function.compute for function in FUNCTIONS}
 
 
-def twin(name: str, symbols: Symbols, equations: Sequence[Expression]) -> reference.Cell:
+def twin(
+    name: str, symbols: Symbols, equations: Sequence[Expression], *, recurrent: bool
+) -> reference.Cell:
     """The reference's cell with these equations."""
-    gates = len(symbols.gates)
-    inputs = symbols.arguments
+    gates, units = len(symbols.gates), len(symbols.units)
+    states = len(symbols.states)
+    inputs = [*symbols.x.values(), *symbols.u.values(), *symbols.units, *symbols.states]
     step = _function(inputs, equations)
     # Row s, column k: the derivative of new state s by input k.
     slopes = [[sympy.diff(e, symbol) for symbol in inputs] for e in equations]
     slope = _function(inputs, [s for row in slopes for s in row])
 
-    def forward(a: Any, r: Any, states: Any) -> Any:
-        parts = (*np.split(a, gates, axis=1), *np.split(r, gates, axis=1), *states)
-        return _like(states[0], step(*parts)), parts
+    def forward(a: Any, r: Any, p: Any, before: Any) -> Any:
+        parts = (*np.split(a, gates, axis=1), *np.split(r, gates, axis=1), *p, *before)
+        return _like(before[0], step(*parts)), parts
 
-    def backward(saved: Any, dstates: Any) -> Any:
-        flat = _like(dstates[0], slope(*saved))
-        rows = [flat[i * len(inputs) : (i + 1) * len(inputs)] for i in range(len(equations))]
+    def backward(saved: Any, p: Any, dafter: Any) -> Any:
+        flat = _like(dafter[0], slope(*saved))
+        rows = [flat[i * len(inputs) : (i + 1) * len(inputs)] for i in range(states)]
         sums = [
-            sum(d * row[k] for d, row in zip(dstates, rows, strict=True))
-            for k in range(len(inputs))
+            sum(d * row[k] for d, row in zip(dafter, rows, strict=True)) for k in range(len(inputs))
         ]
         return (
             np.concatenate(sums[:gates], axis=1),
             np.concatenate(sums[gates : 2 * gates], axis=1),
-            tuple(sums[2 * gates :]),
+            tuple(sums[2 * gates : 2 * gates + units]),
+            tuple(sums[2 * gates + units :]),
         )
 
-    return reference.Cell(name, symbols.gates, tuple(symbols.state), forward, backward)
+    return reference.Cell(
+        name, symbols.gates, tuple(symbols.state), forward, backward, tuple(symbols.unit), recurrent
+    )
 
 
 def _function(inputs: Sequence[Any], expressions: Sequence[Expression]) -> Callable[..., Any]:

@@ -18,11 +18,23 @@ from ._precision import Precision
 
 @dataclass(frozen=True)
 class CellInfo:
-    """Name, gate names and state names of a cell, in the order of its arrays."""
+    """What a cell is made of; names in the order of its arrays.
+
+    Attributes:
+        name: of the cell.
+        gates: the G blocks of rows of weight_ih and weight_hh.
+        states: the S states; the first is the output h.
+        units: the P parameters that each unit has for itself, as peephole weights.
+        recurrent: whether there is a product weight_hh h; without it h acts within its unit alone.
+        precisions: the names of `Precision` that it has for float32.
+    """
 
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    recurrent: bool = True
+    precisions: tuple[str, ...] = ("full",)
 
 
 Build = Callable[[str, str, Precision], Path]
@@ -53,7 +65,10 @@ _added: dict[str, _Added] = {}
 
 @lru_cache(maxsize=1)
 def _compiled() -> tuple[CellInfo, ...]:
-    return tuple(CellInfo(c.name, c.gates, c.states) for c in _core.cells())
+    return tuple(
+        CellInfo(c.name, c.gates, c.states, c.units, c.recurrent, c.precisions)
+        for c in _core.cells()
+    )
 
 
 def cells() -> tuple[CellInfo, ...]:
@@ -76,10 +91,19 @@ def add_cell(info: CellInfo, build: Build) -> None:
 
 
 def load_kernels(cell: str, dtype: DTypeLike, precision: Precision) -> None:
-    """Makes the extension know the cell for the instruction set in use, if it was added here."""
-    added = _added.get(cell)
-    precisions = {"float32": get_args(Precision), "float64": ("full",)}
-    if added is not None and precision in precisions.get(np.dtype(dtype).name, ()):
+    """Makes the extension know a cell of `add_cell` for the instruction set in use.
+
+    Raises:
+        ValueError: the cell has no such precision. What no cell has is left to the extension.
+    """
+    added, kind = _added.get(cell), np.dtype(dtype).name
+    if added is None or precision not in get_args(Precision):
+        return
+    if kind == "float64" and precision == "full":
+        added.load(dtype, precision)
+    if kind == "float32":
+        if precision not in added.info.precisions:
+            raise ValueError(f"[{cell}] expected precision full, the only one that this cell has")
         added.load(dtype, precision)
 
 
