@@ -94,7 +94,7 @@ def test_an_unknown_gate_or_state() -> None:
 
 
 def test_one_string_is_no_list_of_names() -> None:
-    with pytest.raises(TypeError, match="tuples of names"):
+    with pytest.raises(TypeError, match="gates as a tuple of names"):
         unrolled.cell(gates="a")(plain)
 
 
