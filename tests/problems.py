@@ -63,14 +63,21 @@ class Problem:
     @property
     def forward_roundings(self) -> int:
         steps, _, inputs = self.x.shape
-        gates, hidden = len(self.weights[0]), self.dstates[0].shape[1]
-        return steps * (inputs + hidden + gates // hidden)
+        gates = len(functional.cell_info(self.cell).gates)
+        hidden = len(self.weights[0]) // gates
+        return steps * (inputs + self._products * hidden + gates)
 
     @property
     def gradient_roundings(self) -> int:
         steps, batch, inputs = self.x.shape
-        gates_hidden, hidden = len(self.weights[0]), self.dstates[0].shape[1]
-        return steps * (inputs + gates_hidden + hidden + batch)
+        rows = len(self.weights[0])
+        hidden = rows // len(functional.cell_info(self.cell).gates)
+        return steps * (inputs + self._products * (rows + hidden) + batch)
+
+    @property
+    def _products(self) -> int:
+        """How many sums follow each other in a step: of products, or of a norm behind one."""
+        return 2 if isinstance(reference.CELLS[self.cell], reference.PhasedCell) else 1
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -164,10 +171,14 @@ def make_problem(
 
     weight_ih = normal(rows, inputs, scale=inputs**-0.5)
     weight_hh = normal(rows, hidden, scale=0.7 * hidden**-0.5)
+    outputs = max(1, hidden - hidden // 3) if info.projects else hidden
+    if info.projects:
+        weight_hh = normal(rows, outputs, scale=0.7 * outputs**-0.5)
     weight_unit = normal(len(info.units) * hidden, scale=0.7)
     bias_ih, bias_hh = normal(rows, scale=0.5), normal(rows, scale=0.5)
-    x, dy = normal(steps, batch, inputs), normal(steps, batch, hidden)
-    initial = tuple(valid_state(name, normal(batch, hidden)) for name in info.states)
+    sizes = {name: outputs if name == "h" else hidden for name in info.states}
+    x, dy = normal(steps, batch, inputs), normal(steps, batch, outputs)
+    initial = tuple(valid_state(name, normal(batch, size)) for name, size in sizes.items())
     options: dict[str, Any] = {"reverse": reverse}
     if ragged:
         options["lengths"] = ragged_lengths(rng, steps, batch)
@@ -183,9 +194,10 @@ def make_problem(
             bias_ih if biases[0] else None,
             bias_hh if biases[1] and info.recurrent else None,
             weight_unit if info.units else None,
+            normal(outputs, hidden, scale=hidden**-0.5) if info.projects else None,
         ),
         dy=dy,
-        dstates=tuple(normal(batch, hidden) for _ in info.states),
+        dstates=tuple(normal(batch, size) for size in sizes.values()),
         options=options,
     )
 

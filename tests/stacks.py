@@ -83,7 +83,7 @@ def reference_stack(
         below = 0.0
         for direction in range(layer.num_directions):
             k = depth * layer.num_directions + direction
-            half = dx[..., direction * layer.hidden_size : (direction + 1) * layer.hidden_size]
+            half = np.split(dx, layer.num_directions, axis=2)[direction]
             dlast = None if dstate is None else tuple(d[k] for d in as_tuple(dstate))
             part, dinitial[k], dweights = pullbacks[k](half, dlast)
             below = below + part
@@ -100,11 +100,16 @@ def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
     """K of tolerances.py for the output of a stack: each layer follows the one below."""
     rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return layer.num_layers * steps * (widest + hidden + rows // hidden)
+    return layer.num_layers * steps * (widest + _products(layer) * hidden + rows // hidden)
 
 
 def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
     """K of tolerances.py for the gradients of a stack: through all layers and back."""
     rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return layer.num_layers * steps * (widest + rows + hidden + batch)
+    return layer.num_layers * steps * (widest + _products(layer) * (rows + hidden) + batch)
+
+
+def _products(layer: Recurrent[Any]) -> int:
+    """How many sums follow each other in a step; see `Problem`."""
+    return 2 if isinstance(reference.CELLS[layer.cell], reference.PhasedCell) else 1

@@ -116,12 +116,13 @@ def test_output_into_half_of_a_wider_array(cell: str, isa: str, dtype: type, rev
     """As a bidirectional layer does: each direction writes its half of (T, B, 2H)."""
     problem = make_problem(cell, Dims(4, 3, 5, 7), dtype, ragged=True, reverse=reverse)
     expected, _ = problem.scan()
-    wide = np.full((4, 3, 14), 8.0, dtype)
-    half = wide[:, :, 7:]
+    width = expected.shape[2]
+    wide = np.full((4, 3, 2 * width), 8.0, dtype)
+    half = wide[:, :, width:]
     y, _ = functional.scan(problem.pack(), problem.x, problem.states, out=half, **problem.options)
     assert y is half or np.shares_memory(y, half)
     np.testing.assert_array_equal(half, expected)
-    assert (wide[:, :, :7] == 8.0).all()
+    assert (wide[:, :, :width] == 8.0).all()
 
 
 def test_strided_input(cell: str, isa: str, dtype: type) -> None:

@@ -200,11 +200,12 @@ def test_gradients_do_not_need_a_final_copy(cell: str, isa: str) -> None:
     """dy may be half of a wider array, as a bidirectional layer hands it down."""
     problem = make_problem(cell, Dims(4, 3, 5, 7), np.float32)
     expected = problem.vjp()
-    wide = np.zeros((4, 3, 14), np.float32)
-    wide[:, :, 7:] = problem.dy
+    width = problem.dy.shape[2]
+    wide = np.zeros((4, 3, 2 * width), np.float32)
+    wide[:, :, width:] = problem.dy
     *_, saved = functional.scan_vjp(problem.pack(), problem.x, problem.states)
     grads = problem.zero_grads()
-    dx, dstates = functional.scan_backward(saved, wide[:, :, 7:], problem.dstates, grads=grads)
+    dx, dstates = functional.scan_backward(saved, wide[:, :, width:], problem.dstates, grads=grads)
     assert_same_bits(
         (dx, dstates, present(grads)), (expected["dx"], expected["dstates"], expected["grads"])
     )

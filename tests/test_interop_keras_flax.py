@@ -15,7 +15,7 @@ from unrolled.interop.flax import from_flax
 from unrolled.interop.keras import from_keras
 
 B, T, I, H = 3, 5, 4, 6  # noqa: E741
-COUNTS = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+COUNTS = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -47,6 +47,10 @@ def keras_step(cell: str, weights: list[np.ndarray]) -> Any:
             i, f, candidate, o = (p + q for p, q in zip(of_x, of_h, strict=True))
             c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(candidate)
             return sigmoid(o) * np.tanh(c), c
+        if cell == "gru_reset_before":
+            z, r = sigmoid(of_x[0] + of_h[0]), sigmoid(of_x[1] + of_h[1])
+            product = (r * h) @ recurrent[:, 2 * H :]
+            return (z * h + (1 - z) * np.tanh(of_x[2] + product),)
         if cell == "gru":
             z, r = sigmoid(of_x[0] + of_h[0]), sigmoid(of_x[1] + of_h[1])
             return (z * h + (1 - z) * np.tanh(of_x[2] + r * of_h[2]),)
@@ -71,7 +75,10 @@ def assert_outputs(got: np.ndarray, wanted: np.ndarray) -> None:
 def test_keras(cell: str, bias: bool, rng: np.random.Generator) -> None:
     weights = keras_weights(cell, rng, bias=bias)
     x = rng.standard_normal((B, T, I))
-    layer = from_keras(weights, cell)
+    if cell == "gru_reset_before":
+        layer = from_keras(weights, "gru", reset_after=False)
+    else:
+        layer = from_keras(weights, cell)
     assert layer.bias == bias
     assert_outputs(layer(x)[0], run(keras_step(cell, weights), x, 1 + (cell == "lstm")))
 
@@ -84,12 +91,16 @@ def test_keras_in_both_directions(rng: np.random.Generator) -> None:
     assert_outputs(y[..., H:], run(keras_step("gru", backward), x, 1, backwards=True))
 
 
-def test_keras_refuses_what_no_cell_does(rng: np.random.Generator) -> None:
+def test_keras_says_when_the_bias_is_that_of_the_other_gru(rng: np.random.Generator) -> None:
+    after, before = keras_weights("gru", rng), keras_weights("gru_reset_before", rng)
+    with pytest.raises(ValueError, match=r"reset_after=False to be \(3\*H,\), got \(2, 18\)"):
+        from_keras(after, "gru", reset_after=False)
+    with pytest.raises(ValueError, match=r"reset_after=True to be \(2, 3\*H\), got \(18,\)"):
+        from_keras(before, "gru")
+
+
+def test_keras_refuses_what_does_not_fit(rng: np.random.Generator) -> None:
     weights = keras_weights("gru", rng)
-    with pytest.raises(ValueError, match="reset_after=False"):
-        from_keras(weights, "gru", reset_after=False)
-    with pytest.raises(ValueError, match="reset_after=False"):
-        from_keras([*weights[:2], weights[2][0]], "gru")
     with pytest.raises(ValueError, match="expected cell to be one of"):
         from_keras(weights, "conv_lstm")
     with pytest.raises(ValueError, match="expected 4 arrays, or 6"):

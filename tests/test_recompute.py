@@ -88,6 +88,7 @@ def test_saved_bytes_are_known_beforehand(
             size.H,
             size.T,
             size.B,
+            output_size=problem.dy.shape[2],
             lengths=problem.options.get("lengths"),
             recompute=recompute,
             dtype=dtype,

@@ -36,9 +36,8 @@ def normal(rng: np.random.Generator, dtype: Any, *shape: int) -> np.ndarray:
 
 
 def make_state(layer: Recurrent[Any], batch: int, rng: np.random.Generator) -> Any:
-    shape = (layer.num_layers * layer.num_directions, batch, layer.hidden_size)
-    states = functional.cell_info(layer.cell).states
-    return as_state(tuple(valid_state(s, normal(rng, layer.dtype, *shape)) for s in states))
+    states = zip(functional.cell_info(layer.cell).states, layer._shapes(batch), strict=True)
+    return as_state(tuple(valid_state(s, normal(rng, layer.dtype, *shape)) for s, shape in states))
 
 
 def check_slopes(

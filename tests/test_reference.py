@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from problems import valid_state
-from tolerances import STEP, assert_close, assert_slope
+from tolerances import STEP, assert_close, assert_same_bits, assert_slope
 from unrolled import functional, reference
 
 T, B, I, H = 4, 3, 2, 3  # noqa: E741
@@ -40,16 +40,27 @@ def name(request: pytest.FixtureRequest) -> str:
 def draw(name: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple, list[Any]]:
     """x, states, weights with biases."""
     spec = reference.CELLS[name]
-    rows = len(spec.gates) * H
+    rows, outputs = len(spec.gates) * H, width(name)
     x = rng.standard_normal((T, B, I))
-    states = tuple(valid_state(s, rng.standard_normal((B, H))) for s in spec.states)
-    shapes = [(rows, I), (rows, H), (rows,), (rows,), (len(spec.units) * H,)]
+    sizes = [outputs, *[H] * (len(spec.states) - 1)]
+    states = tuple(
+        valid_state(s, rng.standard_normal((B, size)))
+        for s, size in zip(spec.states, sizes, strict=True)
+    )
+    shapes = [(rows, I), (rows, outputs), (rows,), (rows,), (len(spec.units) * H,), (outputs, H)]
     weights = [rng.standard_normal(shape) * 0.6 for shape in shapes]
     if not spec.recurrent:
         weights[1] = weights[3] = None
     if not spec.units:
         weights[4] = None
+    if outputs == H:
+        weights[5] = None
     return x, states, weights
+
+
+def width(name: str) -> int:
+    """Columns of h."""
+    return 2 if name == "lstm_projected" else H
 
 
 def check_every_slope(
@@ -70,8 +81,8 @@ def check_every_slope(
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator) -> None:
     x, states, weights = draw(name, rng)
-    dy = rng.standard_normal((T, B, H))
-    dstates = tuple(rng.standard_normal((B, H)) for _ in states)
+    dy = rng.standard_normal((T, B, width(name)))
+    dstates = tuple(rng.standard_normal(state.shape) for state in states)
 
     def value() -> float:
         y, final = reference.scan(name, x, states, *weights, **options)
@@ -93,17 +104,17 @@ def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator
 
 def test_zoneout_has_its_slopes(name: str, rng: np.random.Generator) -> None:
     _, states, _ = draw(name, rng)
-    updates = [rng.random((T, B, H)) for _ in states]
+    updates = [rng.random((T, *state.shape)) for state in states]
     test_gradients_are_slopes(name, {"updates": updates, "lengths": [3, 0, 4]}, rng)
 
 
 def test_absent_arguments_are_zeros(name: str, rng: np.random.Generator) -> None:
-    x, states, (w_ih, w_hh, b_ih, _, units) = draw(name, rng)
+    x, states, (w_ih, w_hh, b_ih, _, *others) = draw(name, rng)
     zeros = tuple(np.zeros_like(s) for s in states)
-    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)), units)[0]
-    absent = reference.scan(name, x, None, w_ih, w_hh, b_ih, None, units)[0]
+    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)), *others)[0]
+    absent = reference.scan(name, x, None, w_ih, w_hh, b_ih, None, *others)[0]
     np.testing.assert_array_equal(absent, explicit)
-    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih, units)
+    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih, *others)
     _, _, grads = pullback(None)
     assert grads[2] is None
     assert not grads[3].any()
@@ -128,7 +139,7 @@ def test_reverse_is_a_flip(name: str, rng: np.random.Generator) -> None:
     y, final = reference.scan(name, x, states, *weights, reverse=True)
     flipped, same = reference.scan(name, x[::-1], states, *weights)
     np.testing.assert_array_equal(y, flipped[::-1])
-    np.testing.assert_array_equal(final, same)
+    assert_same_bits(final, same)
 
 
 def test_reset_starts_a_new_sequence(name: str, rng: np.random.Generator) -> None:
@@ -139,7 +150,7 @@ def test_reset_starts_a_new_sequence(name: str, rng: np.random.Generator) -> Non
     first, _ = reference.scan(name, x[:2], states, *weights)
     second, last = reference.scan(name, x[2:], None, *weights)
     np.testing.assert_array_equal(y, np.concatenate([first, second]))
-    np.testing.assert_array_equal(final, last)
+    assert_same_bits(final, last)
 
 
 def test_values_by_hand() -> None:

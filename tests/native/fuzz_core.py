@@ -123,24 +123,27 @@ def _call(source: Source, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*given)
 
 
-def _layer(source: Source, dtype: str) -> tuple[Any, int, int, Any, int]:
-    """Packed weights, I, H, the cell and S."""
+def _layer(source: Source, dtype: str) -> tuple[Any, int, int, Any, tuple[int, ...]]:
+    """Packed weights, I, H, the cell and the sizes of its states."""
     cell = source.choice(_core.cells())
     inputs, hidden = _size(source, 1), _size(source, 1)
     rows = len(cell.gates) * hidden
     biases = [_values(source, (rows,), dtype) if source.one_in(2) else None for _ in range(2)]
     precision = source.choice(cell.precisions) if dtype == "f4" else "full"
-    recurrent = _values(source, (rows, hidden), dtype) if cell.recurrent else None
+    outputs = source.integer(1, hidden) if cell.projects else hidden
+    recurrent = _values(source, (rows, outputs), dtype) if cell.recurrent else None
+    projection = _values(source, (outputs, hidden), dtype) if cell.projects else None
     units = _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None
     packed = _call(
         source, _core.pack, cell.name, _values(source, (rows, inputs), dtype), recurrent,
-        biases[0], biases[1] if cell.recurrent else None, units, precision, precision != "int8",
+        biases[0], biases[1] if cell.recurrent else None, units, projection, precision,
+        precision != "int8",
     )  # fmt: skip
-    return packed, packed.input_size, packed.hidden_size, cell, packed.state_count
+    return packed, packed.input_size, packed.hidden_size, cell, packed.state_sizes
 
 
 def _scan(source: Source, dtype: str) -> None:
-    packed, inputs, hidden, cell, count = _layer(source, dtype)
+    packed, inputs, hidden, cell, sizes = _layer(source, dtype)
     steps, batch = _size(source), _size(source)
     tokens, table = None, _values(source, (steps, batch, inputs), dtype)
     if source.one_in(3):
@@ -149,19 +152,19 @@ def _scan(source: Source, dtype: str) -> None:
         table = _values(source, (rows, inputs), dtype)
 
     def state() -> list[np.ndarray]:
-        return [_values(source, (batch, hidden), dtype) for _ in range(count)]
+        return [_values(source, (batch, size), dtype) for size in sizes]
 
-    def every(count: int) -> list[np.ndarray]:
+    def every(first: int) -> list[np.ndarray]:
         if source.one_in(2):
             return []
-        return [_values(source, (steps, batch, hidden), dtype) for _ in range(count)]
+        return [_values(source, (steps, batch, size), dtype) for size in sizes[first:]]
 
     lengths = _values(source, (batch,), "i8", steps + 1) if source.one_in(2) else None
     resets = _values(source, (steps, batch), "?") if source.one_in(3) else None
-    y = _values(source, (steps, batch, hidden), dtype)
+    y = _values(source, (steps, batch, sizes[0]), dtype)
     saved = _call(
         source, _core.forward, packed, table, tokens, y,
-        state() if source.one_in(2) else [], state(), every(count - 1), every(count),
+        state() if source.one_in(2) else [], state(), every(1), every(0),
         lengths, resets, source.one_in(2), True, source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
     )  # fmt: skip
     if saved is None:
@@ -169,28 +172,29 @@ def _scan(source: Source, dtype: str) -> None:
     for _ in range(2):
         gh = len(cell.gates) * hidden
         _call(
-            source, _core.backward, saved, _values(source, (steps, batch, hidden), dtype),
-            every(count - 1), state(), state(), np.zeros_like(table), source.one_in(2),
+            source, _core.backward, saved, _values(source, (steps, batch, sizes[0]), dtype),
+            every(1), state(), state(), np.zeros_like(table), source.one_in(2),
             _values(source, (gh, inputs), dtype),
-            _values(source, (gh, hidden), dtype) if cell.recurrent else None,
+            _values(source, (gh, sizes[0]), dtype) if cell.recurrent else None,
             _values(source, (gh,), dtype),
             _values(source, (gh,), dtype) if cell.recurrent else None,
             _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None,
+            _values(source, (sizes[0], hidden), dtype) if cell.projects else None,
         )  # fmt: skip
 
 
 def _stream(source: Source, dtype: str) -> None:
-    packed, inputs, hidden, _, count = _layer(source, dtype)
+    packed, inputs, _, _, sizes = _layer(source, dtype)
     batch = _size(source, 1)
     layers = [packed]
-    if inputs == hidden and source.one_in(2):
+    if inputs == sizes[0] and source.one_in(2):
         layers.append(packed)
-    states = [[np.zeros((batch, hidden), dtype) for _ in range(count)] for _ in layers]
-    updates = source.choice(([], [0.5] * count, [1.0]))
+    states = [[np.zeros((batch, size), dtype) for size in sizes] for _ in layers]
+    updates = source.choice(([], [0.5] * len(sizes), [1.0]))
     stream = _call(source, _core.Stream, layers, states, updates)
     for _ in range(2):
         x = _values(source, (batch, inputs), dtype)
-        _call(source, stream.step, x, np.zeros((batch, hidden), dtype))
+        _call(source, stream.step, x, np.zeros((batch, sizes[0]), dtype))
         _core.set_num_threads(source.integer(1, 3))
 
 

@@ -10,9 +10,10 @@ namespace {
 
 template <class T>
 double layer_flops(const Weights<T>& w, int64_t tokens) {
-  const int64_t K = w.packed.I + (w.info().recurrent ? w.packed.H : 0);
-  return 2.0 * w.info().gate_count * static_cast<double>(w.packed.H) * static_cast<double>(K) *
-         static_cast<double>(tokens);
+  const double H = static_cast<double>(w.packed.H), R = static_cast<double>(w.packed.R);
+  const double K = static_cast<double>(w.packed.I) + (w.info().recurrent ? R : 0.0);
+  const double second = w.info().projects ? R : 0.0;
+  return 2.0 * H * (w.info().gate_count * K + second) * static_cast<double>(tokens);
 }
 
 template <class T>
@@ -29,7 +30,8 @@ int64_t gate_stride(const Weights<T>& w) {
 template <class T>
 Sharing share_scan(const Weights<T>& w, const Plan& plan, double flops, int64_t panels) {
   constexpr int64_t kCached = 1 << 20, kCachedRows = 8, kFarRows = 32;
-  const int64_t bytes = (w.sizes.input + w.sizes.recurrent) * static_cast<int64_t>(sizeof(T));
+  const int64_t bytes =
+      (w.sizes.input + w.sizes.recurrent + w.sizes.second) * static_cast<int64_t>(sizeof(T));
   const int64_t rows = bytes <= kCached ? kCachedRows : kFarRows;
   if (plan.B >= 2 * rows) {
     const int size = team_size(flops, plan.tokens / kChunkTokens, plan.B / rows);
@@ -67,10 +69,11 @@ void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial) {
     const int64_t stride = state_stride(w);
     saved.states[k] = {parts.take(windows ? 0 : (plan.tokens + plan.B) * stride), stride};
     saved.entering[k] = {parts.take(plan.window_count * plan.B * stride), stride};
-    saved.initial[k] = parts.take(windows && given_initial ? plan.B * w.packed.H : 0);
+    saved.initial[k] = parts.take(windows && given_initial ? plan.B * w.state_size(k) : 0);
   }
   saved.saved_rows = saved.recompute == kStoreAll ? plan.tokens : 0;
   saved.values = parts.take(saved.saved_rows * w.sizes.saved_width);
+  saved.moments = parts.take(saved.saved_rows * w.sizes.moment_count);
 }
 
 template <class T>
@@ -81,6 +84,9 @@ void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, i
   args.gathered = parts.take(gathered ? team_size * args.chunk_rows * w.packed.I : 0);
   args.operand_rows = args.chunk_rows;
   args.operands = parts.take(team_size * args.operand_rows * w.sizes.operand_width);
+  const int64_t middle = padded_stride<T>(w.sizes.middle_width);
+  args.middle = {parts.take(args.chunk_rows * middle), middle};
+  args.hold = parts.take(args.chunk_rows * w.sizes.hold_width);
   if (args.keep_states) return;
   for (int k = 0; k < w.info().state_count; ++k)
     args.states[k] = {parts.take(2 * args.plan->B * state_stride(w)), state_stride(w)};
@@ -92,12 +98,21 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
   const Weights<T>& w = *saved.weights;
   const Plan& plan = saved.plan->view();
   const int64_t chunk = args.chunk_rows * gate_stride(w);
-  const bool split = w.sizes.split_width > 0;
+  const auto take_rows = [&](int64_t rows, int64_t width) -> Rows<T> {
+    const int64_t stride = padded_stride<T>(width);
+    return {parts.take(rows * stride), stride};
+  };
+  const bool second = w.sizes.second_width > 0, normalised = w.sizes.scaled_width > 0;
   for (int i = 0; i < 2; ++i) {
     args.dinput[i] = {parts.take(chunk), gate_stride(w)};
-    args.dunit[i] = {parts.take(args.chunk_rows * w.sizes.unit), w.sizes.unit};
-    args.drecurrent[i] = split ? Rows<T>{parts.take(chunk), gate_stride(w)} : args.dinput[i];
+    args.dunit[i] = {parts.take(normalised ? 0 : args.chunk_rows * w.sizes.unit), w.sizes.unit};
+    args.drecurrent[i] =
+        w.sizes.split_width > 0 ? take_rows(args.chunk_rows, w.sizes.split_width) : args.dinput[i];
+    args.middle[i] = take_rows(second ? args.chunk_rows : 0, w.sizes.middle_width);
+    args.dsecond[i] = take_rows(args.chunk_rows, w.sizes.second_width);
+    args.dscaled[i] = take_rows(args.chunk_rows, w.sizes.scaled_width);
   }
+  args.dmiddle = take_rows(second ? plan.B : 0, w.sizes.middle_width);
   for (int k = 0; k < w.info().state_count; ++k)
     args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
@@ -115,6 +130,7 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
                        state_stride(w)};
   again.saved_rows = windows ? saved.plan->window_rows() : saved.plan->chunk_rows();
   again.saved = parts.take(again.saved_rows * w.sizes.saved_width);
+  again.moments = parts.take(again.saved_rows * w.sizes.moment_count);
 }
 
 template <class T>
@@ -129,8 +145,12 @@ ScanMemory scan_memory(const ScanQuery& query) {
   weights->cell = find_cell(query.cell);
   weights->packed.I = query.I;
   weights->packed.H = query.H;
+  weights->packed.R = query.R;
   weights->precision = find_precision<T>(query.precision);
-  weights->sizes = weights->kernels().sizes(query.I, query.H);
+  if (query.R < 1 || query.R > query.H || (query.R < query.H && !weights->info().projects))
+    fail_value("[memory] expected R ", weights->info().projects ? "in 1 .. H" : "= H", " = ",
+               query.H, ", got ", query.R);
+  weights->sizes = weights->kernels().sizes(query.I, query.H, query.R);
   Saved<T> saved;
   saved.weights = weights;
   saved.plan = std::make_unique<RaggedPlan>("memory", query.T, query.B, query.lengths, ArrayView{},

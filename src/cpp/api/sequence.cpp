@@ -11,10 +11,16 @@
 namespace unrolled {
 namespace {
 
+// The letters of a shape whose last axis is that of state k.
+const char* state_shape(const CellInfo& info, int k, const char* plain, const char* projected) {
+  return k == 0 && info.projects ? projected : plain;
+}
+
 // (B, H) states, all or none; `prefix` and the state's name are what an array is called.
-template <class T>
-void states(const char* prefix, const CellInfo& info, const std::vector<ArrayView>& views,
-            int64_t B, int64_t H, Access access, T** out) {
+template <class T, class W>
+void states(const char* prefix, const W& w, const std::vector<ArrayView>& views, int64_t B,
+            Access access, T** out) {
+  const CellInfo& info = w.info();
   for (int k = 0; k < kMaxStates; ++k) out[k] = nullptr;
   if (views.empty() && access == Access::kRead) return;
   if (static_cast<int>(views.size()) != info.state_count)
@@ -22,23 +28,27 @@ void states(const char* prefix, const CellInfo& info, const std::vector<ArrayVie
                info.name, ", got ", views.size());
   for (int k = 0; k < info.state_count; ++k) {
     const std::string name = std::string(prefix) + info.states[k];
-    out[k] = contiguous<T>({info.name, name.c_str(), "(B, H)", {B, H}},
-                           views[static_cast<size_t>(k)], access);
+    out[k] = contiguous<T>(
+        {info.name, name.c_str(), state_shape(info, k, "(B, H)", "(B, R)"), {B, w.state_size(k)}},
+        views[static_cast<size_t>(k)], access);
   }
 }
 
 // (T, B, H) arrays of the states from number `first` on, all or none.
-template <class T>
-void step_states(const char* prefix, const CellInfo& info, int first,
-                 const std::vector<ArrayView>& views, int64_t T_steps, int64_t B, int64_t H,
-                 Access access, Sequence<T>* out) {
+template <class T, class W>
+void step_states(const char* prefix, const W& w, int first, const std::vector<ArrayView>& views,
+                 int64_t T_steps, int64_t B, Access access, Sequence<T>* out) {
+  const CellInfo& info = w.info();
   if (views.empty()) return;
   if (static_cast<int>(views.size()) != info.state_count - first)
     fail_value("[", info.name, "] expected ", info.state_count - first, " arrays ", prefix, " of ",
                "shape (T, B, H), got ", views.size());
   for (int k = first; k < info.state_count; ++k) {
     const std::string name = std::string(prefix) + " of " + info.states[k];
-    out[k] = sequence<T>({info.name, name.c_str(), "(T, B, H)", {T_steps, B, H}},
+    out[k] = sequence<T>({info.name,
+                          name.c_str(),
+                          state_shape(info, k, "(T, B, H)", "(T, B, R)"),
+                          {T_steps, B, w.state_size(k)}},
                          views[static_cast<size_t>(k - first)], access);
   }
 }
@@ -60,15 +70,16 @@ void clear_dead_rows(const Sequence<T>& to, int64_t T_steps, const RaggedPlan& r
 
 // Rows without a step hand their states (or gradients) straight through.
 template <class T>
-void pass_empty_rows(const CellInfo& info, const RaggedPlan& ragged, int64_t H,
-                     const T* const* from, T* const* to) {
+void pass_empty_rows(const Weights<T>& w, const RaggedPlan& ragged, const T* const* from,
+                     T* const* to) {
   const Plan& plan = ragged.view();
-  const size_t bytes = static_cast<size_t>(H) * sizeof(T);
   for (int64_t j = plan.B - 1; j >= 0 && ragged.length(j) == 0; --j)
-    for (int k = 0; k < info.state_count; ++k) {
-      T* row = to[k] + plan.order[j] * H;
+    for (int k = 0; k < w.info().state_count; ++k) {
+      const int64_t size = w.state_size(k);
+      const size_t bytes = static_cast<size_t>(size) * sizeof(T);
+      T* row = to[k] + plan.order[j] * size;
       if (from[k] != nullptr)
-        std::memcpy(row, from[k] + plan.order[j] * H, bytes);
+        std::memcpy(row, from[k] + plan.order[j] * size, bytes);
       else
         std::memset(row, 0, bytes);
     }
@@ -96,11 +107,12 @@ Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int6
 
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
-                                      const ForwardArrays& arrays, bool save, int64_t recompute) {
+                                      const ForwardArrays& arrays, bool save, int64_t recompute,
+                                      Buffer<T> memory) {
   const Weights<T>& w = *weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, R = w.packed.R, S = info.state_count;
   if (w.table != &kernels())
     fail_value("[", name, "] expected weights packed for isa ", kernels().isa, ", got ",
                w.table->isa);
@@ -108,6 +120,8 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     fail_value("[", name, "] expected weights packed with backward=True, got backward=False");
   const bool looked_up = arrays.tokens.present;
   const ArrayView& shaped = looked_up ? arrays.tokens : arrays.x;
+  if (looked_up && info.normalises)
+    fail_value("[", name, "] expected x of shape (T, B, I): a normalised cell looks nothing up");
   if (arrays.x.dimensions != (looked_up ? 2 : 3) || shaped.dimensions < 2)
     fail_value("[", name, "] expected x of shape (T, B, I), or tokens of shape (T, B) and a table ",
                "of shape (V, I), got ", shape_text(arrays.x));
@@ -118,12 +132,13 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   args.weights = &w.packed;
   if (!looked_up)
     args.x = sequence<const T>({name, "x", "(T, B, I)", {T_steps, B, I}}, arrays.x, Access::kRead);
-  args.y[0] = sequence<T>({name, "out", "(T, B, H)", {T_steps, B, H}}, arrays.y, Access::kWrite);
-  step_states<T>("steps", info, 1, arrays.others, T_steps, B, H, Access::kWrite, args.y);
-  step_states<const T>("update", info, 0, arrays.updates, T_steps, B, H, Access::kRead,
-                       args.update);
-  states<const T>("state ", info, arrays.initial, B, H, Access::kRead, args.initial);
-  states<T>("state ", info, arrays.final, B, H, Access::kWrite, args.final);
+  args.y[0] =
+      sequence<T>({name, "out", state_shape(info, 0, "(T, B, H)", "(T, B, R)"), {T_steps, B, R}},
+                  arrays.y, Access::kWrite);
+  step_states<T>("steps", w, 1, arrays.others, T_steps, B, Access::kWrite, args.y);
+  step_states<const T>("update", w, 0, arrays.updates, T_steps, B, Access::kRead, args.update);
+  states<const T>("state ", w, arrays.initial, B, Access::kRead, args.initial);
+  states<T>("state ", w, arrays.final, B, Access::kWrite, args.final);
 
   auto saved = std::make_unique<Saved<T>>();
   saved->weights = weights;
@@ -143,9 +158,10 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   saved->x = args.x;
   saved->lookup = args.lookup;
   std::copy(args.update, args.update + kMaxStates, saved->update);
-  for (const Sequence<T>& y : args.y)
-    if (y.data != nullptr && !plan.ordered) clear_dead_rows(y, T_steps, *saved->plan, H);
-  pass_empty_rows(info, *saved->plan, H, args.initial, args.final);
+  for (int k = 0; k < info.state_count && !plan.ordered; ++k)
+    if (args.y[k].data != nullptr)
+      clear_dead_rows(args.y[k], T_steps, *saved->plan, w.state_size(k));
+  pass_empty_rows(w, *saved->plan, args.initial, args.final);
 
   args.chunk_tokens = kChunkTokens;
   args.chunk_rows = saved->plan->chunk_rows();
@@ -153,16 +169,19 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     saved->recompute = recompute;
     saved->plan->plan_backward(recompute);
     saved->memory = allocate_parts<T>(
-        [&](Parts<T>& parts) { place_saved(parts, *saved, args.initial[0] != nullptr); });
+        [&](Parts<T>& parts) { place_saved(parts, *saved, args.initial[0] != nullptr); },
+        std::move(memory));
     args.keep_states = plan.window_count == 0;
     for (int64_t k = 0; k < S; ++k) {
       args.states[k] = saved->states[k];
       args.entering[k] = saved->entering[k];
       if (saved->initial[k] != nullptr)
-        std::copy(args.initial[k], args.initial[k] + B * H, saved->initial[k]);
+        std::copy(args.initial[k], args.initial[k] + B * w.state_size(static_cast<int>(k)),
+                  saved->initial[k]);
     }
     args.saved = saved->values;
     args.saved_rows = saved->saved_rows;
+    args.moments = saved->moments;
   }
   const Sharing sharing = share_forward(w, plan);
   const int size = sharing.team_size;
@@ -182,7 +201,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const Weights<T>& w = *saved.weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, R = w.packed.R, S = info.state_count;
   const int64_t T_steps = saved.T_steps, B = saved.B;
   const Plan& plan = saved.plan->view();
 
@@ -192,9 +211,10 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.x = saved.x;
   args.lookup = saved.lookup;
   const bool looked_up = args.lookup.tokens != nullptr;
-  args.dy[0] =
-      sequence<const T>({name, "dy", "(T, B, H)", {T_steps, B, H}}, arrays.dy, Access::kRead);
-  step_states<const T>("dsteps", info, 1, arrays.dothers, T_steps, B, H, Access::kRead, args.dy);
+  args.dy[0] = sequence<const T>(
+      {name, "dy", state_shape(info, 0, "(T, B, H)", "(T, B, R)"), {T_steps, B, R}}, arrays.dy,
+      Access::kRead);
+  step_states<const T>("dsteps", w, 1, arrays.dothers, T_steps, B, Access::kRead, args.dy);
   std::copy(saved.update, saved.update + kMaxStates, args.update);
   if (looked_up)
     args.dx = {
@@ -203,16 +223,16 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
-  states<const T>("dstate ", info, arrays.dfinal, B, H, Access::kRead, args.dfinal);
-  states<T>("dstate ", info, arrays.dinitial, B, H, Access::kWrite, args.dinitial);
-  args.grads = layer_parameters<T>(info, arrays.grads, I, H, Access::kWrite);
+  states<const T>("dstate ", w, arrays.dfinal, B, Access::kRead, args.dfinal);
+  states<T>("dstate ", w, arrays.dinitial, B, Access::kWrite, args.dinitial);
+  args.grads = layer_parameters<T>(info, arrays.grads, I, H, R, Access::kWrite);
   if (args.dx.data != nullptr && !args.accumulate_dx) {
     if (looked_up)
       std::fill(args.dx.data, args.dx.data + args.lookup.V * I, T(0));
     else if (!plan.ordered)
       clear_dead_rows(args.dx, T_steps, *saved.plan, I);
   }
-  pass_empty_rows(info, *saved.plan, H, args.dfinal, args.dinitial);
+  pass_empty_rows(w, *saved.plan, args.dfinal, args.dinitial);
   if (plan.T == 0) return;
 
   const Sharing sharing = share_backward(w, plan);
@@ -221,6 +241,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.chunk_rows = saved.plan->chunk_rows();
   args.saved = saved.values;
   args.saved_rows = saved.saved_rows;
+  args.moments = saved.moments;
   ForwardArgs<T> again{};
   again.weights = args.weights;
   again.plan = args.plan;
@@ -241,14 +262,15 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
     for (int64_t k = 0; k < S; ++k) args.states[k] = again.states[k];
     args.saved = again.saved;
     args.saved_rows = again.saved_rows;
+    args.moments = again.moments;
   }
   const auto kernel = w.kernels().backward;
   run_team(size, [&](const Team& team) { kernel(args, team); });
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                               \
-  template std::unique_ptr<Saved<T>> run_forward<T>(const std::shared_ptr<const Weights<T>>&, \
-                                                    const ForwardArrays&, bool, int64_t);     \
+#define UNROLLED_INSTANTIATE(T)                                                                  \
+  template std::unique_ptr<Saved<T>> run_forward<T>(                                             \
+      const std::shared_ptr<const Weights<T>>&, const ForwardArrays&, bool, int64_t, Buffer<T>); \
   template void run_backward<T>(const Saved<T>&, const BackwardArrays&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

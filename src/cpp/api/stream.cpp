@@ -65,8 +65,8 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
   for (size_t k = 0; k < count; ++k) {
     const Weights<T>& w = *weights_[k];
     const int64_t H = w.packed.H, gate_stride = padded_stride<T>(w.sizes.gate_width);
-    if (k > 0 && w.packed.I != weights_[k - 1]->packed.H)
-      fail_value("[stream] expected layer ", k, " to read ", weights_[k - 1]->packed.H,
+    if (k > 0 && w.packed.I != weights_[k - 1]->packed.R)
+      fail_value("[stream] expected layer ", k, " to read ", weights_[k - 1]->packed.R,
                  " values, got weights for ", w.packed.I);
     if (static_cast<int>(states[k].size()) != w.info().state_count)
       fail_value("[stream] expected ", w.info().state_count, " states, got ", states[k].size());
@@ -79,7 +79,8 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     const int64_t state_stride = padded_stride<T>(w.sizes.state_width);
     for (size_t i = 0; i < states[k].size(); ++i) {
       a.final[i] =
-          contiguous<T>({"stream", "state", "(B, H)", {batch_, H}}, states[k][i], Access::kWrite);
+          contiguous<T>({"stream", "state", "(B, H)", {batch_, w.state_size(static_cast<int>(i))}},
+                        states[k][i], Access::kWrite);
       a.initial[i] = a.final[i];
       a.states[i] = {take(2 * batch_ * state_stride), state_stride};
       if (updates.empty()) continue;
@@ -88,6 +89,9 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
       a.update[i] = {update, 0, 0};
     }
     a.gates = {take(batch_ * gate_stride), gate_stride};
+    const int64_t middle_stride = padded_stride<T>(w.sizes.middle_width);
+    a.middle = {take(batch_ * middle_stride), middle_stride};
+    a.hold = take(batch_ * w.sizes.hold_width);
     // Input of one step is always in place: its rows are evenly spaced.
     a.chunk_tokens = a.chunk_rows = a.operand_rows = batch_;
     a.operands = take(most_threads * batch_ * w.sizes.operand_width);
@@ -98,7 +102,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
       a.x = {between, batch_ * I, I};
     }
     work += 2.0 * w.info().gate_count * static_cast<double>(H) *
-            static_cast<double>(w.packed.I + H) * static_cast<double>(batch_);
+            static_cast<double>(w.packed.I + w.packed.R) * static_cast<double>(batch_);
     parts = std::max(parts, w.sizes.forward_panels);
   }
   team_size_ = std::min(most_threads, team_size(work, static_cast<int64_t>(2 * count), parts));
@@ -106,11 +110,11 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
 
 template <class T>
 void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
-  const int64_t I = weights_.front()->packed.I, H = weights_.back()->packed.H;
+  const int64_t I = weights_.front()->packed.I, R = weights_.back()->packed.R;
   const Sequence<const T> input =
       one_step<const T>({"stream", "x_t", "(B, I)", {batch_, I}}, x, Access::kRead);
   const Sequence<T> output =
-      one_step<T>({"stream", "out", "(B, H)", {batch_, H}}, y, Access::kWrite);
+      one_step<T>({"stream", "out", "(B, H)", {batch_, R}}, y, Access::kWrite);
   if (x.data == y.data) fail_value("[stream] expected out to be another array than x_t");
   run_team(std::min(team_size_, num_threads()), [&](const Team& team) {
     for (size_t k = 0; k < layers_.size(); ++k) {

@@ -34,6 +34,8 @@ struct Weights {
   Buffer<T> memory;
 
   const CellInfo& info() const { return table->cells[cell]; }
+  // Columns of state k.
+  int64_t state_size(int k) const { return k == 0 ? packed.R : packed.H; }
   const CellKernels<T>& kernels() const {
     return kernels_of<T>(*table).cells[static_cast<int>(precision)][cell];
   }
@@ -41,21 +43,28 @@ struct Weights {
 
 // Elements of the memory of packed weights.
 inline int64_t packed_size(const LayerSizes& s, bool backward) {
-  return s.input + s.recurrent + 2 * s.bias + s.unit + (backward ? s.input_t + s.recurrent_t : 0);
+  return s.input + s.recurrent + 2 * s.bias + s.unit + s.second + s.second_bias +
+         (backward ? s.input_t + s.recurrent_t + s.second_t : 0);
 }
 
 struct LayerArrays {
-  ArrayView weight_ih, weight_hh, bias_ih, bias_hh, weight_unit;
+  ArrayView weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr;
 };
 
+// Gives weights whose sizes are known `memory` of at least packed_size elements, or memory of their
+// own.
+template <class T>
+void place_weights(Weights<T>& weights, Buffer<T> memory);
+
 // The arrays as parameters of a cell, or with access to write as their gradients, checked: all that
-// the cell has must be there, but for biases.
+// the cell has must be there, but for biases. R: columns of the state h.
 template <class T>
 LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arrays, int64_t I,
-                                    int64_t H, Access access);
+                                    int64_t H, int64_t R, Access access);
 
+// They lie in `memory`, or in memory of their own.
 template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward);
+                        bool backward, Buffer<T> memory = {});
 
 }  // namespace unrolled

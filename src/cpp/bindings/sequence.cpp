@@ -16,9 +16,10 @@ auto of_weights(const PyWeights& weights, Get get) {
 PyWeights pack(const std::string& cell, const py::array& weight_ih,
                const std::optional<py::array>& weight_hh, const std::optional<py::array>& bias_ih,
                const std::optional<py::array>& bias_hh, const std::optional<py::array>& weight_unit,
-               const std::string& precision, bool backward) {
-  const LayerArrays arrays{view_of(weight_ih), view_of(weight_hh), view_of(bias_ih),
-                           view_of(bias_hh), view_of(weight_unit)};
+               const std::optional<py::array>& weight_hr, const std::string& precision,
+               bool backward) {
+  const LayerArrays arrays{view_of(weight_ih), view_of(weight_hh),   view_of(bias_ih),
+                           view_of(bias_hh),   view_of(weight_unit), view_of(weight_hr)};
   return with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
     py::gil_scoped_release release;
@@ -57,14 +58,15 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
               bool accumulate_dx, const py::array& dweight_ih,
               const std::optional<py::array>& dweight_hh, const std::optional<py::array>& dbias_ih,
               const std::optional<py::array>& dbias_hh,
-              const std::optional<py::array>& dweight_unit) {
+              const std::optional<py::array>& dweight_unit,
+              const std::optional<py::array>& dweight_hr) {
   const BackwardArrays arrays{view_of(dy),
                               view_of(dx),
                               views_of(dothers),
                               views_of(dfinal),
                               views_of(dinitial),
                               {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih),
-                               view_of(dbias_hh), view_of(dweight_unit)},
+                               view_of(dbias_hh), view_of(dweight_unit), view_of(dweight_hr)},
                               accumulate_dx};
   std::visit(
       [&](const auto& held) {
@@ -75,11 +77,12 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
 }
 
 std::vector<int64_t> memory(const std::string& cell, int64_t input_size, int64_t hidden_size,
-                            int64_t steps, int64_t batch, const std::optional<py::array>& lengths,
-                            bool reverse, int64_t recompute, const std::string& precision,
+                            int64_t output_size, int64_t steps, int64_t batch,
+                            const std::optional<py::array>& lengths, bool reverse,
+                            int64_t recompute, const std::string& precision,
                             bool double_precision) {
-  const ScanQuery query{cell,  precision,        input_size, hidden_size, steps,
-                        batch, view_of(lengths), reverse,    recompute};
+  const ScanQuery query{cell,  precision, input_size,       hidden_size, output_size,
+                        steps, batch,     view_of(lengths), reverse,     recompute};
   const ScanMemory m = double_precision ? scan_memory<double>(query) : scan_memory<float>(query);
   return {m.weights, m.saved, m.forward, m.backward};
 }
@@ -106,6 +109,15 @@ void register_sequence(py::module_& m) {
                              [](const PyWeights& w) {
                                return of_weights(w, [](const auto& held) { return held.packed.H; });
                              })
+      .def_property_readonly("state_sizes",
+                             [](const PyWeights& w) {
+                               return of_weights(w, [](const auto& held) {
+                                 py::tuple sizes(held.info().state_count);
+                                 for (int k = 0; k < held.info().state_count; ++k)
+                                   sizes[static_cast<size_t>(k)] = held.state_size(k);
+                                 return sizes;
+                               });
+                             })
       .def_property_readonly("state_count",
                              [](const PyWeights& w) {
                                return of_weights(
@@ -125,8 +137,8 @@ void register_sequence(py::module_& m) {
       });
   m.def("pack", &pack, py::arg("cell"), py::arg("weight_ih").noconvert(),
         py::arg("weight_hh").noconvert(), py::arg("bias_ih").noconvert(),
-        py::arg("bias_hh").noconvert(), py::arg("weight_unit").noconvert(), py::arg("precision"),
-        py::arg("backward"));
+        py::arg("bias_hh").noconvert(), py::arg("weight_unit").noconvert(),
+        py::arg("weight_hr").noconvert(), py::arg("precision"), py::arg("backward"));
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
         py::arg("final").noconvert(), py::arg("others").noconvert(), py::arg("updates").noconvert(),
@@ -135,14 +147,15 @@ void register_sequence(py::module_& m) {
   m.attr("STORE_ALL") = kStoreAll;
   m.attr("STORE_STATES") = kStoreStates;
   m.def("memory", &memory, py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"),
-        py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(), py::arg("reverse"),
-        py::arg("recompute"), py::arg("precision"), py::arg("double_precision"));
+        py::arg("output_size"), py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(),
+        py::arg("reverse"), py::arg("recompute"), py::arg("precision"),
+        py::arg("double_precision"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),
         py::arg("dothers").noconvert(), py::arg("dfinal").noconvert(),
         py::arg("dinitial").noconvert(), py::arg("dx").noconvert(), py::arg("accumulate_dx"),
         py::arg("dweight_ih").noconvert(), py::arg("dweight_hh").noconvert(),
         py::arg("dbias_ih").noconvert(), py::arg("dbias_hh").noconvert(),
-        py::arg("dweight_unit").noconvert());
+        py::arg("dweight_unit").noconvert(), py::arg("dweight_hr").noconvert());
 }
 
 }  // namespace unrolled

@@ -17,7 +17,7 @@ namespace {
 struct PyCell {
   std::string name;
   std::vector<std::string> gates, states, units;
-  bool recurrent;
+  bool recurrent, projects, normalises;
   std::vector<std::string> precisions;
 };
 
@@ -31,6 +31,8 @@ std::vector<PyCell> cells() {
                     {info.states, info.states + info.state_count},
                     {info.units, info.units + info.unit_count},
                     info.recurrent,
+                    info.projects,
+                    info.normalises,
                     cell_precisions(table, i)});
   }
   return list;
@@ -70,6 +72,8 @@ void register_system(py::module_& m) {
                              [](const PyCell& c) { return py::tuple(py::cast(c.states)); })
       .def_property_readonly("units", [](const PyCell& c) { return py::tuple(py::cast(c.units)); })
       .def_readonly("recurrent", &PyCell::recurrent)
+      .def_readonly("projects", &PyCell::projects)
+      .def_readonly("normalises", &PyCell::normalises)
       .def_property_readonly("precisions",
                              [](const PyCell& c) { return py::tuple(py::cast(c.precisions)); });
   m.def("cells", &cells);

@@ -30,22 +30,47 @@
 //
 // Cells of UNROLLED_NARROW_CELLS are compiled for bfloat16 and int8, too.
 //
-// What does not fit: cells that need a whole row first (LayerNorm) or a second product per step
-// (reset-before GRU, projection). They will declare an explicit second phase; this contract is
-// not bent for them.
+// A cell whose step has a second product, of a row m that has to be whole first, states its two
+// phases instead of forward and backward:
+//   kFirstGates      gates 0 .. kFirstGates - 1 have their recurrent part from the product with h
+//   kProjects        the second product is h' = W_hr m with W_hr (R, H), so that h has R columns;
+//                    else it is that of the one last gate, with its rows of W_hh
+//   kFirstSaved      values 0 .. kFirstSaved - 1 of `saved` are the first phase's
+//   kFirstGradients  gates 0 .. kFirstGradients - 1 get dx in first_backward, the others before
+//   first(x, r, state, next, saved, m)    gives m and next[1 ..]; r[kFirstGates]
+//   second(x, u, state, next, saved)      gives next[0]; u is the second product with its bias
+//   second_backward(saved, state, d, dx, du)      d[0] as above, du the gradient of u
+//   first_backward(saved, state, dm, d, dx, m)    d as above, given the gradient of m; m again.
+//                                                 The gradient of r is that of x.
+// Where kProjects, the second phase has R units: it sees d[0] and u alone, and the first one no h.
+//
+// A cell whose products are normalised over all gates of a row is as the first ones, but its
+// parameters of units are G gains of the input part and G of the recurrent part, for the scan
+// alone, and biases are added behind the norms. It has
+//   kNormalisesCell  the state c' is normalised, too, by a gain and a shift of each unit, which
+//                    follow, on its way to h'. Then forward gives in next[0] what `output` makes h'
+//                    of with the normalised c', `cell` gives c' once more, output_backward the
+//                    gradient of the normalised c' and dx of the last gate, and `backward` the rest
+//                    from d[1].
 #pragma once
 
 #include "cells/elman.hpp"
 #include "cells/gru.hpp"
+#include "cells/gru_norm.hpp"
+#include "cells/gru_reset_before.hpp"
 #include "cells/indrnn.hpp"
 #include "cells/lstm.hpp"
 #include "cells/lstm_coupled.hpp"
+#include "cells/lstm_norm.hpp"
 #include "cells/lstm_peephole.hpp"
+#include "cells/lstm_projected.hpp"
 #include "cells/mgu.hpp"
 #include "cells/min_gru.hpp"
 #include "cells/slstm.hpp"
 
 #define UNROLLED_NARROW_CELLS(X) X(ElmanTanh) X(ElmanRelu) X(Lstm) X(Gru)
-#define UNROLLED_CELLS(X)  \
-  UNROLLED_NARROW_CELLS(X) \
-  X(LstmPeephole) X(LstmCoupled) X(Mgu) X(MinGru) X(IndRnn) X(Slstm)
+#define UNROLLED_CELLS(X)                                                               \
+  UNROLLED_NARROW_CELLS(X)                                                              \
+  X(LstmPeephole)                                                                       \
+  X(LstmCoupled) X(Mgu) X(MinGru) X(IndRnn) X(Slstm) X(LstmProjected) X(GruResetBefore) \
+      X(LstmNorm) X(GruNorm)

@@ -6,6 +6,8 @@
 #pragma once
 
 #include "kernels/forward.hpp"
+#include "kernels/normalised_backward.hpp"
+#include "kernels/phased_backward.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -19,21 +21,28 @@ struct Backward {
   const Team& team;
   const Plan& plan = *a.plan;
   const PackedLayer<T>& w = *a.weights;
-  const int64_t H = w.H;
+  const int64_t H = w.H, R = w.R;
   const int64_t K = Y::gate_width(H);
   // Sums of gradients by looked-up row are by unit.
   const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
   const OwnRows own = own_rows(plan, team, by_rows);
   // Whether members need each other's gradients after every step.
   const bool meets = Cell::kRecurrent && !by_rows;
-  const int64_t all_panels = ceil_div(H, kPlainPanel<T>);
-  const Range panels = by_rows ? Range{0, all_panels} : share(all_panels, team);
-  const int64_t first_unit = panels.begin * kPlainPanel<T>;
-  const int64_t end_unit = smaller(panels.end * kPlainPanel<T>, H);
-  // This member's packed gate columns, of the gradients of parameters.
-  const Range blocks =
-      by_rows ? share(Y::blocks(H), team) : Range{first_unit / Y::L, ceil_div(end_unit, Y::L)};
+  const Range units = by_rows ? Range{0, H} : share_units(H, kPlainPanel<T>, team);
+  const Range outputs = by_rows ? Range{0, R} : share_units(R, kPlainPanel<T>, team);
+  // This member's blocks, of the gradients of parameters, and their packed gate columns.
+  const Range blocks = own_blocks(H, units);
   const Range columns = {blocks.begin * Y::kBlockWidth, blocks.end * Y::kBlockWidth};
+
+  // Columns of state k, and those of them that are this member's; see Forward.
+  int64_t width(int k) const { return k == 0 ? R : H; }
+  Range own_columns(int k) const { return k == 0 ? outputs : units; }
+
+  // Of `width` units, the blocks whose parameters' gradients this member sums.
+  Range own_blocks(int64_t width, const Range& own_units) const {
+    return by_rows ? share(Y::blocks(width), team)
+                   : Range{own_units.begin / Y::L, ceil_div(own_units.end, Y::L)};
+  }
 
   // Compact rows at which the stored states and the saved values begin; see Forward.
   int64_t first_state = 0, first_saved = 0;
@@ -94,33 +103,34 @@ struct Backward {
       multiply<kPlainVectors, O>(Product<T>{.a = from.data,
                                             .a_stride = from.stride,
                                             .b = w.recurrent_t,
-                                            .K = K,
+                                            .K = Y::First::gate_width(H),
                                             .c = to.data,
                                             .c_stride = to.stride,
                                             .rows = rows,
-                                            .columns = Y::blocks(H) * Y::L,
+                                            .columns = Y::blocks(R) * Y::L,
                                             .bias = nullptr,
                                             .accumulate = true},
-                                 panels);
+                                 plain_panels<T>(outputs));
     }
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
+      const Range mine = own_columns(k);
       if (plan.resets != nullptr)
         own.each(0, later_live, [&](int64_t j) {
           if (is_reset(plan, later_t, j))
-            for (int64_t u = first_unit; u < end_unit; u += Y::L)
+            for (int64_t u = mine.begin; u < mine.end; u += Y::L)
               store(carry.data + j * carry.stride + u, V(T(0)));
         });
       own.each(live, later_live, [&](int64_t j) {  // began at later_t
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
-          store_tail(a.dinitial[k] + plan.order[j] * H, u, H,
+        for (int64_t u = mine.begin; u < mine.end; u += Y::L)
+          store_tail(a.dinitial[k] + plan.order[j] * width(k), u, width(k),
                      load(carry.data + j * carry.stride + u));
       });
       own.each(later_live, live, [&](int64_t j) {  // ended before later_t
-        const T* from = a.dfinal[k] == nullptr ? nullptr : a.dfinal[k] + plan.order[j] * H;
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
+        const T* from = a.dfinal[k] == nullptr ? nullptr : a.dfinal[k] + plan.order[j] * width(k);
+        for (int64_t u = mine.begin; u < mine.end; u += Y::L)
           store(carry.data + j * carry.stride + u,
-                from == nullptr ? V(T(0)) : load_tail(from, u, H));
+                from == nullptr ? V(T(0)) : load_tail(from, u, width(k)));
       });
     }
   }
@@ -129,17 +139,39 @@ struct Backward {
   // chunk buffer. Those of the input part are summed by looked-up row, too.
   template <bool lookup>
   void cell_step(int64_t t, int64_t row, int buffer) const {
+    if constexpr (Normalised<Cell>)
+      step_back_normalised<Cell, O>(*this, a, t, row, buffer);
+    else if constexpr (TwoProducts<Cell>)
+      step_back_in_phases<lookup, Cell, O>(*this, a, t, row, buffer);
+    else
+      step_back<lookup>(t, row, buffer);
+  }
+
+  // The gradient of what state k of a row took of its new value in step t; `stayed` is that of the
+  // rest.
+  UNROLLED_INLINE_MEMBER V taken(int k, int64_t t, int64_t j, int64_t unit, V& stayed) const {
+    const auto at = [&](const Sequence<const T>& steps) {
+      return steps.data + t * steps.step + plan.order[j] * steps.row;
+    };
+    V d = load(a.carry[k].data + j * a.carry[k].stride + unit);
+    if (a.dy[k].data != nullptr) d = d + load_tail(at(a.dy[k]), unit, width(k));
+    stayed = V(T(0));
+    if (a.update[k].data == nullptr) return d;
+    const V part = load_tail(at(a.update[k]), unit, width(k)) * d;
+    stayed = d - part;
+    return part;
+  }
+
+  template <bool lookup>
+  UNROLLED_INLINE_MEMBER void step_back(int64_t t, int64_t row, int buffer) const {
     const Rows<T>&dinput = a.dinput[buffer], &drecurrent = a.drecurrent[buffer];
     const int64_t rows = own.count(plan.live[t]);
-    for (int64_t unit = first_unit; unit < end_unit; unit += Y::L) {
+    for (int64_t unit = units.begin; unit < units.end; unit += Y::L) {
       const int64_t block = unit / Y::L;
       const T* saved_block =
           Y::saved_at(a.saved, a.saved_rows, block, plan.offset[t] - first_saved);
       for (int64_t n = 0; n < rows; ++n) {
         const int64_t j = own.row(n), token = plan.offset[t] + j;
-        const auto at = [&](const Sequence<const T>& steps) {
-          return steps.data + t * steps.step + plan.order[j] * steps.row;
-        };
         V saved[Cell::kSavedCount], p[Y::P + 1], state[S], d[S], stayed[S], dx[Y::G], dr[Y::G],
             dp[Y::P + 1];
 #pragma GCC unroll 8
@@ -148,14 +180,7 @@ struct Backward {
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k) {
           state[k] = load(a.states[k].data + (token - first_state) * a.states[k].stride + unit);
-          d[k] = load(a.carry[k].data + j * a.carry[k].stride + unit);
-          if (a.dy[k].data != nullptr) d[k] = d[k] + load_tail(at(a.dy[k]), unit, H);
-          stayed[k] = V(T(0));
-          if (a.update[k].data != nullptr) {
-            const V taken = load_tail(at(a.update[k]), unit, H) * d[k];
-            stayed[k] = d[k] - taken;
-            d[k] = taken;
-          }
+          d[k] = taken(k, t, j, unit, stayed[k]);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
@@ -186,14 +211,24 @@ struct Backward {
     }
   }
 
-  // dW_hh and db_hh, rows of this member's gates, and the gradients of its units' parameters.
+  // dW_hh and db_hh, and of a second product, too, rows of this member's gates, and the gradients
+  // of its units' parameters.
   void recurrent_gradients(const Chunk& chunk, int buffer) const {
-    if constexpr (Y::P > 0) unit_gradients(a.dunit[buffer], chunk.rows);
+    if constexpr (Normalised<Cell>)
+      norm_gradients<Cell, O>(*this, a, chunk, buffer, blocks);
+    else if constexpr (Y::P > 0)
+      unit_gradients(a.dunit[buffer], chunk.rows);
     if constexpr (!Cell::kRecurrent) return;
     const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
     const int64_t row = chunk.first_row - first_state;
-    parameter_gradients(d, {h.data + row * h.stride, h.stride}, chunk.rows, H, a.grads.weight_hh,
-                        a.grads.bias_hh);
+    sum_outer<Y::First::G>(d, {h.data + row * h.stride, h.stride}, chunk.rows, R, H, blocks,
+                           a.grads.weight_hh, Normalised<Cell> ? nullptr : a.grads.bias_hh);
+    if constexpr (TwoProducts<Cell>) {
+      const LayerParameters<T> second = second_parameters<Cell>(a.grads, H);
+      const Rows<T>& m = a.middle[buffer];
+      sum_outer<1>(a.dsecond[buffer], {m.data, m.stride}, chunk.rows, H, R, own_blocks(R, outputs),
+                   second.weight_hh, second.bias_hh);
+    }
   }
 
   // weight_unit += column sums of d.
@@ -212,8 +247,7 @@ struct Backward {
   void input_gradients(const Chunk& chunk, int buffer) const {
     const Rows<T>& d = a.dinput[buffer];
     T* gathered = a.gathered + team.rank * a.chunk_rows * w.I;
-    parameter_gradients(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows, w.I,
-                        a.grads.weight_ih, a.grads.bias_ih);
+    parameter_gradients(d, input_rows(plan, chunk, a.x, w.I, gathered), chunk.rows);
     if (a.dx.data == nullptr) return;
     // An existing dx is added to after the product, so that the bits are the same whether rows
     // are in place or gathered.
@@ -235,8 +269,7 @@ struct Backward {
   // dW_ih, db_ih and the gradient of the looked-up rows, once for the whole sequence.
   void lookup_gradients() const {
     const int64_t rows = a.lookup.V;
-    parameter_gradients(a.dlookup, {a.lookup.rows, w.I}, rows, w.I, a.grads.weight_ih,
-                        a.grads.bias_ih);
+    parameter_gradients(a.dlookup, {a.lookup.rows, w.I}, rows);
     if (a.dx.data == nullptr) return;
     sync(team);
     const Range part = share(rows, team);
@@ -249,12 +282,21 @@ struct Backward {
     }
   }
 
-  // weight (G*H, width) += d^T x and bias (G*H) += column sums of d, in this member's gates.
-  void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
-                           T* weight, T* bias) const {
+  // dW_ih (G*H, I) += d^T x and db_ih (G*H) += column sums of d, in this member's gates.
+  void parameter_gradients(const Rows<T>& d, const Rows<const T>& x, int64_t rows) const {
+    sum_outer<Y::G>(d, x, rows, w.I, H, blocks, a.grads.weight_ih,
+                    Normalised<Cell> ? nullptr : a.grads.bias_ih);
+  }
+
+  // The same of a weight (G*gate_units, width) and its bias, for `own` of the blocks of units.
+  template <int G>
+  void sum_outer(const Rows<T>& d, const Rows<const T>& x, int64_t rows, int64_t width,
+                 int64_t gate_units, Range own, T* weight, T* bias) const {
     accumulate_outer<O>(OuterProduct<T>{d.data, d.stride, x.data, x.stride, rows, width,
                                         a.outer + team.rank * kOuterScratch<T>},
-                        columns, GateRows<T>{weight, width, Y::G, H}, GateBias<T>{bias, Y::G, H});
+                        {own.begin * G * Y::L, own.end * G * Y::L},
+                        GateRows<T>{weight, width, G, gate_units},
+                        GateBias<T>{bias, G, gate_units});
   }
 
   // Rows of gradients as the products read them: in place, or converted into this member's scratch.

@@ -3,7 +3,8 @@
 // of the batch; see OwnRows.
 #pragma once
 
-#include "kernels/layout.hpp"
+#include "kernels/normalised.hpp"
+#include "kernels/phased.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -13,25 +14,26 @@ struct Forward {
   using Y = Layout<Cell, T, O>;
   static constexpr int S = Cell::kStateCount;
   static constexpr int64_t kNowhere = -1;
-  // Tiles whose sums lie in L1 until the cell is applied to them: several where a part of a panel
-  // is taken at a time, so that it is read again from L1.
-  static constexpr int64_t kGroupTiles = kVectorRegisters == 32 ? 1 : 4;
 
   const ForwardArgs<T>& a;
   const Team& team;
   const Plan& plan = *a.plan;
   const PackedLayer<T>& w = *a.weights;
-  const int64_t H = w.H;
+  const int64_t H = w.H, R = w.R;
   const bool by_rows = a.by_rows && team.size > 1;
   const OwnRows own = own_rows(plan, team, by_rows);
-  const Range panels = by_rows ? Range{0, Y::gate_panels(H)} : share(Y::gate_panels(H), team);
+  const Range units = by_rows ? Range{0, H} : share_units(H, Y::kUnitStep, team);
+  const Range outputs = by_rows ? Range{0, R} : share_units(R, Y::kUnitStep, team);
+  const Range panels = Y::panels_of(units);
   // Whether members need each other's states after every step.
   const bool meets = Cell::kRecurrent && !by_rows;
-  const int64_t first_unit = panels.begin * Y::kPanelUnits;
-  const int64_t end_unit = smaller(panels.end * Y::kPanelUnits, H);
   // Compact rows at which the stored states and the saved values begin, and the row behind the last
   // state: those of the whole sequence, or of a window that is run again.
   int64_t first_state = 0, first_saved = 0, end_state = plan.tokens;
+
+  // Columns of state k, and those of them that are this member's.
+  int64_t width(int k) const { return k == 0 ? R : H; }
+  Range own_columns(int k) const { return k == 0 ? outputs : units; }
 
   // Row of the state arrays where the states that enter position s of [.., end) begin.
   int64_t state_row(int64_t s, int64_t end) const {
@@ -100,8 +102,14 @@ struct Forward {
            plan.live[step_at(plan, s + 1)] < plan.live[step_at(plan, s)];
   }
 
-  // The input part of a chunk: of this member's units, or, of a chunk of one step, of its rows.
+  // The input part of a chunk, normalised where the cell asks for it.
   void input_part(const Chunk& chunk) const {
+    input_products(chunk);
+    if constexpr (Normalised<Cell>) normalise_input<Cell, O>(*this, a, chunk);
+  }
+
+  // Its products: of this member's units, or, of a chunk of one step, of its rows.
+  void input_products(const Chunk& chunk) const {
     if (a.lookup.tokens != nullptr) return;
     T* gathered = a.gathered + team.rank * a.chunk_rows * w.I;
     if (!by_rows) {
@@ -124,7 +132,7 @@ struct Forward {
   // Rows as the products read them: in place, or converted into this member's scratch.
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
     if constexpr (O::kInPlace) return from;
-    const int64_t width = larger(O::row_words(w.I), O::row_words(H));
+    const int64_t width = larger(O::row_words(w.I), O::row_words(R));
     return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.operand_rows * width);
   }
 
@@ -142,7 +150,7 @@ struct Forward {
                                           .c_stride = to.stride,
                                           .rows = count,
                                           .columns = Y::gate_width(H),
-                                          .bias = w.bias_input,
+                                          .bias = Normalised<Cell> ? nullptr : w.bias_input,
                                           .accumulate = false},
                                panels);
     }
@@ -158,11 +166,12 @@ struct Forward {
       const Rows<T>& h = a.states[0];
       for (int64_t j = 0; j < plan.live[t]; ++j) {
         const T* row = h.data + (entering + j) * h.stride;
-        prefetch(row, first_unit);
-        prefetch(row + end_unit, H - end_unit);
+        prefetch(row, outputs.begin);
+        prefetch(row + outputs.end, R - outputs.end);
       }
       for (int64_t j = 0; j < plan.live[t]; ++j)
-        prefetch_to_write(h.data + (leaving + j) * h.stride + first_unit, end_unit - first_unit);
+        prefetch_to_write(h.data + (leaving + j) * h.stride + outputs.begin,
+                          outputs.end - outputs.begin);
     }
     advance(own, entering, plan.live[t], leaving, plan.offset[t], chunk, t);
   }
@@ -174,48 +183,31 @@ struct Forward {
   __attribute__((noinline)) void advance(const OwnRows& mine, int64_t entering, int64_t live,
                                          int64_t leaving, int64_t token, const Chunk& chunk,
                                          int64_t t) const {
+    if constexpr (Normalised<Cell>)
+      advance_normalised<Cell, O>(*this, mine, entering, live, leaving, token, chunk, t);
+    else if constexpr (TwoProducts<Cell>)
+      advance_in_phases<Cell, O>(*this, mine, entering, live, leaving, token, chunk, t);
+    else
+      advance_fused(mine, entering, live, leaving, token, chunk, t);
+  }
+
+  UNROLLED_INLINE_MEMBER void advance_fused(const OwnRows& mine, int64_t entering, int64_t live,
+                                            int64_t leaving, int64_t token, const Chunk& chunk,
+                                            int64_t t) const {
     const Rows<T>& states = a.states[0];
     const int64_t rows = mine.count(live);
     Rows<const T> h = mine.of<const T>(states.data + entering * states.stride, states.stride);
     if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
-    constexpr int NV = Y::kVectors;
-    const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const T* packed = w.recurrent + panel * O::words(H) * Y::kPanelWidth;
-      const T* bias = w.bias_recurrent + panel * Y::kPanelWidth;
-      for (int64_t group = 0; group < groups; ++group) {
-        const int64_t begin = rows * (tiles * group / groups) / tiles;
-        const int64_t count = rows * (tiles * (group + 1) / groups) / tiles - begin;
-        V sum[kGroupTiles * kTileRows<NV>][NV];
-        for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
-          constexpr int TV = decltype(vectors)::kValue;
-          for_row_tiles<kAccumulators / TV>(
-              count, [&](auto tile_rows, int64_t first) UNROLLED_INLINE_LAMBDA {
-                constexpr int MR = decltype(tile_rows)::kValue;
-                V tile[MR][TV];
-#pragma GCC unroll 16
-                for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-                  for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
-                if constexpr (Cell::kRecurrent)
-                  O::template tile<NV>(h.data + (begin + first) * h.stride, h.stride,
-                                       packed + part * Y::L, H, tile);
-#pragma GCC unroll 16
-                for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-                  for (int v = 0; v < TV; ++v) sum[first + r][part + v] = tile[r][v];
-              });
-        });
-        for (int64_t r = 0; r < count; ++r) {
-          const int64_t row = mine.row(begin + r);
+    multiply_fused<Y, O, Cell::kRecurrent>(
+        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, panels,
+        [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
+          const int64_t row = mine.row(n);
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
 #pragma GCC unroll 4
           for (int block = 0; block < Y::kBlocks; ++block)
-            apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
+            apply(panel * Y::kBlocks + block, x, sum + block * Y::G, entering + row,
                   leaving < 0 ? kNowhere : leaving + row, token + row, t, row);
-        }
-      }
-    }
+        });
   }
 
   // Row of `gates` that holds the input part of a token.
@@ -238,24 +230,27 @@ struct Forward {
 #pragma GCC unroll 4
     for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
     Cell::forward(x, recurrent, p, state, next, keep);
-    if (leaving >= 0) {
-      const auto at = [&](const auto& steps) {
-        return steps.data + t * steps.step + plan.order[row] * steps.row;
-      };
+    if (leaving >= 0)
 #pragma GCC unroll 4
-      for (int k = 0; k < S; ++k) {
-        if (a.update[k].data != nullptr) {
-          const V taken = load_tail(at(a.update[k]), unit, H);
-          next[k] = multiply_add(taken, next[k], (V(T(1)) - taken) * state[k]);
-        }
-        store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
-        if (a.y[k].data != nullptr) store_tail(at(a.y[k]), unit, H, next[k]);
-      }
-    }
+      for (int k = 0; k < S; ++k) leave(k, state[k], next[k], leaving, unit, t, row);
     if (a.saved == nullptr) return;
     T* saved = Y::saved_at(a.saved, a.saved_rows, block, token - first_saved);
 #pragma GCC unroll 8
     for (int i = 0; i < Cell::kSavedCount; ++i) store(saved + i * Y::L, keep[i]);
+  }
+
+  // State k of a row leaves step t: to row `leaving` of the states, and where all steps are wanted.
+  UNROLLED_INLINE_MEMBER void leave(int k, V old, V next, int64_t leaving, int64_t unit, int64_t t,
+                                    int64_t row) const {
+    const auto at = [&](const auto& steps) {
+      return steps.data + t * steps.step + plan.order[row] * steps.row;
+    };
+    if (a.update[k].data != nullptr) {
+      const V taken = load_tail(at(a.update[k]), unit, width(k));
+      next = multiply_add(taken, next, (V(T(1)) - taken) * old);
+    }
+    store(a.states[k].data + leaving * a.states[k].stride + unit, next);
+    if (a.y[k].data != nullptr) store_tail(at(a.y[k]), unit, width(k), next);
   }
 
   // After position s: rows whose sequence ends give their final states, rows that begin at the
@@ -268,9 +263,9 @@ struct Forward {
       own.each(next_live, live, [&](int64_t j) {
         for (int k = 0; k < S; ++k) {
           const T* from = a.states[k].data + (row + j) * a.states[k].stride;
-          T* to = a.final[k] + plan.order[j] * H;
-          for (int64_t u = first_unit; u < end_unit; u += Y::L)
-            store_tail(to, u, H, load(from + u));
+          T* to = a.final[k] + plan.order[j] * width(k);
+          for (int64_t u = own_columns(k).begin; u < own_columns(k).end; u += Y::L)
+            store_tail(to, u, width(k), load(from + u));
         }
       });
     if (s + 1 < end) start_rows(s + 1, end, live, next_live);
@@ -282,16 +277,16 @@ struct Forward {
     own.each(begin, count, [&](int64_t j) {
       for (int k = 0; k < S; ++k) {
         T* to = a.states[k].data + (row + j) * a.states[k].stride;
-        const T* from = a.initial[k] == nullptr ? nullptr : a.initial[k] + plan.order[j] * H;
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
-          store(to + u, from == nullptr ? V(T(0)) : load_tail(from, u, H));
+        const T* from = a.initial[k] == nullptr ? nullptr : a.initial[k] + plan.order[j] * width(k);
+        for (int64_t u = own_columns(k).begin; u < own_columns(k).end; u += Y::L)
+          store(to + u, from == nullptr ? V(T(0)) : load_tail(from, u, width(k)));
       }
     });
     if (plan.resets == nullptr) return;
     own.each(0, count, [&](int64_t j) {
       if (is_reset(plan, t, j))
         for (int k = 0; k < S; ++k)
-          for (int64_t u = first_unit; u < end_unit; u += Y::L)
+          for (int64_t u = own_columns(k).begin; u < own_columns(k).end; u += Y::L)
             store(a.states[k].data + (row + j) * a.states[k].stride + u, V(T(0)));
     });
   }
@@ -302,7 +297,7 @@ struct Forward {
     const int64_t live = plan.live[step_at(plan, plan.windows[window])];
     own.each(0, live, [&](int64_t j) {
       for (int k = 0; k < S; ++k)
-        for (int64_t u = first_unit; u < end_unit; u += Y::L)
+        for (int64_t u = own_columns(k).begin; u < own_columns(k).end; u += Y::L)
           store(to[k].data + (to_row + j) * to[k].stride + u,
                 load(from[k].data + (from_row + j) * from[k].stride + u));
     });

@@ -17,8 +17,8 @@ namespace {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName,  Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
-          Cell::kGates, Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent};
+  return {Cell::kName,   Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount, Cell::kGates,
+          Cell::kStates, Cell::kUnitNames, Cell::kRecurrent,  projects<Cell>(), Normalised<Cell>};
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),

@@ -39,10 +39,45 @@ struct GateBias {
   }
 };
 
-template <class Cell, class T, class O>
-struct Layout {
+// A cell that has a second product in each step, and one whose products are normalised; see
+// cells/all.hpp.
+template <class Cell>
+concept TwoProducts = requires { Cell::kFirstGates; };
+template <class Cell>
+concept Normalised = requires { Cell::kNormalisesCell; };
+
+// Gates of the product with the state h.
+template <class Cell>
+consteval int recurrent_gates() {
+  if constexpr (TwoProducts<Cell>)
+    return Cell::kFirstGates;
+  else
+    return Cell::kGateCount;
+}
+
+template <class Cell>
+consteval bool projects() {
+  if constexpr (TwoProducts<Cell>)
+    return Cell::kProjects;
+  else
+    return false;
+}
+
+// The matrix (columns of h, H) of the second product, as weight_hh, and its bias.
+template <class Cell, class T>
+UNROLLED_INLINE LayerParameters<T> second_parameters(const LayerParameters<T>& of, int64_t H) {
+  LayerParameters<T> second{};
+  const int64_t rows = Cell::kFirstGates * H;  // of weight_hh that are in the first one
+  second.weight_hh = Cell::kProjects ? of.weight_hr : of.weight_hh + rows * H;
+  if (!Cell::kProjects && of.bias_hh != nullptr) second.bias_hh = of.bias_hh + rows;
+  return second;
+}
+
+// Panels of packed columns with G gates of each unit.
+template <int gates, class T>
+struct GateLayout {
   static constexpr int L = kLanes<T>;
-  static constexpr int G = Cell::kGateCount, P = Cell::kUnitCount;
+  static constexpr int G = gates;
   // Blocks of L units in a gate panel: about four vectors, and an even number where for_parts asks
   // for it.
   static constexpr int kBlocks = G >= 3 ? (kVectorRegisters == 32 || G % 2 == 0 ? 1 : 2) : 4 / G;
@@ -53,74 +88,148 @@ struct Layout {
 
   UNROLLED_INLINE int64_t blocks(int64_t H) { return ceil_div(H, L); }
   UNROLLED_INLINE int64_t gate_width(int64_t H) { return blocks(H) * kBlockWidth; }
-  UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * Cell::kSavedCount * L; }
+  UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
+  // The panels of units that begin with a panel.
+  UNROLLED_INLINE Range panels_of(Range units) {
+    return {units.begin / kPanelUnits, ceil_div(units.end, kPanelUnits)};
+  }
+};
+
+template <class Cell, class T, class O>
+struct Layout : GateLayout<Cell::kGateCount, T> {
+  using Gates = GateLayout<Cell::kGateCount, T>;
+  using First = GateLayout<recurrent_gates<Cell>(), T>;  // of the product with h
+  using Second = GateLayout<1, T>;                       // of the second product
+  using Gates::L, Gates::kPanelUnits, Gates::kPanelWidth, Gates::blocks, Gates::gate_width,
+      Gates::gate_panels;
+  static constexpr int P = Cell::kUnitCount;
+  // A member's units begin at multiples of this, so that they begin a panel of each product.
+  static constexpr int64_t kUnitStep = TwoProducts<Cell> ? kPlainPanel<T> : kPanelUnits;
+  // With a normalised cell, the two normalised parts of the gates as well.
+  static constexpr int kSaved = Cell::kSavedCount + (Normalised<Cell> ? 2 * Gates::G : 0);
+
+  UNROLLED_INLINE int64_t saved_width(int64_t H) { return blocks(H) * kSaved * L; }
   // Saved values stand as [block of units][row][value][L]: what a member writes and reads in one
   // step for one block is one run of memory.
-  template <class P>
-  UNROLLED_INLINE P saved_at(P saved, int64_t rows, int64_t block, int64_t row) {
-    return saved + (block * rows + row) * Cell::kSavedCount * L;
+  template <class Q>
+  UNROLLED_INLINE Q saved_at(Q saved, int64_t rows, int64_t block, int64_t row) {
+    return saved + (block * rows + row) * kSaved * L;
   }
-  UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
   // The parameters of the units of a block, or their gradients.
   template <class Q>
   UNROLLED_INLINE Q unit_at(Q row, int64_t block) {
     return row + block * P * L;
   }
 
-  static LayerSizes sizes(int64_t I, int64_t H) {
+  static LayerSizes sizes(int64_t I, int64_t H, int64_t R) {
     const int64_t width = gate_panels(H) * kPanelWidth;
+    const int64_t first_width = First::gate_panels(H) * First::kPanelWidth;
+    const int64_t recurrent_width = First::gate_width(H);
     const int64_t plain = kPlainPanel<T>;
-    LayerSizes s;
+    LayerSizes s{};
     s.gate_width = gate_width(H);
-    s.split_width = Cell::kSplitGradient ? gate_width(H) : 0;
+    s.split_width = Cell::kSplitGradient || Normalised<Cell> || recurrent_width < gate_width(H)
+                        ? recurrent_width
+                        : 0;
     s.saved_width = saved_width(H);
     s.state_width = blocks(H) * L;
     s.unit = blocks(H) * P * L;
     s.input = width * O::words(I);
-    s.recurrent = Cell::kRecurrent ? width * O::words(H) : 0;
-    s.bias = width;
+    s.recurrent = Cell::kRecurrent ? first_width * O::words(R) : 0;
+    s.bias = larger(width, first_width);
     s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
-    s.recurrent_t = Cell::kRecurrent ? ceil_div(H, plain) * plain * O::words(gate_width(H)) : 0;
+    s.recurrent_t = Cell::kRecurrent ? ceil_div(R, plain) * plain * O::words(recurrent_width) : 0;
     s.operand_width = larger(O::row_words(I), O::row_words(H));
     s.gradient_width = O::kRoundedInPlace ? 0 : O::row_words(gate_width(H));
-    s.forward_panels = gate_panels(H);
+    s.forward_panels = ceil_div(H, kUnitStep);
     s.backward_panels = ceil_div(H, plain);
+    if constexpr (TwoProducts<Cell>) {
+      s.second_bias = Second::gate_panels(R) * Second::kPanelWidth;
+      s.second = s.second_bias * H;
+      s.second_t = ceil_div(H, plain) * plain * Second::gate_width(R);
+      s.middle_width = s.state_width;
+      s.second_width = Second::gate_width(R);
+      s.hold_width = Cell::kProjects ? 0 : s.saved_width;
+    } else if constexpr (Normalised<Cell>) {
+      s.middle_width = s.gate_width;
+      s.moment_count = 2;
+      s.scaled_width = (Cell::kSplitGradient ? 2 : 1) * s.gate_width +
+                       (Cell::kNormalisesCell ? 2 * s.state_width : 0);
+    }
     return s;
   }
 
   static void pack(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team) {
-    const int64_t I = to.I, H = to.H;
-    const Range panels = share(gate_panels(H), team);
-    const auto packed_row = [H](const T* matrix, int64_t K) {
-      return [matrix, K, H](int64_t p) -> const T* {
-        const int64_t row = torch_row<T>(p, G, H);
-        return row < 0 ? nullptr : matrix + row * K;
-      };
-    };
-    pack_rows<O>(to.input, I, kPanelWidth, panels, packed_row(from.weight_ih, I));
+    const int64_t I = to.I, H = to.H, R = to.R;
+    pack_gates<Gates>(to.input, to.bias_input, from.weight_ih, from.bias_ih, I, H, team);
     if constexpr (Cell::kRecurrent)
-      pack_rows<O>(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
-    const auto pack_bias = [&](T* packed, const T* bias) {
-      for (int64_t p = panels.begin * kPanelWidth; p < panels.end * kPanelWidth; ++p) {
-        const int64_t row = torch_row<T>(p, G, H);
-        packed[p] = bias != nullptr && row >= 0 ? bias[row] : T(0);
-      }
-    };
-    pack_bias(to.bias_input, from.bias_ih);
-    pack_bias(to.bias_recurrent, from.bias_hh);
+      pack_gates<First>(to.recurrent, to.bias_recurrent, from.weight_hh, from.bias_hh, R, H, team);
+    else
+      pack_bias<Gates>(to.bias_recurrent, nullptr, H, share(gate_panels(H), team));
     const Range own = share(blocks(H), team);
     for (int64_t block = own.begin; block < own.end; ++block)
       for (int i = 0; i < P; ++i)
         store(unit_at(to.unit, block) + i * L, load_tail(from.weight_unit + i * H, block * L, H));
-    if (to.input_t == nullptr) return;
-    const int64_t K = gate_width(H);
-    pack_columns<O>(to.input_t, K, I, share(ceil_div(I, kPlainPanel<T>), team),
-                    packed_row(from.weight_ih, I));
-    if constexpr (Cell::kRecurrent)
-      pack_columns<O>(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
-                      packed_row(from.weight_hh, H));
+    if (to.input_t != nullptr) {
+      pack_transposed<Gates>(to.input_t, from.weight_ih, I, H, team);
+      if constexpr (Cell::kRecurrent)
+        pack_transposed<First>(to.recurrent_t, from.weight_hh, R, H, team);
+    }
+    if constexpr (TwoProducts<Cell>) {
+      const LayerParameters<const T> second = second_parameters<Cell>(from, H);
+      pack_gates<Second>(to.second, to.second_bias, second.weight_hh, second.bias_hh, H, R, team);
+      if (to.second_t != nullptr)
+        pack_transposed<Second>(to.second_t, second.weight_hh, H, R, team);
+    }
+  }
+
+ private:
+  // The row of a (gates*H, K) matrix that is packed column p.
+  template <class Y>
+  UNROLLED_INLINE auto packed_row(const T* matrix, int64_t K, int64_t H) {
+    return [matrix, K, H](int64_t p) -> const T* {
+      const int64_t row = torch_row<T>(p, Y::G, H);
+      return row < 0 ? nullptr : matrix + row * K;
+    };
+  }
+
+  // The gates of H units as panels of columns, K long, and their biases.
+  template <class Y>
+  static void pack_gates(T* packed, T* packed_bias, const T* weight, const T* bias, int64_t K,
+                         int64_t H, const Team& team) {
+    const Range panels = share(Y::gate_panels(H), team);
+    pack_rows<O>(packed, K, Y::kPanelWidth, panels, packed_row<Y>(weight, K, H));
+    pack_bias<Y>(packed_bias, bias, H, panels);
+  }
+
+  template <class Y>
+  static void pack_bias(T* packed, const T* bias, int64_t H, Range panels) {
+    for (int64_t p = panels.begin * Y::kPanelWidth; p < panels.end * Y::kPanelWidth; ++p) {
+      const int64_t row = torch_row<T>(p, Y::G, H);
+      packed[p] = bias != nullptr && row >= 0 ? bias[row] : T(0);
+    }
+  }
+
+  // The same matrix transposed.
+  template <class Y>
+  static void pack_transposed(T* packed, const T* weight, int64_t K, int64_t H, const Team& team) {
+    pack_columns<O>(packed, Y::gate_width(H), K, share(ceil_div(K, kPlainPanel<T>), team),
+                    packed_row<Y>(weight, K, H));
   }
 };
+
+// This member's part of `width` units, in whole steps of them; {0, 0} where there is none.
+UNROLLED_INLINE Range share_units(int64_t width, int64_t step, const Team& team) {
+  const Range part = share(ceil_div(width, step), team);
+  if (part.begin == part.end) return {0, 0};
+  return {part.begin * step, smaller(part.end * step, width)};
+}
+
+// The panels of the plain products that units of share_units by kPlainPanel are.
+template <class T>
+UNROLLED_INLINE Range plain_panels(Range units) {
+  return {units.begin / kPlainPanel<T>, ceil_div(units.end, kPlainPanel<T>)};
+}
 
 // Step that stands at position s of the processing order.
 UNROLLED_INLINE int64_t step_at(const Plan& plan, int64_t s) {

@@ -42,27 +42,31 @@ inline constexpr int kPrecisions = 3;
 template <class T>
 struct PackedLayer {
   int64_t I, H;
+  int64_t R;      // columns of the state h: H, unless it is projected
   T* input;       // [gate panels][I][panel]
-  T* recurrent;   // [gate panels][H][panel]
+  T* recurrent;   // [gate panels][R][panel], of the gates that are in the product with h
   T* bias_input;  // [gate_width, padded to whole panels]
   T* bias_recurrent;
   T* input_t;      // [panels of I][gate_width][panel]
-  T* recurrent_t;  // [panels of H][gate_width][panel]
+  T* recurrent_t;  // [panels of R][width of the gates of recurrent][panel]
   T* unit;         // [blocks of units][P][L]
+  // Of a second product, else of no size: [panels of R][H][panel], its bias, and its transpose
+  // [panels of H][R in whole vectors][panel].
+  T *second, *second_bias, *second_t;
 };
 
-// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H) or null; the P
-// parameters of each unit (P*H), null where the cell has none. Without a recurrent product
-// weight_hh and bias_hh are null.
+// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, R), biases (G*H) or null; the P
+// parameters of each unit (P*H) and the projection (R, H), null where the cell has none. Without a
+// recurrent product weight_hh and bias_hh are null.
 template <class T>
 struct LayerParameters {
-  T *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_unit;
+  T *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_unit, *weight_hr;
 };
 
 // Sizes, in elements, of the arrays of PackedLayer and of the rows of a scan.
 struct LayerSizes {
   int64_t gate_width;   // row of pre-activations
-  int64_t split_width;  // row of a separate recurrent gradient: gate_width or 0
+  int64_t split_width;  // row of a separate recurrent gradient, or 0
   int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
   int64_t unit;         // parameters of the units, and the row of their gradients
@@ -70,6 +74,12 @@ struct LayerSizes {
   int64_t operand_width;   // row of scratch for rows that are converted before a product, or 0
   int64_t gradient_width;  // the same for rows of gradients
   int64_t forward_panels, backward_panels;  // what threads can share
+  // Of a cell with a second product, else 0: its packed parts, a row of what it multiplies, of its
+  // gradient, and of the values that inference hands from the first product to it.
+  int64_t second, second_bias, second_t, middle_width, second_width, hold_width;
+  // Of a normalised cell, else 0: numbers saved of each token, and a row of the gradients behind
+  // the norms. Its middle_width is that of a row of the recurrent product.
+  int64_t moment_count, scaled_width;
 };
 
 // Which rows are live at which step. Rows are ordered by length, longest first, so that the live
@@ -119,8 +129,11 @@ struct ForwardArgs {
   bool keep_states;
   T* saved;  // [blocks of units][saved_rows][values][L], or null: values for BPTT are not stored
   int64_t saved_rows;
+  T* moments;  // [saved_rows][2] where products are normalised: what divides each part
   Rows<T> entering[kMaxStates];  // states that enter each window of the plan, B rows each
   Rows<T> gates;         // scratch: input part of `chunk_rows` rows, or of the V rows of a lookup
+  Rows<T> middle;        // scratch: `chunk_rows` rows of middle_width, see LayerSizes
+  T* hold;               // scratch: in place of `saved` between two products, chunk_rows rows
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   T* operands;           // scratch: [team size][operand_rows][operand_width], see LayerSizes
   int64_t operand_rows;  // at least the rows of a step and of a chunk
@@ -144,6 +157,7 @@ struct BackwardArgs {
   Rows<T> states[kMaxStates];   // as left by forward; of one window where it is recomputed
   const T* saved;               // likewise
   int64_t saved_rows;
+  const T* moments;  // likewise
   const ForwardArgs<T>*
       again;                  // recomputes a window into `states` and `saved`; null: all is stored
   LayerParameters<T> grads;   // added to; biases may be null
@@ -151,17 +165,20 @@ struct BackwardArgs {
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
   Rows<T> dunit[2];           // the same for gradients of the units' parameters
-  Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
-  T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
-  T* outer;                   // scratch: [team size][outer_scratch]
-  T* operands;                // scratch: [team size][chunk_rows][gradient_width]
-  bool by_rows;               // the team shares rows of the batch rather than units
-  int64_t chunk_rows;         // rows that the scratch arrays hold
+  // Scratch of a second product: two chunks of what it multiplied and of its gradients, and B rows.
+  Rows<T> middle[2], dsecond[2], dmiddle;
+  Rows<T> dscaled[2];  // scratch: two chunks of gradients behind the norms
+  Rows<T> dlookup;     // scratch: V rows, sums of input-part gradients by looked-up row
+  T* gathered;         // scratch: [team size][chunk_rows][max(I, 1)]
+  T* outer;            // scratch: [team size][outer_scratch]
+  T* operands;         // scratch: [team size][chunk_rows][gradient_width]
+  bool by_rows;        // the team shares rows of the batch rather than units
+  int64_t chunk_rows;  // rows that the scratch arrays hold
 };
 
 template <class T>
 struct CellKernels {
-  LayerSizes (*sizes)(int64_t I, int64_t H);
+  LayerSizes (*sizes)(int64_t I, int64_t H, int64_t R);
   void (*pack)(const LayerParameters<const T>& from, PackedLayer<T>& to, const Team& team);
   void (*forward)(const ForwardArgs<T>& args, const Team& team);
   void (*backward)(const BackwardArgs<T>& args, const Team& team);
@@ -173,7 +190,9 @@ struct CellInfo {
   const char* const* gates;
   const char* const* states;
   const char* const* units;
-  bool recurrent;  // there is a recurrent product
+  bool recurrent;   // there is a recurrent product
+  bool projects;    // state h has a width R of its own
+  bool normalises;  // products are normalised over a row
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.

@@ -26,6 +26,10 @@ class CellInfo:
     @property
     def recurrent(self) -> bool: ...
     @property
+    def projects(self) -> bool: ...
+    @property
+    def normalises(self) -> bool: ...
+    @property
     def precisions(self) -> tuple[str, ...]: ...
 
 class Weights:
@@ -39,6 +43,8 @@ class Weights:
     def hidden_size(self) -> int: ...
     @property
     def state_count(self) -> int: ...
+    @property
+    def state_sizes(self) -> tuple[int, ...]: ...
     @property
     def isa(self) -> str: ...
     @property
@@ -151,6 +157,7 @@ def pack(
     bias_ih: _Array | None,  # (G*H,)
     bias_hh: _Array | None,  # (G*H,)
     weight_unit: _Array | None,  # (P*H,)
+    weight_hr: _Array | None,  # (R, H)
     precision: str,  # "full", "bf16", "int8"
     backward: bool,
 ) -> Weights: ...
@@ -173,6 +180,7 @@ def memory(
     cell: str,
     input_size: int,
     hidden_size: int,
+    output_size: int,
     steps: int,
     batch: int,
     lengths: NDArray[np.int64] | None,  # (B,)
@@ -194,6 +202,7 @@ def backward(
     dbias_ih: _Array | None,
     dbias_hh: _Array | None,
     dweight_unit: _Array | None,
+    dweight_hr: _Array | None,
 ) -> None: ...
 def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(
@@ -350,3 +359,13 @@ def rmsprop_step(
 def average_step(params: _Array, average: _Array, weight: float) -> None: ...
 def zero(flat: _Array) -> None: ...
 def global_norm(flat: _Array) -> float: ...
+def xla_handlers(major: int, minor: int) -> dict[str, Any]: ...
+def xla_sizes(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    steps: int,
+    batch: int,
+    backward: bool,
+    double_precision: bool,
+) -> list[int]: ...  # bytes packed, bytes saved

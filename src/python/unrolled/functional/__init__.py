@@ -72,5 +72,8 @@ from ._types import Array as Array
 from ._types import States as States
 from ._types import empty as empty
 from ._windows import Windows as Windows
+from ._xla import XlaSizes as XlaSizes
+from ._xla import xla_handlers as xla_handlers
+from ._xla import xla_sizes as xla_sizes
 
 isa()  # an UNROLLED_ISA that cannot be had fails the import, not some later call

@@ -18,6 +18,8 @@ class CellInfo:
         states: the S states; the first is the output h.
         units: the P parameters that each unit has for itself, as peephole weights.
         recurrent: whether there is a product weight_hh h; without it h acts within its unit alone.
+        projects: whether the output h = weight_hr m has a size R of its own, R <= H.
+        normalises: whether products are normalised over all gates of a row.
         precisions: the names of `Precision` that it has for float32.
     """
 
@@ -26,6 +28,8 @@ class CellInfo:
     states: tuple[str, ...]
     units: tuple[str, ...] = ()
     recurrent: bool = True
+    projects: bool = False
+    normalises: bool = False
     precisions: tuple[str, ...] = ("full",)
 
 
@@ -33,7 +37,16 @@ class CellInfo:
 def cells() -> tuple[CellInfo, ...]:
     """All compiled cells."""
     return tuple(
-        CellInfo(c.name, c.gates, c.states, c.units, c.recurrent, c.precisions)
+        CellInfo(
+            c.name,
+            c.gates,
+            c.states,
+            c.units,
+            c.recurrent,
+            c.projects,
+            c.normalises,
+            c.precisions,
+        )
         for c in _core.cells()
     )
 

@@ -70,6 +70,7 @@ def scan_memory(
     steps: int,
     batch: int,
     *,
+    output_size: int | None = None,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     recompute: Recompute = "none",
@@ -78,7 +79,8 @@ def scan_memory(
 ) -> ScanMemory:
     """The memory of `scan_vjp` and its pullback with an initial state, to the byte, beforehand.
 
-    Shapes: steps T, batch B, lengths (B,); x (T, B, I) is dense. The figures are those of the
+    Shapes: steps T, batch B, lengths (B,); x (T, B, I) is dense; output_size is P of a cell that
+    projects, None = H. The figures are those of the
     instruction set and the number of threads in use.
     """
     for name, size, least in (
@@ -94,6 +96,7 @@ def scan_memory(
             cell,
             input_size,
             hidden_size,
+            hidden_size if output_size is None else output_size,
             steps,
             batch,
             None if lengths is None else indices_of("memory", "lengths", lengths),

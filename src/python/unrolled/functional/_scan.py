@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .._core import Weights
+from ._cells import cell_info
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
 from ._types import Array, States, empty, indices_of
 
 #: The parameters of a scan, in the order of `pack` and of the gradients of `scan_backward`.
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_unit")
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_unit", "weight_hr")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def pack(
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
     weight_unit: Array | None = None,
+    weight_hr: Array | None = None,
     *,
     precision: Precision = "full",
     backward: bool = True,
@@ -53,7 +55,9 @@ def pack(
 
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
     order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
-    and bias_hh are None. The result is a snapshot: later changes of the arrays do not reach it.
+    and bias_hh are None; where it projects its output, weight_hr is (R, H), weight_hh (G*H, R), and
+    y and the state h have R columns. The result is a snapshot: later changes of the arrays do not
+    reach it.
 
     Args:
         cell: a name out of `cells()`.
@@ -71,6 +75,7 @@ def pack(
         contiguous(bias_ih),
         contiguous(bias_hh),
         contiguous(weight_unit),
+        contiguous(weight_hr),
         precision,
         backward,
     )
@@ -100,14 +105,15 @@ def _run_scan(
     lookup, tokens = None, None
     if isinstance(x, Lookup):
         lookup = _lookup(weights.cell, x, lengths)
-        tokens, x = (lookup.tokens, lookup.table) if lookup.pays else (None, lookup.gather())
+        used = _uses_tables(weights, lookup)
+        tokens, x = (lookup.tokens, lookup.table) if used else (None, lookup.gather())
     x = np.asarray(x)
     if x.ndim != (3 if tokens is None else 2):
         raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {x.shape}")
     steps, batch = x.shape[:2] if tokens is None else tokens.shape
-    hidden, dtype = weights.hidden_size, weights.dtype
-    y = empty((steps, batch, hidden), dtype) if out is None else out
-    final = tuple(np.empty((batch, hidden), dtype) for _ in range(weights.state_count))
+    sizes, dtype = weights.state_sizes, weights.dtype
+    y = empty((steps, batch, sizes[0]), dtype) if out is None else out
+    final = tuple(np.empty((batch, size), dtype) for size in sizes)
     saved = _core.forward(
         weights,
         x,
@@ -124,6 +130,11 @@ def _run_scan(
         recompute_code(weights.cell, recompute),
     )
     return y, final, None if saved is None else Saved(saved, weights, (steps, batch), lookup)
+
+
+def _uses_tables(weights: Weights, lookup: Lookup) -> bool:
+    """Whether the kernels multiply the table, rather than rows gathered from it."""
+    return lookup.pays and not cell_info(weights.cell).normalises
 
 
 def _lookup(where: str, lookup: Lookup, lengths: ArrayLike | None) -> Lookup:
@@ -235,8 +246,8 @@ def scan_backward(
     Args:
         dy: gradient of the output, or None for zeros. Ignored where no token is.
         dstates: gradients of the final states, or None for zeros.
-        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit), added to; biases may be
-            None, and what the cell does not have. The last may be left away.
+        grads: those of `PARAMETERS`, added to; biases may be None, and what the cell does not have.
+            The last two may be left away.
         dsteps: gradients of the `steps_out` of a `scan_vjp`, or none for zeros.
         dx: array for the gradient of x (of the table of a Lookup); a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
@@ -247,9 +258,7 @@ def scan_backward(
     """
     weights, lookup = saved.weights, saved.lookup
     steps, batch = saved.shape
-    dinitial = tuple(
-        np.empty((batch, weights.hidden_size), weights.dtype) for _ in range(weights.state_count)
-    )
+    dinitial = tuple(np.empty((batch, size), weights.dtype) for size in weights.state_sizes)
     if not needs_dx:
         dx = None
     elif dx is None:
@@ -258,14 +267,14 @@ def scan_backward(
         shape = (steps, batch, weights.input_size) if lookup is None else lookup.table.shape
         dx = empty(shape, weights.dtype)
     gathered = None
-    if lookup is not None and dx is not None and not lookup.pays:
+    if lookup is not None and dx is not None and not _uses_tables(weights, lookup):
         gathered = empty((steps, batch, weights.input_size), weights.dtype)
-    if len(grads) not in (4, 5):
+    if not 4 <= len(grads) <= len(PARAMETERS):
         raise ValueError(
-            f"[{weights.cell}] expected grads to be 4 or 5 arrays (dweight_ih, dweight_hh, "
-            f"dbias_ih, dbias_hh, dweight_unit), got {len(grads)}"
+            f"[{weights.cell}] expected grads to be 4 to 6 arrays (dweight_ih, dweight_hh, "
+            f"dbias_ih, dbias_hh, dweight_unit, dweight_hr), got {len(grads)}"
         )
-    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit = (*grads, None)[:5]
+    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr = (*grads, None, None)[:6]
     if dweight_ih is None:
         raise ValueError(f"[{weights.cell}] expected dweight_ih, got None")
     _core.backward(
@@ -281,6 +290,7 @@ def scan_backward(
         dbias_ih,
         dbias_hh,
         dweight_unit,
+        dweight_hr,
     )
     if lookup is not None and dx is not None and gathered is not None:
         if not accumulate_dx:

@@ -21,6 +21,7 @@ from ._columns import Direction, layer_of_columns
 _GATES = {
     "lstm": ("i", "f", "g", "o"),  # Keras calls g c
     "gru": ("z", "r", "n"),  # and n h
+    "gru_reset_before": ("z", "r", "n"),
     "rnn_tanh": ("h",),
     "rnn_relu": ("h",),
 }
@@ -45,18 +46,12 @@ def from_keras(
         reset_after: of a GRU, as Keras calls it.
 
     Raises:
-        ValueError: an unknown cell, shapes that do not fit, or a GRU with reset_after=False: its
-            reset gate stands before the product, which no cell here does.
+        ValueError: an unknown cell, or shapes that do not fit.
         TypeError: weights that are neither float32 nor float64.
     """
     if cell not in _GATES:
         raise ValueError(f"[keras] expected cell to be one of {', '.join(_GATES)}, got {cell!r}")
     arrays = [np.asarray(weight) for weight in weights]
-    if cell == "gru" and (not reset_after or any(array.ndim == 1 for array in arrays)):
-        raise ValueError(
-            "[keras] a GRU with reset_after=False (its bias is (3*H,)) resets the state before the "
-            "product, which no cell here does; train it with reset_after=True, Keras's default"
-        )
     count = 2 if bidirectional else 1
     each = len(arrays) // count
     if len(arrays) not in (2 * count, 3 * count):
@@ -64,6 +59,15 @@ def from_keras(
             f"[keras] expected {2 * count} arrays, or {3 * count} with biases, got {len(arrays)}"
         )
     parts = [arrays[k * each : (k + 1) * each] for k in range(count)]
+    if cell == "gru":
+        cell = cell if reset_after else "gru_reset_before"
+        shape = "(2, 3*H)" if reset_after else "(3*H,)"
+        for bias in (part[2] for part in parts if each == 3):
+            if bias.ndim != (2 if reset_after else 1):
+                raise ValueError(
+                    f"[keras] expected the bias of a GRU with reset_after={reset_after} to be "
+                    f"{shape}, got {bias.shape}"
+                )
     return layer_of_columns("keras", cell, _GATES[cell], [_direction(part) for part in parts])
 
 

@@ -11,12 +11,20 @@ from ._types import Array
 
 
 class GRU(Recurrent[Array]):
-    """Gated recurrent unit, one or more layers of it; the reset gate acts after the product.
+    """Gated recurrent unit, one or more layers of it.
 
         r_t = sigmoid(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)
         z_t = sigmoid(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)
         n_t = tanh(W_in x_t + b_in + r_t * (W_hn h_{t-1} + b_hn))
         h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+
+    With reset_after=False the reset gate acts before the product, as in the original:
+
+        n_t = tanh(W_in x_t + b_in + W_hn (r_t * h_{t-1}) + b_hn)
+
+    With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, W_ih x_t becomes
+    gain_ih * norm(W_ih x_t) and W_hh h_{t-1} becomes gain_hh * norm(W_hh h_{t-1}), each normalised
+    over all 3*H gates; biases are added behind.
 
     The output is h_t and the state is h::
 
@@ -25,8 +33,12 @@ class GRU(Recurrent[Array]):
 
     Shapes and arguments: see `Recurrent`; G = 3, rows of weights in the order r, z, n.
 
+    reset_after: True as torch.nn.GRU and cuDNN; False is ONNX's linear_before_reset=0.
+    layer_norm: adds weight_unit_lk (6*H,), the rows of gain_ih and gain_hh (3*H each); not together
+    with reset_after=False.
+
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014;
-    reset-after, as torch.nn.GRU and cuDNN.
+    norms: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
     def __init__(
@@ -42,12 +54,16 @@ class GRU(Recurrent[Array]):
         variational: bool = False,
         weight_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        reset_after: bool = True,
+        layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
     ) -> None:
+        if layer_norm and not reset_after:
+            raise ValueError("[GRU] expected reset_after=True with layer_norm, got False")
         super().__init__(
-            "gru",
+            "gru_norm" if layer_norm else "gru" if reset_after else "gru_reset_before",
             input_size,
             hidden_size,
             num_layers,
@@ -61,4 +77,9 @@ class GRU(Recurrent[Array]):
             dtype=dtype,
             rng=rng,
             init=init,
+        )
+
+    def _cell_options(self) -> list[str]:
+        return {"gru_reset_before": ["reset_after=False"], "gru_norm": ["layer_norm=True"]}.get(
+            self.cell, []
         )

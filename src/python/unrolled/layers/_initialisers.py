@@ -77,11 +77,22 @@ def _scheme(input_block: Block, recurrent_block: Block) -> Initialiser:
     return initialise
 
 
+def _of_norms(spec: ParameterSpec) -> Array | None:
+    """Gains of norms are 1, shifts 0; None for other parameters of units."""
+    if not all(name.startswith(("gain", "shift")) for name in spec.gates):
+        return None
+    values = [float(name.startswith("gain")) for name in spec.gates]
+    return np.repeat(values, spec.shape[0] // len(values))
+
+
 def _of_units(spec: ParameterSpec, rng: np.random.Generator) -> Array:
     """A unit's own recurrent weight u from U(0, 1): from forgetting to keeping all; others small.
 
     Source: Li et al., "Independently recurrent neural network", 2018; peepholes as torch's rule.
     """
+    norms = _of_norms(spec)
+    if norms is not None:
+        return norms
     bound = 1.0 / math.sqrt(spec.fan)
     low, high = (0.0, 1.0) if spec.gates == ("u",) else (-bound, bound)
     return rng.uniform(low, high, spec.shape)
@@ -123,6 +134,9 @@ def _torch(spec: ParameterSpec, rng: np.random.Generator) -> Array:
     """torch's defaults: U(-1/sqrt(fan), 1/sqrt(fan)), and N(0, 1) for embeddings."""
     if spec.role == "embedding":
         return rng.standard_normal(spec.shape)
+    norms = _of_norms(spec) if spec.role == "unit" else None
+    if norms is not None:
+        return norms
     bound = 1.0 / math.sqrt(spec.fan)
     return rng.uniform(-bound, bound, spec.shape)
 
@@ -178,7 +192,8 @@ def initialisers() -> tuple[str, ...]:
     | "zeros" | 0 | 0 | 0 |
 
     Matrices are filled gate by gate; embeddings are N(0, 1) (0 under "zeros"). A unit's own
-    recurrent weight (IndRNN) is U(0, 1), other parameters of units are U(-1/sqrt(H), 1/sqrt(H)).
+    recurrent weight (IndRNN) is U(0, 1), gains of norms are 1 and their shifts 0, other parameters
+    of units are U(-1/sqrt(H), 1/sqrt(H)); all are 0 under "zeros".
     """
     return tuple(_registry)
 

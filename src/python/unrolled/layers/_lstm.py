@@ -20,6 +20,12 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         c_t = f_t * c_{t-1} + i_t * g_t
         h_t = o_t * tanh(c_t)
 
+    With proj_size R, h_t = W_hr (o_t * tanh(c_t)) has R columns, and R stands for H in y and h.
+
+    With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, all gates are made
+    of gain_ih * norm(W_ih x_t) + b_ih + gain_hh * norm(W_hh h_{t-1}) + b_hh, normalised over all
+    4*H of them, and h_t = o_t * tanh(gain_c * norm(c_t) + shift_c).
+
     The output is h_t; the state is the tuple (h, c)::
 
         lstm = unrolled.LSTM(16, 32, num_layers=2, rng=np.random.default_rng(0))
@@ -29,9 +35,12 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         dx, (dh, dc) = pullback(dy)                  # adds to lstm.grads
 
     Shapes and arguments: see `Recurrent`; G = 4, rows of weights in the order i, f, g, o.
+    proj_size: R < H, or 0 for no projection. layer_norm: adds weight_unit_lk (10*H,), the rows of
+    gain_ih and gain_hh (4*H each), gain_c and shift_c (H each); not together with proj_size.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; forget gate: Gers,
-    Schmidhuber and Cummins, 2000; order and two biases as torch.nn.LSTM.
+    Schmidhuber and Cummins, 2000; projection: Sak, Senior and Beaufays, 2014; norms: Ba, Kiros and
+    Hinton, "Layer normalization", 2016; order and two biases as torch.nn.LSTM.
     """
 
     def __init__(
@@ -43,16 +52,25 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
     ) -> None:
+        if proj_size and not 0 < proj_size < hidden_size:
+            raise ValueError(
+                f"[LSTM] expected proj_size in 0 .. hidden_size - 1 = {hidden_size - 1}, "
+                f"got {proj_size}"
+            )
+        if proj_size and layer_norm:
+            raise ValueError("[LSTM] expected proj_size or layer_norm, got both")
         super().__init__(
-            "lstm",
+            "lstm_projected" if proj_size else "lstm_norm" if layer_norm else "lstm",
             input_size,
             hidden_size,
             num_layers,
@@ -63,7 +81,12 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             variational=variational,
             weight_dropout=weight_dropout,
             zoneout=zoneout,
+            proj_size=proj_size,
             dtype=dtype,
             rng=rng,
             init=init,
         )
+
+    def _cell_options(self) -> list[str]:
+        norm = ["layer_norm=True"] if self.cell == "lstm_norm" else []
+        return super()._cell_options() + norm

@@ -53,6 +53,7 @@ def stack_memory(
             hidden,
             steps,
             batch,
+            output_size=layer._width,
             lengths=lengths,
             reverse=direction == 1,
             recompute=layer.recompute,
@@ -63,11 +64,12 @@ def stack_memory(
         for direction in range(layer.num_directions)
     ]
     # What each scan takes of its new states, with zoneout.
-    updates = len(info.states) * steps * batch * hidden * item if layer.zoneout else 0
+    widths = sum(shape[2] for shape in layer._shapes(batch))
+    updates = steps * batch * widths * item if layer.zoneout else 0
     # A gradient between two layers is read while the next one is written; dropout makes a copy.
     gradients = min(inner, 2) + (1 if inner and layer.dropout else 0)
     # The gradient of a layer's masked recurrent weights, and its masked copy.
-    matrices = 2 * len(info.gates) * hidden**2 * item if layer.weight_dropout else 0
+    matrices = 2 * len(info.gates) * hidden * layer._width * item if layer.weight_dropout else 0
     return LayerMemory(
         weights=sum(scan.weights for scan in scans),
         saved=sum(scan.saved + updates for scan in scans),

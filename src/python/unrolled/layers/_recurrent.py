@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ._base import Layer
 from ._checks import check_array, checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
 from ._inputs import time_major_input
@@ -17,15 +16,16 @@ from ._options import ScanOptions
 from ._recurrent_steps import RecurrentSteps
 from ._resets import reverse_resets
 from ._scan_parameters import ScanParameters
+from ._sizes import StackSizes, checked_proj_size
 from ._specs import recurrent_specs
-from ._state import StateT, as_state, join_state, split_state
+from ._state import StateT, as_state, join_state
 from ._stream import Stream
 from ._tape import RecurrentPullback, Tape
 from ._types import Array
 from ._zoneout import Zoneout
 
 
-class Recurrent(ScanOptions, Layer, Generic[StateT]):
+class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
     """A stack of recurrent layers over the cell of a given name.
 
     `RNN`, `LSTM` and `GRU` are this class with the cell filled in; a cell that has no class of its
@@ -37,6 +37,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
     Shapes: T steps, B batch, I input, H hidden, G gates, L layers, D directions.
         parameters of layer k: weight_ih_lk (G*H, I or D*H), weight_hh_lk (G*H, H),
         bias_ih_lk (G*H,), bias_hh_lk (G*H,); the reverse direction has the suffix "_reverse".
+        With proj_size R, weight_hh_lk (G*H, R) and weight_hr_lk (R, H); R stands for H in outputs,
+        in the state h and in the input of the next layer.
         Names, shapes and gate order are torch's: `load_parameters` takes a torch state dict.
 
     Args:
@@ -57,6 +59,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         zoneout: probability that a unit keeps its state over a step, in `vjp`: one for all states,
             or one for each, as (0.15, 0.5) for h and c of an LSTM. Elsewhere a state moves by the
             mean, 1 - zoneout of the way (Krueger et al. 2017).
+        proj_size: R of a cell that projects its output (see `functional.CellInfo`), 1 <= R <= H; 0
+            is H there, and all that other cells take.
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
@@ -81,6 +85,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         variational: bool = False,
         weight_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        proj_size: int = 0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -100,6 +105,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         kind = checked_dtype(where, dtype)
         info = functional.cell_info(cell)
         self._state_names = info.states
+        self.proj_size = checked_proj_size(where, proj_size, self.hidden_size, info)
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
         if self.weight_dropout and not info.recurrent:
@@ -115,15 +121,11 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             self.num_layers,
             self.num_directions,
             bias=self.bias,
+            proj_size=self.proj_size,
         ):
             self._scans.append(ScanParameters(cell, {key: s.name for key, s in scan.items()}))
             own.update({s.name: initialise(init, s, rng, kind) for s in scan.values()})
         super().__init__(own)
-
-    @property
-    def output_size(self) -> int:
-        """The size D*H of one step's output."""
-        return self.num_directions * self.hidden_size
 
     def memory(self, steps: int, batch: int, lengths: Array | None = None) -> LayerMemory:
         """The memory of one `vjp` with an initial state and its pullback, known before the run.
@@ -140,10 +142,6 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         """
         return stack_memory(self, steps, batch, lengths)
 
-    def check_state(self, state: Any, batch: int) -> None:
-        """Raises ValueError or TypeError if `state` is none of this layer for a batch of B rows."""
-        split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
-
     def __repr__(self) -> str:
         options = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
         options += ["bidirectional=True"] if self.num_directions == 2 else []
@@ -153,9 +151,14 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         options += ["variational=True"] if self.variational else []
         options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
         options += [f"zoneout={self.zoneout}"] if self.zoneout else []
+        options += self._cell_options()
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
         sizes += [str(self.input_size), str(self.hidden_size)]
         return f"{type(self).__name__}({', '.join(sizes + options)}, dtype={self.dtype})"
+
+    def _cell_options(self) -> list[str]:
+        """What stands in the text of the layer beside options of every cell."""
+        return [f"proj_size={self.proj_size}"] if self.proj_size else []
 
     def __call__(
         self,
@@ -290,7 +293,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             self._where, x, self.input_size, self.dtype, batch_first=self.batch_first
         )
         steps, batch, _ = x.shape
-        initial = split_state(self._where, state, self._state_names, self._shape(batch), self.dtype)
+        initial = self._split(state, batch)
+        shapes = self._shapes(batch)
         final: list[tuple[Array, ...]] = []
         tapes: list[Tape] = []
         if resets is not None and self.batch_first:
@@ -312,7 +316,10 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     "reverse": direction == 1,
                     "out": self._half(y, direction),
                     "updates": self.zoneout.updates(
-                        (steps, batch, self.hidden_size), self.dtype, rng, training=training
+                        [(steps, *shape[1:]) for shape in shapes],
+                        self.dtype,
+                        rng,
+                        training=training,
                     ),
                 }
                 mask: Mask | None = None
@@ -321,7 +328,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     weight_masks.append(mask)
                     self._expect(self._scans[scan].names)
                 if every is not None:
-                    others = [np.empty_like(options["out"]) for _ in self._state_names[1:]]
+                    others = [np.empty((steps, *shape[1:]), self.dtype) for shape in shapes[1:]]
                     options["steps_out"] = others
                     every.append((options["out"], *others))
                 last, one = self._scans[scan].run(
@@ -351,8 +358,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         needs_dx: bool,
     ) -> tuple[Any, StateT]:
         """The transpose of `_run`: layers in reverse order; both directions add to one dx."""
-        names = [f"d{name}" for name in self._state_names]
-        dfinal = split_state(self._where, dstate, names, self._shape(batch), self.dtype)
+        dfinal = self._split(dstate, batch, "d")
         dinitial: list[tuple[Array, ...]] = [()] * len(dfinal)
         for layer in range(self.num_layers - 1, -1, -1):
             tape = tapes[layer]
@@ -377,17 +383,6 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         if dy is not None and not tapes[0].looked_up:
             dy = self._swapped(dy)
         return dy, cast(StateT, as_state(join_state(dinitial)))
-
-    @property
-    def _where(self) -> str:
-        return type(self).__name__
-
-    def _shape(self, batch: int) -> tuple[int, int, int]:
-        return (self.num_layers * self.num_directions, batch, self.hidden_size)
-
-    def _half(self, y: Array, direction: int) -> Array:
-        """The part of a (T, B, D*H) array that belongs to one direction."""
-        return y[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
 
     def _swapped(self, sequence: Array) -> Array:
         """Swaps (B, T, .) and (T, B, .) where the layer is batch_first; a view either way."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional
 from ._mask import Mask, draw_mask
-from ._state import as_state, join_state, split_state
+from ._state import as_state, join_state
 from ._types import Array
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class RecurrentSteps:
 
     @property
     def hidden_size(self) -> int:
-        """H."""
-        return self._layer.hidden_size
+        """H, the size of an output."""
+        return self._layer.output_size
 
     def _draw_masks(self) -> list[Mask]:
         layer = self._layer
@@ -63,15 +63,17 @@ class RecurrentSteps:
         """
         layer = self._layer
         masks = self._masks if layer.variational else self._draw_masks()
-        names, shape = layer._state_names, layer._shape(len(x))
-        initial = split_state(layer._where, state, names, shape, layer.dtype)
+        initial = layer._split(state, len(x))
         saved, final = [], []
         y = x[None]
         for weights, own, mask in zip(self._weights, initial, masks, strict=True):
             options: dict[str, Any] = {
                 "lengths": live,
                 "updates": layer.zoneout.updates(
-                    (1, len(x), layer.hidden_size), layer.dtype, self._rng, training=self._training
+                    [(1, *shape[1:]) for shape in layer._shapes(len(x))],
+                    layer.dtype,
+                    self._rng,
+                    training=self._training,
                 ),
             }
             if self._training:
@@ -91,8 +93,7 @@ class RecurrentSteps:
         """
         layer = self._layer
         saved, masks = self._tape.pop()
-        names, shape = [f"d{name}" for name in layer._state_names], layer._shape(len(dy))
-        dfinal = split_state(layer._where, dstate, names, shape, layer.dtype)
+        dfinal = layer._split(dstate, len(dy), "d")
         dinitial: list[tuple[Array, ...]] = [()] * layer.num_layers
         dx = dy[None]
         for k in range(layer.num_layers - 1, -1, -1):

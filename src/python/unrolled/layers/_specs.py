@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias
 
 from ..functional import CellInfo
 
-Role: TypeAlias = Literal["input", "recurrent", "input_bias", "recurrent_bias", "unit", "embedding"]
+Role: TypeAlias = Literal[
+    "input", "recurrent", "projection", "input_bias", "recurrent_bias", "unit", "embedding"
+]
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,9 @@ class ParameterSpec:
     Attributes:
         name: the parameter's name in its layer, as "weight_ih_l0".
         role: what it does: "input" (a matrix applied to the layer's input), "recurrent" (a matrix
-            applied to the state), their biases "input_bias" and "recurrent_bias", "unit" (what each
-            unit has for itself, as peephole weights), or "embedding".
+            applied to the state), "projection" (a matrix that gives the state), their biases
+            "input_bias" and "recurrent_bias", "unit" (what each unit has for itself, as peephole
+            weights), or "embedding".
         shape: (rows, columns) of a matrix, (rows,) of a bias.
         gates: names of the equal blocks of rows, as ("i", "f", "g", "o"); one name for a layer
             without gates. Of a "unit", names of its parameters.
@@ -48,32 +51,37 @@ def recurrent_specs(
     num_directions: int,
     *,
     bias: bool,
+    proj_size: int = 0,
 ) -> Iterator[dict[str, ParameterSpec]]:
     """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
     bias_hh (G*H,); of these a cell without a recurrent product has those of the input alone. A cell
     with parameters of its units has weight_unit (P*H,). Layers after the first read the D*H outputs
-    of the one below. Keys are the arguments of `functional.pack`.
+    of the one below. With proj_size R there is weight_hr (R, H), weight_hh is (G*H, R), and outputs
+    are D*R. Keys are the arguments of `functional.pack`.
     """
+    outputs = proj_size or hidden_size
     rows = len(cell.gates) * hidden_size
     for layer in range(num_layers):
-        inputs = input_size if layer == 0 else num_directions * hidden_size
+        inputs = input_size if layer == 0 else num_directions * outputs
         for suffix in ("", "_reverse")[:num_directions]:
             ending = f"_l{layer}{suffix}"
             plan: list[tuple[str, Role, tuple[int, ...], bool]] = [
                 ("weight_ih", "input", (rows, inputs), True),
-                ("weight_hh", "recurrent", (rows, hidden_size), cell.recurrent),
+                ("weight_hh", "recurrent", (rows, outputs), cell.recurrent),
                 ("bias_ih", "input_bias", (rows,), bias),
                 ("bias_hh", "recurrent_bias", (rows,), bias and cell.recurrent),
                 ("weight_unit", "unit", (len(cell.units) * hidden_size,), bool(cell.units)),
+                ("weight_hr", "projection", (outputs, hidden_size), proj_size > 0),
             ]
+            names = {"unit": cell.units, "projection": ("h",)}
             yield {
                 name: ParameterSpec(
                     name + ending,
                     role,
                     shape,
-                    cell.units if role == "unit" else cell.gates,
+                    names.get(role, cell.gates),
                     hidden_size,
                 )
                 for name, role, shape, there in plan

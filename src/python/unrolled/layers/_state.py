@@ -16,7 +16,7 @@ def split_state(
     where: str,
     state: object,
     names: Sequence[str],
-    shape: tuple[int, int, int],
+    shapes: Sequence[tuple[int, int, int]],
     dtype: DType,
 ) -> list[tuple[Array, ...] | None]:
     """Returns the states of each scan of a stack.
@@ -27,7 +27,7 @@ def split_state(
         where: the layer, as error texts name it.
         state: None (every scan begins at zero), an array (S, B, H), or a tuple of such arrays.
         names: what the arrays are called, as ("h", "c").
-        shape: (S, B, H).
+        shapes: (S, B, H), of each array.
         dtype: dtype of the layer.
 
     Returns:
@@ -36,7 +36,7 @@ def split_state(
     Raises:
         ValueError, TypeError: the state is not of this form.
     """
-    scans = shape[0]
+    scans = shapes[0][0]
     if state is None:
         return [None] * scans
     arrays: Sequence[Array]
@@ -47,7 +47,7 @@ def split_state(
     else:
         got = f"{len(state)} entries" if isinstance(state, tuple | list) else type(state).__name__
         raise TypeError(f"[{where}] expected state as a tuple ({', '.join(names)}), got {got}")
-    for name, array in zip(names, arrays, strict=True):
+    for name, array, shape in zip(names, arrays, shapes, strict=True):
         text = f"state {name} of shape (layers*directions, B, H)"
         check_array(where, text, array, shape, dtype)
     return [tuple(array[k] for array in arrays) for k in range(scans)]

@@ -34,11 +34,12 @@ class Stream(Generic[StateT]):
         self._batch = checked_size("stream", "batch", batch)
         first, last = self._weights[0], self._weights[-1]
         self._dtype = first.dtype
-        self._output_shape = (self._batch, last.hidden_size)
+        self._output_shape = (self._batch, last.state_sizes[0])
+        self._state_shapes = [(len(weights), self._batch, size) for size in last.state_sizes]
         self._state_names = functional.cell_info(first.cell).states
         # The kernels read and write these arrays in place, in every step.
         self._states = [
-            tuple(np.zeros(self._output_shape, self._dtype) for _ in self._state_names)
+            tuple(np.zeros(shape[1:], self._dtype) for shape in self._state_shapes)
             for _ in self._weights
         ]
         self._updates = tuple(updates)
@@ -70,8 +71,7 @@ class Stream(Generic[StateT]):
 
     @state.setter
     def state(self, state: StateT | None) -> None:
-        shape = (len(self._weights), *self._output_shape)
-        parts = split_state("stream", state, self._state_names, shape, self._dtype)
+        parts = split_state("stream", state, self._state_names, self._state_shapes, self._dtype)
         for own, given in zip(self._states, parts, strict=True):
             for k, array in enumerate(own):
                 array[...] = 0 if given is None else given[k]

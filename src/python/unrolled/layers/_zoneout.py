@@ -45,7 +45,7 @@ class Zoneout:
 
     def updates(
         self,
-        shape: tuple[int, int, int],
+        shapes: Sequence[tuple[int, int, int]],
         dtype: DType,
         rng: np.random.Generator | None,
         *,
@@ -53,16 +53,21 @@ class Zoneout:
     ) -> list[Array]:
         """The shares of its new value that each state takes: `updates` of `functional.scan`.
 
-        Shapes: (T, B, H) each. In training 0 with probability p, else 1; otherwise 1 - p.
+        Shapes: (T, B, H) of each state. In training 0 with probability p, else 1; otherwise 1 - p.
         """
         if not self:
             return []
         if not training:
-            rows = (np.full(shape[2], share, dtype) for share in self.shares)
-            return [np.broadcast_to(row, shape) for row in rows]
+            return [
+                np.broadcast_to(np.full(shape[2], share, dtype), shape)
+                for share, shape in zip(self.shares, shapes, strict=True)
+            ]
         if rng is None:
             raise ValueError(f"[{self.where}] zoneout={self} needs rng in vjp")
-        kept = (functional.dropout(np.ones(shape, dtype), p, seed=_seed(rng)) for p in self.p)
+        kept = (
+            functional.dropout(np.ones(shape, dtype), p, seed=_seed(rng))
+            for p, shape in zip(self.p, shapes, strict=True)
+        )
         return [(array > 0.0).astype(dtype) for array in kept]
 
 

@@ -22,6 +22,7 @@ from ._operands import round_int8 as round_int8
 from ._optimizers import adam_step as adam_step
 from ._optimizers import rmsprop_step as rmsprop_step
 from ._optimizers import sgd_step as sgd_step
+from ._phased import PhasedCell as PhasedCell
 from ._scan import CELLS as CELLS
 from ._scan import scan as scan
 from ._scan import scan_vjp as scan_vjp

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _cells, _further_cells
+from . import _cells, _further_cells, _phased
+from ._cells import Cell
 from ._operands import OPERANDS
+from ._phased import PhasedCell
 from ._types import Array, Saved, States
 
-CELLS = {cell.name: cell for cell in (*_cells.CELLS, *_further_cells.CELLS)}
+CELLS: dict[str, Cell | PhasedCell] = {
+    cell.name: cell for cell in (*_cells.CELLS, *_further_cells.CELLS, *_phased.CELLS)
+}
 
 #: In the order of the parameters; those of absent biases, and of what a cell has not, are None.
 WeightGrads = tuple[Array | None, ...]
@@ -28,6 +32,7 @@ def scan(
     bias_ih: npt.ArrayLike | None = None,
     bias_hh: npt.ArrayLike | None = None,
     weight_unit: npt.ArrayLike | None = None,
+    weight_hr: npt.ArrayLike | None = None,
     *,
     lengths: npt.ArrayLike | None = None,
     resets: npt.ArrayLike | None = None,
@@ -40,7 +45,8 @@ def scan(
     Shapes:
         x (T, B, I); states (B, H) each, None = zeros; weight_ih (G*H, I); weight_hh (G*H, H);
         biases (G*H,), None = absent; weight_unit (P*H,); where a cell has no recurrent product,
-        weight_hh and bias_hh are None; lengths (B,) integers in 0..T; resets (T, B) of bool;
+        weight_hh and bias_hh are None; where h is projected to (B, R), weight_hh is (G*H, R),
+        weight_hr (R, H), and y as h; lengths (B,) integers in 0..T; resets (T, B) of bool;
         updates (T, B, H) each.
 
     Args:
@@ -65,6 +71,7 @@ def scan(
         bias_ih,
         bias_hh,
         weight_unit,
+        weight_hr,
         lengths=lengths,
         resets=resets,
         reverse=reverse,
@@ -83,6 +90,7 @@ def scan_vjp(
     bias_ih: npt.ArrayLike | None = None,
     bias_hh: npt.ArrayLike | None = None,
     weight_unit: npt.ArrayLike | None = None,
+    weight_hr: npt.ArrayLike | None = None,
     *,
     lengths: npt.ArrayLike | None = None,
     resets: npt.ArrayLike | None = None,
@@ -95,7 +103,8 @@ def scan_vjp(
     Returns:
         (y, final states), pullback, where `pullback(dy, dstates=None)` takes the gradients of y
         (None = zeros) and of the final states and returns (dx, dstates of the initial states,
-        (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit)); None for what is absent.
+        (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr)); None for what is
+        absent.
         dy at dead steps is ignored and dx is zero there. With precision "bf16" the gradients of
         gates are rounded before they are multiplied or summed, and a rounding counts as the
         identity; with "int8" there are no gradients.
@@ -104,35 +113,47 @@ def scan_vjp(
     x = operand(np.asarray(x, np.float64))
     steps, batch, _ = x.shape
     w_ih = operand(np.asarray(weight_ih, np.float64))
-    shape = (batch, w_ih.shape[0] // len(spec.gates))
+    hidden = w_ih.shape[0] // len(spec.gates)
     # Without a recurrent product it is one with zeros.
-    zeros = np.zeros((w_ih.shape[0], shape[1]))
+    zeros = np.zeros((w_ih.shape[0], hidden))
     w_hh = operand(zeros if weight_hh is None else np.asarray(weight_hh, np.float64))
     b_ih = 0.0 if bias_ih is None else np.asarray(bias_ih, np.float64)
     b_hh = 0.0 if bias_hh is None else np.asarray(bias_hh, np.float64)
     units = np.zeros(0) if weight_unit is None else np.asarray(weight_unit, np.float64)
-    p = tuple(units.reshape(len(spec.units), shape[1]))
+    p = tuple(units.reshape(len(spec.units), hidden))
+    sizes = [w_hh.shape[1], *[hidden] * (len(spec.states) - 1)]
+    shapes = [(batch, size) for size in sizes]
+    w_hr = np.zeros((0, hidden)) if weight_hr is None else np.asarray(weight_hr, np.float64)
+    no_bias = np.zeros(len(w_ih))
+    weights = {
+        "weight_hh": w_hh,
+        "bias_ih": b_ih + no_bias,
+        "bias_hh": b_hh + no_bias,
+        "weight_hr": w_hr,
+    }
     live_until = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     reset = np.zeros((steps, batch), bool) if resets is None else np.asarray(resets, bool)
     shares = [np.asarray(u, np.float64) for u in updates]
     if not shares:
-        shares = [np.ones((steps, *shape))] * len(spec.states)
+        shares = [np.ones((steps, *shape)) for shape in shapes]
     order = range(steps - 1, -1, -1) if reverse else range(steps)
 
     if states is None:
-        current = [np.zeros(shape) for _ in spec.states]
+        current = [np.zeros(shape) for shape in shapes]
     else:
         current = [np.array(s, np.float64) for s in states]
-    y = np.zeros((steps, *shape))
+    y = np.zeros((steps, *shapes[0]))
     tape: list[tuple[int, Any, Array, Saved]] = []
     for t in order:
         rows = np.flatnonzero(t < live_until)
         cut = reset[t, rows, None]
         before = tuple(np.where(cut, 0.0, s[rows]) for s in current)
-        a = x[t, rows] @ w_ih.T + b_ih
+        a = x[t, rows] @ w_ih.T
         h_before = operand(before[0])
-        r = h_before @ w_hh.T + b_hh
-        after, saved = spec.step(a, r, p, before)
+        if isinstance(spec, PhasedCell):
+            after, saved = spec.step(a, p, before, weights)
+        else:
+            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before)
         for s, old, new, u in zip(current, before, after, shares, strict=True):
             s[rows] = old + u[t, rows] * (new - old)
         y[t, rows] = current[0][rows]
@@ -146,31 +167,38 @@ def scan_vjp(
             raise ValueError("[reference] int8 has no gradients")
         dy = np.zeros_like(y) if dy is None else np.asarray(dy, np.float64)
         if dstates is None:
-            dcurrent = [np.zeros(shape) for _ in spec.states]
+            dcurrent = [np.zeros(shape) for shape in shapes]
         else:
             dcurrent = [np.array(d, np.float64) for d in dstates]
-        dx, dw_ih, dw_hh = np.zeros_like(x), np.zeros_like(w_ih), np.zeros_like(w_hh)
-        db_ih, db_hh = np.zeros(w_ih.shape[0]), np.zeros(w_hh.shape[0])
-        dunits = np.zeros((len(p), shape[1]))
+        dx, dw_ih, dunits = np.zeros_like(x), np.zeros_like(w_ih), np.zeros((len(p), hidden))
+        dweights = {name: np.zeros_like(weight) for name, weight in weights.items()}
         for t, rows, h_before, saved in reversed(tape):
             cut = reset[t, rows, None]
             dafter = [d[rows] for d in dcurrent]
             dafter[0] = dafter[0] + dy[t, rows]
             taken = [u[t, rows] * d for u, d in zip(shares, dafter, strict=True)]
-            da, dr, dp, dbefore = spec.step_backward(saved, p, tuple(taken))
-            da, dr = operand(da), operand(dr)
-            dbefore = (dbefore[0] + dr @ w_hh, *dbefore[1:])
+            if isinstance(spec, PhasedCell):
+                da, dp, dbefore, added = spec.step_backward(saved, p, tuple(taken), weights)
+            else:
+                da, dr, dp, dbefore = spec.step_backward(saved, p, tuple(taken))
+                da, dr = operand(da), operand(dr)
+                dbefore = (dbefore[0] + dr @ w_hh, *dbefore[1:])
+                added = {
+                    "weight_hh": dr.T @ h_before,
+                    "bias_ih": da.sum(axis=0),
+                    "bias_hh": dr.sum(axis=0),
+                }
             for d, new, whole, part in zip(dcurrent, dbefore, dafter, taken, strict=True):
                 d[rows] = np.where(cut, 0.0, new + whole - part)
             dx[t, rows] = da @ w_ih
             dw_ih += da.T @ x[t, rows]
-            dw_hh += dr.T @ h_before
-            db_ih += da.sum(axis=0)
-            db_hh += dr.sum(axis=0)
+            for name, gradient in added.items():
+                dweights[name] += gradient
             for total, of_rows in zip(dunits, dp, strict=True):
                 total += of_rows.sum(axis=0)
-        given = (weight_ih, weight_hh, bias_ih, bias_hh, weight_unit)
-        grads = (dw_ih, dw_hh, db_ih, db_hh, dunits.reshape(-1))
+        given = (weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr)
+        dw_hh, db_ih, db_hh, dw_hr = dweights.values()
+        grads = (dw_ih, dw_hh, db_ih, db_hh, dunits.reshape(-1), dw_hr)
         kept = (None if g is None else d for g, d in zip(given, grads, strict=True))
         return dx, tuple(dcurrent), tuple(kept)
 

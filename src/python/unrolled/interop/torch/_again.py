@@ -64,9 +64,13 @@ def _layer(
     data = sequence if call.reads == "packed" else sequence.flatten(0, 1)
     if places is not None and call.reads != "packed":
         data = data[places]
-    zeros = x.new_zeros((call.directions, shape[1], parameters[1].shape[1]))
-    initial = [zeros if s is None else s[None] if call.reads == "one" else s for s in states]
-    y, *final = getattr(torch._VF, call.cell)(
+    name = call.cell.removesuffix("_projected")
+    rows, width = parameters[1].shape
+    sizes_of_states = (width, rows // 4)[: len(states)]  # only an LSTM has a second one
+    zeros = [x.new_zeros((call.directions, shape[1], size)) for size in sizes_of_states]
+    given = [s[None] if s is not None and call.reads == "one" else s for s in states]
+    initial = [z if s is None else s for s, z in zip(given, zeros, strict=True)]
+    y, *final = getattr(torch._VF, name)(
         data,
         sizes,
         initial[0] if len(initial) == 1 else tuple(initial),

@@ -20,7 +20,8 @@ single step (B, W)."""
 class LayerCall(NamedTuple):
     """What a call of one layer is, but for the numbers.
 
-    Shapes: T steps, B batch, I input, H hidden, D directions. A layer reads x and the states before
+    Shapes: T steps, B batch, I input, H hidden (P in y and h with a projection), D directions. A
+    layer reads x and the states before
     the first step, (D, B, H) each, and gives y (T, B, D*H) and the states after the last one. For a
     single step (layout "one") states are (B, H), and y is not given: it is h.
 
@@ -44,7 +45,7 @@ class LayerCall(NamedTuple):
 
     def parameters(self, direction: int, tensors: Sequence[Any]) -> Sequence[Any]:
         """Those of one direction, out of all of the layer."""
-        each = 4 if self.bias else 2
+        each = len(tensors) // self.directions
         return tensors[direction * each : (direction + 1) * each]
 
     def steps_of(self, tensor: Any, layout: Layout) -> Array:

@@ -26,9 +26,13 @@ def states_of(hx: Any, count: int) -> list[Any]:
     return [...]
 
 
-def are_of_shape(states: Sequence[Any], shape: tuple[int, ...]) -> bool:
-    """Whether all states that are given are tensors of this shape."""
-    return all(s is None or (isinstance(s, torch.Tensor) and s.shape == shape) for s in states)
+def are_of_shape(states: Sequence[Any], *shapes: tuple[int, ...]) -> bool:
+    """Whether all states that are given are tensors of these shapes, one a state or one for all."""
+    expected = [shapes[min(k, len(shapes) - 1)] for k in range(len(states))]
+    return all(
+        s is None or (isinstance(s, torch.Tensor) and s.shape == shape)
+        for s, shape in zip(states, expected, strict=True)
+    )
 
 
 def torch_watches() -> bool:
@@ -61,6 +65,8 @@ def prepare(
     precision: functional.Precision = "full"
     if torch.is_autocast_enabled("cpu"):
         precision = "bf16"
+        if functional.cell_info(cell).projects:
+            return None
         if dtype is not torch.float32 or torch.get_autocast_dtype("cpu") is not torch.bfloat16:
             return None
         if any(t.dtype not in (torch.float32, torch.bfloat16) for t in inputs):
@@ -87,7 +93,7 @@ def _is_plain(tensor: Any) -> bool:
 
 def run_step(packed: Packed, x: Any, states: Sequence[Any], axis: int) -> tuple[Any, list[Any]]:
     """y and the final states for sequences of one step, which stands in this axis of x (3-D)."""
-    y = x.new_empty((*x.shape[:2], packed.weights[-1].hidden_size))
+    y = x.new_empty((*x.shape[:2], packed.weights[-1].state_sizes[0]))
     given = (x if x.stride(-1) == 1 else x.contiguous()).numpy(force=True)
     out = y.numpy()
     if axis == 0:

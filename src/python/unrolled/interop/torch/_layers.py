@@ -33,9 +33,8 @@ class LayerOnKernels(torch.nn.Module):
             return super().forward(input, hx)
         parameters = self._current_parameters()
         directions = 2 if self.bidirectional else 1
-        ready = prepare(
-            self, _CELLS[self.mode], data, states, parameters, self.num_layers * directions
-        )
+        cell = "lstm_projected" if self.proj_size else _CELLS[self.mode]
+        ready = prepare(self, cell, data, states, parameters, self.num_layers * directions)
         if ready is None:
             return super().forward(input, hx)
         packed, precision, grad = ready
@@ -57,9 +56,7 @@ class LayerOnKernels(torch.nn.Module):
         else:
             layout: Layout = "packed" if is_packed else "rows" if self.batch_first else "steps"
             ragged = Ragged.of(input.batch_sizes) if is_packed else None
-            call = LayerCall(
-                _CELLS[self.mode], directions, self.bias, layout, layout, ragged, precision
-            )
+            call = LayerCall(cell, directions, self.bias, layout, layout, ragged, precision)
             y, final = self._run(call, packed.weights, data, states, parameters, grad=grad)
 
         if precision == "bf16":
@@ -85,7 +82,7 @@ class LayerOnKernels(torch.nn.Module):
 
     def _fits(self, data: Any, states: Sequence[Any], batch_sizes: Any) -> bool:
         """Whether it is for us to run, and shapes are those of the layer."""
-        if self.proj_size or not isinstance(data, torch.Tensor) or torch_watches():
+        if not isinstance(data, torch.Tensor) or torch_watches():
             return False
         shape = data.shape
         if len(shape) not in ((2, 3) if batch_sizes is None else (2,)):
@@ -94,12 +91,13 @@ class LayerOnKernels(torch.nn.Module):
             return False
         scans = self.num_layers * (2 if self.bidirectional else 1)
         if batch_sizes is not None:
-            expected: tuple[int, ...] = (scans, int(batch_sizes[0]), self.hidden_size)
+            rows: tuple[int, ...] = (scans, int(batch_sizes[0]))
         elif len(shape) == 2:
-            expected = (scans, self.hidden_size)
+            rows = (scans,)
         else:
-            expected = (scans, shape[0 if self.batch_first else 1], self.hidden_size)
-        return are_of_shape(states, expected)
+            rows = (scans, shape[0 if self.batch_first else 1])
+        h_size = self.proj_size or self.hidden_size
+        return are_of_shape(states, (*rows, h_size), (*rows, self.hidden_size))
 
     def _is_single_step(self, data: Any) -> bool:
         """Whether one step of the kernels does it: T = 1, one direction, nothing dropped."""

@@ -8,7 +8,7 @@ from ... import functional
 from ..._extras import import_extra
 from ._again import pull_again
 from ._call import LayerCall
-from ._weights import pack_scans
+from ._weights import pack_scans, scan_arguments
 
 torch: Any = import_extra("torch", "torch")
 
@@ -31,7 +31,7 @@ def run_layer(
     """Runs a layer without autograd; returns y, the final states and, if asked for, the tape."""
     sequence = call.steps_of(x, call.reads)
     steps, batch, _ = sequence.shape
-    hidden = weights[0].hidden_size
+    hidden = weights[0].state_sizes[0]
     y, out = call.empty(x, (steps, batch, call.directions * hidden), call.writes)
     final, saved = [], []
     for direction, (own, initial) in enumerate(zip(weights, call.split(states), strict=True)):
@@ -63,11 +63,14 @@ def pull_layer(
     """Transposes `run_layer`; returns the gradients of x, of the states and of the parameters."""
     steps, batch = tape.saved[0].shape
     weights = tape.saved[0].weights
-    hidden = weights.hidden_size
+    hidden = weights.state_sizes[0]
     dsequence = None if dy is None else call.steps_of(dy, call.writes)
     if any(d is not None for d in dfinal):
-        shape = (batch, hidden) if call.reads == "one" else (call.directions, batch, hidden)
-        dfinal = [x.new_zeros(shape) if d is None else d for d in dfinal]
+        scans = () if call.reads == "one" else (call.directions,)
+        dfinal = [
+            x.new_zeros((*scans, batch, size)) if d is None else d
+            for d, size in zip(dfinal, weights.state_sizes, strict=True)
+        ]
     dx, into = None, None
     if needs_dx:
         dx, into = call.empty(x, (steps, batch, weights.input_size), call.reads)
@@ -80,7 +83,7 @@ def pull_layer(
             saved,
             None if dsequence is None else dsequence[:, :, half],
             dlast,
-            grads=grads if call.bias else [*grads, None, None],
+            grads=scan_arguments(grads),
             dx=into,
             accumulate_dx=direction > 0,
             needs_dx=needs_dx,

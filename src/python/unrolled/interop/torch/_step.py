@@ -20,9 +20,10 @@ class Stepper:
 
     def __init__(self, weights: Sequence[functional.Weights], batch: int) -> None:
         last = weights[-1]
-        shape = (len(weights), batch, last.hidden_size)
         self.batch, self.threads = batch, functional.get_num_threads()
-        self._states = [np.zeros(shape, last.dtype) for _ in range(last.state_count)]
+        self._states = [
+            np.zeros((len(weights), batch, size), last.dtype) for size in last.state_sizes
+        ]
         per_layer = [tuple(array[k] for array in self._states) for k in range(len(weights))]
         self._stream = functional.Stream(weights, per_layer)
 

@@ -133,15 +133,27 @@ def pack_scans(
     *,
     backward: bool,
 ) -> list[functional.Weights]:
-    """Packs weight_ih (G*H, I), weight_hh (G*H, H) and, if given, the two biases of each scan."""
+    """Packs the parameters of each scan, see `scan_arguments`."""
     arrays = [parameter.detach().numpy() for parameter in parameters]
     each = len(arrays) // scans
     return [
         functional.pack(
-            cell, *arrays[k * each : (k + 1) * each], precision=precision, backward=backward
+            cell,
+            *scan_arguments(arrays[k * each : (k + 1) * each]),
+            precision=precision,
+            backward=backward,
         )
         for k in range(scans)
     ]
+
+
+def scan_arguments(arrays: Sequence[Array]) -> list[Any]:
+    """torch's weight_ih, weight_hh, two biases if there are any, and weight_hr if there is one.
+
+    Returns them in the order of `functional.pack`, with None for absent biases.
+    """
+    w_ih, w_hh, *others = arrays
+    return [w_ih, w_hh, *([None, None] if len(others) < 2 else []), *others]
 
 
 _OF_MODULES: "weakref.WeakKeyDictionary[Any, PackedWeights]" = weakref.WeakKeyDictionary()

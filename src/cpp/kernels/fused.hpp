@@ -1,0 +1,59 @@
+// A product whose sums never leave the registers (or, a part of a panel at a time, L1) before the
+// cell is applied to them.
+#pragma once
+
+#include "kernels/gemm.hpp"
+
+namespace unrolled::UNROLLED_ISA {
+
+// Tiles whose sums lie in L1 until the cell is applied to them: several where a part of a panel is
+// taken at a time, so that it is read again from L1.
+inline constexpr int64_t kGroupTiles = kVectorRegisters == 32 ? 1 : 4;
+
+// Columns packed in panels of Y::kVectors vectors, K long, and what sums of each begin with.
+template <class T>
+struct FusedColumns {
+  const T *packed, *bias;
+  int64_t K;
+};
+
+// Calls use(n, panel, sums) with the Y::kVectors vectors of sums of row n, for all rows and panels.
+// Without `multiplied` there is no product, only the bias.
+template <class Y, class O, bool multiplied = true, class T, class Use>
+UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
+                                    const FusedColumns<T>& columns, Range panels, Use&& use) {
+  using V = Vec<T>;
+  constexpr int NV = Y::kVectors;
+  const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    const T* packed = columns.packed + panel * O::words(columns.K) * Y::kPanelWidth;
+    const T* bias = columns.bias + panel * Y::kPanelWidth;
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t begin = rows * (tiles * group / groups) / tiles;
+      const int64_t count = rows * (tiles * (group + 1) / groups) / tiles - begin;
+      V sum[kGroupTiles * kTileRows<NV>][NV];
+      for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
+        constexpr int TV = decltype(vectors)::kValue;
+        for_row_tiles<kAccumulators / TV>(
+            count, [&](auto tile_rows, int64_t first) UNROLLED_INLINE_LAMBDA {
+              constexpr int MR = decltype(tile_rows)::kValue;
+              V tile[MR][TV];
+#pragma GCC unroll 16
+              for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
+              if constexpr (multiplied)
+                O::template tile<NV>(from.data + (begin + first) * from.stride, from.stride,
+                                     packed + part * Y::L, columns.K, tile);
+#pragma GCC unroll 16
+              for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < TV; ++v) sum[first + r][part + v] = tile[r][v];
+            });
+      });
+      for (int64_t r = 0; r < count; ++r) use(begin + r, panel, sum[r]);
+    }
+  }
+}
+
+}  // namespace unrolled::UNROLLED_ISA
