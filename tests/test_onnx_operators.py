@@ -188,6 +188,7 @@ def test_versions_of_onnx(opset: int, op_type: str) -> None:
         ("LSTM", {"peepholes": True}),
         ("LSTM", {"input_forget": 1}),
         ("GRU", {"linear_before_reset": 1}),
+        ("GRU", {}),
         ("RNN", {}),
         ("RNN", {"activations": ["Relu"] * 2}),
     ],

@@ -81,7 +81,7 @@ class Equations:
             "linear_before_reset = 0": self.op_type == "GRU" and not self.option,
             f"activations {list(names)}": names != plain,
         }
-        return ", ".join(trait for trait, present in traits.items() if present)
+        return " with ".join(trait for trait, present in traits.items() if present)
 
 
 @dataclass(frozen=True)
