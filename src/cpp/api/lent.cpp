@@ -13,8 +13,7 @@ Weights<T> layer_of(const std::string& cell, int64_t I, int64_t H, bool backward
   if (I < 1 || H < 1) fail_value("[", cell, "] expected I >= 1 and H >= 1, got ", I, " and ", H);
   Weights<T> w{};
   w.table = &kernels();
-  w.cell = find_cell(cell);
-  w.precision = Precision::kFull;
+  w.cell = find_cell<T>(cell, Precision::kFull);
   w.backward = backward;
   w.packed.R = H;  // nothing is projected
   w.sizes = w.kernels().sizes(I, H, H);

@@ -8,15 +8,6 @@
 namespace unrolled {
 namespace {
 
-std::string cell_names(const KernelTable& table) {
-  std::string names;
-  for (int i = 0; i < table.cell_count; ++i) {
-    if (i > 0) names += ", ";
-    names += table.cells[i].name;
-  }
-  return names;
-}
-
 constexpr const char* kPrecisionNames[kPrecisions] = {"full", "bf16", "int8"};
 
 }  // namespace
@@ -25,11 +16,18 @@ std::vector<std::string> cell_precisions(const KernelTable& table, int cell) {
   return {kPrecisionNames, kPrecisionNames + (cell < table.narrow_cells ? kPrecisions : 1)};
 }
 
-int find_cell(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int i = 0; i < table.cell_count; ++i)
-    if (name == table.cells[i].name) return i;
-  fail_value("[cell] expected one of ", cell_names(table), ", got '", name, "'");
+template <class T>
+FoundCell<T> find_cell(const std::string& name, Precision precision) {
+  const FoundCell<T> found = lookup_cell<T>(kernels(), name, precision);
+  if (found.info == nullptr) {
+    std::string names;
+    for (const std::string& known : cell_names(kernels()))
+      names += (names.empty() ? "" : ", ") + known;
+    fail_value("[cell] expected one of ", names, ", got '", name, "'");
+  }
+  if (found.kernels == nullptr)
+    fail_value("[", name, "] expected precision full, the only one that this cell has");
+  return found;
 }
 
 template <class T>
@@ -97,11 +95,8 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
-  w.cell = find_cell(cell);
-  w.precision = precision;
+  w.cell = find_cell<T>(cell, precision);
   w.backward = backward;
-  if (precision != Precision::kFull && w.cell >= table.narrow_cells)
-    fail_value("[", cell, "] expected precision full, the only one that this cell has");
   if (backward && w.kernels().backward == nullptr)
     fail_value("[", cell, "] expected backward=False with precision int8, which is for inference");
   const CellInfo& info = w.info();
@@ -134,6 +129,7 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
 
 #define UNROLLED_INSTANTIATE(T)                                                                 \
   template Precision find_precision<T>(const std::string&);                                     \
+  template FoundCell<T> find_cell<T>(const std::string&, Precision);                            \
   template LayerParameters<T> layer_parameters<T>(const CellInfo&, const LayerArrays&, int64_t, \
                                                   int64_t, int64_t, Access);                    \
   template void place_weights<T>(Weights<T>&, Buffer<T>);                                       \

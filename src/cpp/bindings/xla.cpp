@@ -63,7 +63,9 @@ void clear(const ArrayView& view) {
   std::memset(view.data, 0, static_cast<size_t>(size) * sizeof(T));
 }
 
-int state_count(const std::string& cell) { return kernels().cells[find_cell(cell)].state_count; }
+int state_count(const std::string& cell) {
+  return find_cell<float>(cell, Precision::kFull).info->state_count;
+}
 
 void pack(XlaCall& call) {
   const std::string cell = cell_of(call);
