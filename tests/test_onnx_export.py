@@ -164,6 +164,16 @@ def test_float64_runs_here(rng: np.random.Generator, tmp_path: Path) -> None:
     np.testing.assert_array_equal(y, layer(x)[0])
 
 
+def test_whole_models_run_here(rng: np.random.Generator, tmp_path: Path) -> None:
+    backend = pytest.importorskip("unrolled.interop.onnx_backend", reason="needs onnx")
+    model = AcousticModel(8, 4, hidden_size=H, conv=3, bidirectional=True, rng=rng)
+    exported = Exported(model, tmp_path, lengths=True)
+    x, lengths = draw(rng, 30, 2, 8), np.array([30, 17])
+    y, steps = backend.prepare(exported.proto).run({"x": x, "lengths": lengths})
+    assert_close(y, model(x, lengths), K=30 * (40 + 2 * H + 3) + 3 * 25 + 2 * H, kind="peer")
+    np.testing.assert_array_equal(steps, model.steps(lengths))
+
+
 @pytest.mark.parametrize(
     "make",
     [
