@@ -5,7 +5,7 @@
     python benchmarks/bench_efficientnet.py --threads 2       # 224 x 224
     python benchmarks/bench_efficientnet.py --size 80 160
 
-Ours is `packed()`, ONNX Runtime runs what `export_onnx` writes of the same weights, and torch the
+Ours is `packed()`, ONNX Runtime runs what `onnx.export` writes of the same weights, and torch the
 same layers, in the better one of its two memory formats. They run in turns; medians.
 """
 
@@ -23,7 +23,7 @@ import torch
 
 from unrolled import functional
 from unrolled.bench._timing import measure
-from unrolled.interop.onnx_export import export_onnx
+from unrolled.interop.onnx import export
 from unrolled.models import EfficientNet
 from unrolled.models._conv_norm import ConvNorm
 from unrolled.models._mbconv import MBConv
@@ -102,7 +102,7 @@ def main() -> None:
     model = EfficientNet(rng=np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        export_onnx(model, path)
+        export(model, path)
         data = path.read_bytes()
     peers = {
         "torch": in_torch(model, size),

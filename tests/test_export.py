@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnx_nodes import run_runtime
 from sounds import say, write_words
-from tolerances import assert_same_bits
+from tolerances import assert_close, assert_same_bits
 from unrolled import tasks
 from unrolled.cli import main
 from unrolled.layers import RNN
@@ -116,6 +117,24 @@ def test_another_task(tmp_path: Path) -> None:
     assert tasks.load(small, adding.Adding)[1].model.rnn.precision == "int8"
 
 
+@pytest.mark.parametrize("name", ["adding", "keywords"])
+def test_onnx(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with [onnx]")
+    rng, lengths = np.random.default_rng(0), np.array([40, 25])
+    if name == "adding":
+        checkpoint = tmp_path / "adding.safetensors"
+        tasks.train(adding.Adding, output=checkpoint, steps=2, hidden=8, quiet=True)
+    path = tmp_path / "model.onnx"
+    with pytest.raises(SystemExit):
+        main(["export", str(checkpoint), str(path), "--lengths"])
+    model = tasks.load(checkpoint, tasks.find_task(name))[1].model
+    x = rng.standard_normal((40, 2, 2 if name == "adding" else model.features), np.float32)
+    K = sum(array.size for array in model.parameters.values() if array.ndim > 1)
+    got = run_runtime(runtime, path.read_bytes(), {"x": x, "lengths": lengths})[0]
+    assert_close(model(x, lengths), got, K=K, kind="peer")
+
+
 def test_commands(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str | Path) -> str:
         with pytest.raises(SystemExit) as ended:
@@ -139,6 +158,10 @@ def test_errors(checkpoint: Path, tmp_path: Path) -> None:
         tasks.export(checkpoint, checkpoint)
     with pytest.raises(ValueError, match="expected precision full or int8, got 'bf16'"):
         tasks.export(checkpoint, tmp_path / "a", precision="bf16")
+    with pytest.raises(ValueError, match="an ONNX model is in full precision, not in int8"):
+        tasks.export(checkpoint, tmp_path / "a.onnx", precision="int8")
+    with pytest.raises(ValueError, match="state and lengths are of ONNX models"):
+        tasks.export(checkpoint, tmp_path / "a", lengths=True)
     with pytest.raises(FileNotFoundError):
         tasks.export(tmp_path / "nothing.safetensors", tmp_path / "a")
     small = tasks.export(checkpoint, tmp_path / "small", precision="int8")

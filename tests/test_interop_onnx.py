@@ -13,7 +13,6 @@ import pytest
 from tolerances import assert_close
 from unrolled.interop import onnx as interop
 from unrolled.interop._onnx_operators import OPERATORS
-from unrolled.layers import Recurrent
 
 onnx = pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra [peers]")
@@ -50,13 +49,14 @@ def make_node_model(
     }
     if bias:
         constants["b"] = rng.standard_normal((directions, 2 * rows), np.float32)
-    attributes = dict(operator.attributes)
-    if "activations" in attributes:
-        attributes["activations"] = attributes["activations"] * directions
+    if operator.units:
+        constants["p"] = rng.standard_normal((directions, 3 * H), np.float32)
+    attributes = operator.attributes(directions)
     if directions == 2:
         attributes["direction"] = "bidirectional"
+    names = ["x", "w", "r", "b" if bias else ""] + ["", "", "", "p"] * bool(operator.units)
     node = onnx.helper.make_node(
-        operator.op_type, ["x", *constants], ["y"], hidden_size=H, layout=layout,
+        operator.op_type, names, ["y"], hidden_size=H, layout=layout,
         **(attributes | more),
     )  # fmt: skip
     change(node, constants)
@@ -98,9 +98,24 @@ def test_batch_first() -> None:
     assert node.layer.batch_first
 
 
+@pytest.mark.parametrize("cell", OPERATORS)
+def test_reverse_alone(cell: str) -> None:
+    def change(node: Any, constants: dict[str, np.ndarray]) -> None:
+        node.input.extend(["", "lengths"][len(node.input) - 3 :])
+        constants["lengths"] = np.array([T, 2, 1], np.int32)
+
+    bias = cell != "lstm_peephole"  # whose inputs go on behind the lengths
+    model = make_node_model(cell, 1, direction="reverse", **({"change": change} if bias else {}))
+    (node,) = interop.recurrent_nodes(model)
+    x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
+    y, _ = node.layer(x, lengths=np.array([T, 2, 1]) if bias else None)
+    (expected,) = run(model, x=x)
+    assert_close(y, expected[:, 0], K=2 * T * (I + H), kind="forward")
+
+
 def test_orders_undo_each_other() -> None:
     for operator in OPERATORS.values():
-        rows = np.arange(len(operator.order) * 2.0)
+        rows = np.arange((len(operator.order) - operator.order.count(None)) * 2.0)
         np.testing.assert_array_equal(operator.from_onnx(operator.to_onnx(rows)), rows)
 
 
@@ -140,9 +155,77 @@ def test_weights_that_the_model_computes() -> None:
         np.testing.assert_array_equal(each.layer.flat.values, plain.flat.values)
 
 
+def test_states_and_lengths() -> None:
+    """Values of the graph by name, and constant states as the layer takes them."""
+    first = np.random.default_rng(2).standard_normal((2, B, H), np.float32)
+
+    def change(node: Any, constants: dict[str, np.ndarray]) -> None:
+        node.input.extend(["lengths", "h", "c"])
+        node.output.extend(["", "last"])
+        constants.update(h=first, c=first + 1, lengths=np.array([T, 2, 1], np.int32))
+
+    model = make_node_model("lstm", 2, change=change)
+    (node,) = interop.recurrent_nodes(model)
+    assert (node.lengths, node.initial, node.final) == ("lengths", ("h", "c"), ("", "last"))
+    x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
+    y, _ = node.layer(x, node.state, np.array([T, 2, 1]))
+    (expected,) = run(model, x=x)
+    ours = y.reshape(T, B, 2, H).swapaxes(1, 2)
+    assert_close(ours, expected, K=2 * T * (I + H), kind="forward")
+
+    def swapped(node: Any, constants: dict[str, np.ndarray]) -> None:
+        change(node, constants)
+        constants.update(h=first.swapaxes(0, 1).copy(), c=first.swapaxes(0, 1) + 1)
+
+    (node,) = interop.recurrent_nodes(make_node_model("lstm", 2, layout=1, change=swapped))
+    np.testing.assert_array_equal(node.state, (first, first + 1))
+    model.graph.node[0].input[6] = ""  # one of two
+    np.testing.assert_array_equal(interop.recurrent_nodes(model)[0].state, (first, 0 * first))
+    (node,) = interop.recurrent_nodes(make_node_model("lstm", 2))
+    assert (node.lengths, node.initial, node.final) == ("", ("", ""), ("", ""))
+    assert node.state is None
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda weight: weight.dims.__setitem__(0, -1), r"w has the sizes \[-1, "),
+        (lambda weight: weight.dims.__setitem__(0, 10**12), "w is damaged"),
+        (lambda weight: setattr(weight, "data_type", 99), "w is damaged"),
+        (lambda weight: setattr(weight, "data_location", 1), "w is stored in another file"),
+        (lambda weight: weight.ClearField("raw_data"), "w is damaged"),
+    ],
+)
+def test_sizes_that_lie(change: Callable[[Any], None], text: str) -> None:
+    model = make_node_model("gru", 1)
+    change(next(each for each in model.graph.initializer if each.name == "w"))
+    with pytest.raises(ValueError, match=rf"\[onnx\] GRU y: {text}"):
+        interop.recurrent_nodes(model)
+
+
+def _cut(model: Any, operator: str, *inputs: str, **attributes: Any) -> Any:
+    """The model with a matrix that another node makes of the one that it had."""
+    made = onnx.helper.make_node(operator, [*inputs], ["made"], **attributes)
+    model.graph.node.insert(0, made)
+    model.graph.node[1].input[1] = "made"
+    return model
+
+
+def test_constants_that_cannot_be_computed() -> None:
+    models = [
+        _cut(make_node_model("gru", 1), "Reshape", "w", "r"),
+        _cut(make_node_model("gru", 1), "Nonsense", "w"),
+        _cut(make_node_model("gru", 1), "Transpose", "w", perm=[0, 1, 7]),
+        _cut(make_node_model("gru", 1), "Identity", "made"),
+    ]
+    for model in models:
+        with pytest.raises(ValueError, match=r"\[onnx\] GRU y: made cannot be computed"):
+            interop.recurrent_nodes(model)
+
+
 def test_it_can_be_trained() -> None:
     (node,) = interop.recurrent_nodes(make_node_model("lstm", 2))
-    layer: Recurrent[Any] = node.layer
+    layer = node.layer
     x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
     (y, _), pullback = layer.vjp(x)
     pullback(np.ones_like(y))
@@ -153,6 +236,18 @@ def test_it_can_be_trained() -> None:
 def _peephole(node: Any, constants: dict[str, np.ndarray]) -> None:
     node.input.extend(["", "", "", "p"])
     constants["p"] = np.zeros((1, 3 * H), np.float32)
+
+
+def _few_peepholes(node: Any, constants: dict[str, np.ndarray]) -> None:
+    constants["p"] = constants["p"][:, :-1]
+
+
+def _no_matrix(node: Any, constants: dict[str, np.ndarray]) -> None:
+    del node.input[2:]
+
+
+def _elsewhere(node: Any, constants: dict[str, np.ndarray]) -> None:
+    node.attribute[0].name = "size"
 
 
 def _from_outside(node: Any, constants: dict[str, np.ndarray]) -> None:
@@ -166,13 +261,15 @@ def _too_few_rows(node: Any, constants: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("cell", "options", "text"),
     [
-        ("lstm", {"direction": "reverse"}, "direction 'reverse'"),
+        ("lstm", {"direction": "sideways"}, "got 'sideways'"),
         ("lstm", {"clip": 1.0}, "needs clip"),
-        ("lstm", {"input_forget": 1}, "needs input_forget"),
+        ("lstm", {"input_forget": 1, "change": _peephole}, "needs peepholes, input_forget"),
         ("gru", {"linear_before_reset": 0}, "linear_before_reset = 0"),
         ("rnn_tanh", {"activations": ["Elu"]}, r"activations \['Elu'\]"),
         ("lstm", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "needs activations"),
-        ("lstm", {"change": _peephole}, "needs peepholes"),
+        ("lstm_peephole", {"change": _few_peepholes}, "do not fit together"),
+        ("lstm", {"change": _no_matrix}, "expected the inputs X, W and R"),
+        ("lstm", {"change": _elsewhere}, "has an attribute 'size', unknown for LSTM"),
         ("lstm", {"change": _from_outside}, "depends on x, which is no constant"),
         ("lstm", {"change": _too_few_rows}, "do not fit together"),
         ("lstm", {"hidden_size": H + 1}, "do not fit together"),

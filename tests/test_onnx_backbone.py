@@ -15,8 +15,8 @@ from unrolled.video import Normalisation
 onnx = pytest.importorskip("onnx", reason='pip install "unrolled[onnx]"')
 onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
 
+from unrolled.interop.onnx import export  # noqa: E402
 from unrolled.interop.onnx_backbone import OnnxBackbone  # noqa: E402
-from unrolled.interop.onnx_export import export_onnx  # noqa: E402
 
 F = 5
 WEIGHT = np.random.default_rng(1).standard_normal((F, 3, 1, 1)).astype(np.float32)
@@ -171,7 +171,7 @@ def test_an_exported_network_is_itself(
     for array in model.parameters.values():
         if array.ndim == 1:  # norms that do something
             array[:] = rng.uniform(0.5, 1.0, array.shape)
-    export_onnx(model, tmp_path / "m.onnx")
+    export(model, tmp_path / "m.onnx")
     images = rng.standard_normal((3, 37, 30, model.channels)).astype(np.float32)
     K = sum(each[0].size for each in model.parameters.values() if each.ndim > 1)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unrolled import cli, functional
+from unrolled.interop import onnx
 from unrolled.models import EfficientNet
 from unrolled.tasks import video
 from unrolled.tasks.footage.frame_answer import NOTHING
@@ -256,9 +257,9 @@ def test_frames_of_a_frozen_network_are_computed_once(
 @pytest.mark.slow
 def test_any_onnx_network_looks_at_the_frames(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason='pip install "unrolled[onnx]"')
-    export = pytest.importorskip("unrolled.interop.onnx_export", reason="onnx is needed")
+    pytest.importorskip("onnx", reason='pip install "unrolled[onnx]"')
     network = EfficientNet(width=0.5, stem=8, features=24, rng=np.random.default_rng(0))
-    export.export_onnx(network, tmp_path / "own.onnx")
+    onnx.export(network, tmp_path / "own.onnx")
     write_colours(tmp_path / "clips")
     path = tmp_path / "m.safetensors"
     options = {**COLOURED, "network": str(tmp_path / "own.onnx"), "output": path}

@@ -142,11 +142,10 @@ ScanMemory scan_memory(const ScanQuery& query) {
   const KernelTable& table = kernels();
   auto weights = std::make_shared<Weights<T>>();
   weights->table = &table;
-  weights->cell = find_cell(query.cell);
+  weights->cell = find_cell<T>(query.cell, find_precision<T>(query.precision));
   weights->packed.I = query.I;
   weights->packed.H = query.H;
   weights->packed.R = query.R;
-  weights->precision = find_precision<T>(query.precision);
   if (query.R < 1 || query.R > query.H || (query.R < query.H && !weights->info().projects))
     fail_value("[memory] expected R ", weights->info().projects ? "in 1 .. H" : "= H", " = ",
                query.H, ", got ", query.R);

@@ -32,12 +32,14 @@ class Parts {
   int64_t used_ = 0;
 };
 
-// A block with everything that `place` takes from it.
+// A block with everything that `place` takes from it: `block`, or a new one where that is empty.
 template <class T, class Place>
-Buffer<T> allocate_parts(Place place) {
+Buffer<T> allocate_parts(Place place, Buffer<T> block = {}) {
   Parts<T> count;
   place(count);
-  Buffer<T> block(count.used());
+  if (block.data() == nullptr) block = Buffer<T>(count.used());
+  if (block.size() < count.used())
+    fail_value("[memory] expected ", count.used(), " elements, got ", block.size());
   Parts<T> parts(block.data());
   place(parts);
   return block;

@@ -107,7 +107,8 @@ Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int6
 
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
-                                      const ForwardArrays& arrays, bool save, int64_t recompute) {
+                                      const ForwardArrays& arrays, bool save, int64_t recompute,
+                                      Buffer<T> memory) {
   const Weights<T>& w = *weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
@@ -168,7 +169,8 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     saved->recompute = recompute;
     saved->plan->plan_backward(recompute);
     saved->memory = allocate_parts<T>(
-        [&](Parts<T>& parts) { place_saved(parts, *saved, args.initial[0] != nullptr); });
+        [&](Parts<T>& parts) { place_saved(parts, *saved, args.initial[0] != nullptr); },
+        std::move(memory));
     args.keep_states = plan.window_count == 0;
     for (int64_t k = 0; k < S; ++k) {
       args.states[k] = saved->states[k];
@@ -266,9 +268,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   run_team(size, [&](const Team& team) { kernel(args, team); });
 }
 
-#define UNROLLED_INSTANTIATE(T)                                                               \
-  template std::unique_ptr<Saved<T>> run_forward<T>(const std::shared_ptr<const Weights<T>>&, \
-                                                    const ForwardArrays&, bool, int64_t);     \
+#define UNROLLED_INSTANTIATE(T)                                                                  \
+  template std::unique_ptr<Saved<T>> run_forward<T>(                                             \
+      const std::shared_ptr<const Weights<T>>&, const ForwardArrays&, bool, int64_t, Buffer<T>); \
   template void run_backward<T>(const Saved<T>&, const BackwardArrays&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

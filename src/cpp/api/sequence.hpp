@@ -44,10 +44,11 @@ struct ForwardArrays {
 };
 
 // Runs the scan; with `save` returns what backward needs, else null. `recompute` is kStoreAll,
-// kStoreStates or a number of steps.
+// kStoreStates or a number of steps. What is saved lies in `memory`, or in memory of its own.
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
-                                      const ForwardArrays& arrays, bool save, int64_t recompute);
+                                      const ForwardArrays& arrays, bool save, int64_t recompute,
+                                      Buffer<T> memory = {});
 
 struct BackwardArrays {
   ArrayView dy, dx;                         // both may be absent

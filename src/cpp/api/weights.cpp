@@ -8,15 +8,6 @@
 namespace unrolled {
 namespace {
 
-std::string cell_names(const KernelTable& table) {
-  std::string names;
-  for (int i = 0; i < table.cell_count; ++i) {
-    if (i > 0) names += ", ";
-    names += table.cells[i].name;
-  }
-  return names;
-}
-
 constexpr const char* kPrecisionNames[kPrecisions] = {"full", "bf16", "int8"};
 
 }  // namespace
@@ -25,11 +16,18 @@ std::vector<std::string> cell_precisions(const KernelTable& table, int cell) {
   return {kPrecisionNames, kPrecisionNames + (cell < table.narrow_cells ? kPrecisions : 1)};
 }
 
-int find_cell(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int i = 0; i < table.cell_count; ++i)
-    if (name == table.cells[i].name) return i;
-  fail_value("[cell] expected one of ", cell_names(table), ", got '", name, "'");
+template <class T>
+FoundCell<T> find_cell(const std::string& name, Precision precision) {
+  const FoundCell<T> found = lookup_cell<T>(kernels(), name, precision);
+  if (found.info == nullptr) {
+    std::string names;
+    for (const std::string& known : cell_names(kernels()))
+      names += (names.empty() ? "" : ", ") + known;
+    fail_value("[cell] expected one of ", names, ", got '", name, "'");
+  }
+  if (found.kernels == nullptr)
+    fail_value("[", name, "] expected precision full, the only one that this cell has");
+  return found;
 }
 
 template <class T>
@@ -68,16 +66,37 @@ LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arr
 }
 
 template <class T>
+void place_weights(Weights<T>& w, Buffer<T> memory) {
+  const LayerSizes& s = w.sizes;
+  const int64_t size = packed_size(s, w.backward);
+  if (memory.data() == nullptr) memory = Buffer<T>(size);
+  if (memory.size() < size)
+    fail_value("[", w.info().name, "] expected ", size,
+               " elements of memory for packed weights, got ", memory.size());
+  w.memory = std::move(memory);
+  T* next = w.memory.data();
+  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
+  w.packed.input = take(s.input);
+  w.packed.recurrent = take(s.recurrent);
+  w.packed.bias_input = take(s.bias);
+  w.packed.bias_recurrent = take(s.bias);
+  w.packed.unit = take(s.unit);
+  w.packed.second = take(s.second);
+  w.packed.second_bias = take(s.second_bias);
+  if (!w.backward) return;
+  w.packed.input_t = take(s.input_t);
+  w.packed.recurrent_t = take(s.recurrent_t);
+  w.packed.second_t = take(s.second_t);
+}
+
+template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward) {
+                        bool backward, Buffer<T> memory) {
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
-  w.cell = find_cell(cell);
-  w.precision = precision;
+  w.cell = find_cell<T>(cell, precision);
   w.backward = backward;
-  if (precision != Precision::kFull && w.cell >= table.narrow_cells)
-    fail_value("[", cell, "] expected precision full, the only one that this cell has");
   if (backward && w.kernels().backward == nullptr)
     fail_value("[", cell, "] expected backward=False with precision int8, which is for inference");
   const CellInfo& info = w.info();
@@ -101,22 +120,8 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
 
   const CellKernels<T>& cell_kernels = w.kernels();
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H, R);
-  w.memory = Buffer<T>(packed_size(s, backward));
-  T* next = w.memory.data();
-  const auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
   w.packed.I = I, w.packed.H = H, w.packed.R = R;
-  w.packed.input = take(s.input);
-  w.packed.recurrent = take(s.recurrent);
-  w.packed.bias_input = take(s.bias);
-  w.packed.bias_recurrent = take(s.bias);
-  w.packed.unit = take(s.unit);
-  w.packed.second = take(s.second);
-  w.packed.second_bias = take(s.second_bias);
-  if (backward) {
-    w.packed.input_t = take(s.input_t);
-    w.packed.recurrent_t = take(s.recurrent_t);
-    w.packed.second_t = take(s.second_t);
-  }
+  place_weights(w, std::move(memory));
   run_team(team_size(4.0 * static_cast<double>(w.memory.size()), 0, s.forward_panels),
            [&](const Team& team) { cell_kernels.pack(from, w.packed, team); });
   return w;
@@ -124,9 +129,12 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
 
 #define UNROLLED_INSTANTIATE(T)                                                                 \
   template Precision find_precision<T>(const std::string&);                                     \
+  template FoundCell<T> find_cell<T>(const std::string&, Precision);                            \
   template LayerParameters<T> layer_parameters<T>(const CellInfo&, const LayerArrays&, int64_t, \
                                                   int64_t, int64_t, Access);                    \
-  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool);
+  template void place_weights<T>(Weights<T>&, Buffer<T>);                                       \
+  template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool,  \
+                                      Buffer<T>);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)
 

@@ -20,4 +20,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   unrolled::register_attention(m);
   unrolled::register_ctc(m);
   unrolled::register_optimizer(m);
+  unrolled::register_xla(m);
 }

@@ -13,5 +13,6 @@ void register_head(pybind11::module_& m);
 void register_images(pybind11::module_& m);
 void register_optimizer(pybind11::module_& m);
 void register_system(pybind11::module_& m);
+void register_xla(pybind11::module_& m);
 
 }  // namespace unrolled

@@ -8,6 +8,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 #include "runtime/arena.hpp"
+#include "runtime/cells.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
 
@@ -77,6 +78,7 @@ void register_system(py::module_& m) {
       .def_property_readonly("precisions",
                              [](const PyCell& c) { return py::tuple(py::cast(c.precisions)); });
   m.def("cells", &cells);
+  m.def("load_cell", &load_cell, py::arg("path"), py::call_guard<py::gil_scoped_release>());
   m.def("isa", [] { return std::string(kernels().isa); });
   m.def("available_isas", &available_isas);
   m.def("force_isa", &force_isa, py::arg("name"));

@@ -69,8 +69,8 @@
 #include "cells/slstm.hpp"
 
 #define UNROLLED_NARROW_CELLS(X) X(ElmanTanh) X(ElmanRelu) X(Lstm) X(Gru)
-#define UNROLLED_CELLS(X)                                                               \
-  UNROLLED_NARROW_CELLS(X)                                                              \
-  X(LstmPeephole)                                                                       \
-  X(LstmCoupled) X(Mgu) X(MinGru) X(IndRnn) X(Slstm) X(LstmProjected) X(GruResetBefore) \
-      X(LstmNorm) X(GruNorm)
+#define UNROLLED_CELLS(X)  \
+  UNROLLED_NARROW_CELLS(X) \
+  X(LstmPeephole)          \
+  X(LstmCoupled)           \
+  X(Mgu) X(MinGru) X(IndRnn) X(Slstm) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm)

@@ -1,4 +1,4 @@
-// What a table of an instruction set says of it: its name and the scans of every cell.
+// The scans of one cell as a table of an instruction set holds them, and what it says of the cell.
 #pragma once
 
 #include "kernels/backward.hpp"
@@ -7,6 +7,12 @@
 #define UNROLLED_STRING(x) UNROLLED_STRING_(x)
 
 namespace unrolled::UNROLLED_ISA {
+
+template <class Cell>
+constexpr CellInfo cell_info() {
+  return {Cell::kName,   Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount, Cell::kGates,
+          Cell::kStates, Cell::kUnitNames, Cell::kRecurrent,  projects<Cell>(), Normalised<Cell>};
+}
 
 template <class Cell, class T, class O>
 constexpr CellKernels<T> cell_kernels() {
@@ -20,10 +26,5 @@ constexpr CellKernels<float> int8_kernels() {
   return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
           run_forward<Cell, float, Int8>, nullptr};
 }
-
-#define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),
-#define UNROLLED_INT8(Cell) int8_kernels<Cell>(),
-constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
-constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_NARROW_CELLS(UNROLLED_INT8)};
 
 }  // namespace unrolled::UNROLLED_ISA

@@ -6,20 +6,14 @@
 #endif
 
 #include "kernels/attention.hpp"
-#include "kernels/cell_kernels.hpp"
 #include "kernels/ctc.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/head.hpp"
 #include "kernels/image_kernels.hpp"
+#include "kernels/narrow_cells.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 namespace {
-
-template <class Cell>
-constexpr CellInfo cell_info() {
-  return {Cell::kName,   Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount, Cell::kGates,
-          Cell::kStates, Cell::kUnitNames, Cell::kRecurrent,  projects<Cell>(), Normalised<Cell>};
-}
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
 #define UNROLLED_F32(Cell) cell_kernels<Cell, float, Full<float>>(),

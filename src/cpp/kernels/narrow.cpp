@@ -5,7 +5,7 @@
 #error "compile with -DUNROLLED_ISA=avx512_bf16 -DUNROLLED_BASE=avx512"
 #endif
 
-#include "kernels/cell_kernels.hpp"
+#include "kernels/narrow_cells.hpp"
 
 namespace unrolled::UNROLLED_BASE {
 const KernelTable& table() noexcept;

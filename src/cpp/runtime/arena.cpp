@@ -72,6 +72,7 @@ void deallocate(const Block& block) {
 
 #if defined(__SANITIZE_ADDRESS__)
 void guard_memory(void* memory, size_t bytes) { __asan_poison_memory_region(memory, bytes); }
+void unguard_memory(void* memory, size_t bytes) { __asan_unpoison_memory_region(memory, bytes); }
 #endif
 
 void* acquire_memory(size_t bytes, size_t* capacity) {

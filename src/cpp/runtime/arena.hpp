@@ -17,9 +17,11 @@ void release_memory(void* memory, size_t capacity) noexcept;
 #if defined(__SANITIZE_ADDRESS__)
 inline constexpr size_t kGuardBytes = 64;
 void guard_memory(void* memory, size_t bytes);  // until the block is released
+void unguard_memory(void* memory, size_t bytes);
 #else
 inline constexpr size_t kGuardBytes = 0;
 inline void guard_memory(void*, size_t) {}
+inline void unguard_memory(void*, size_t) {}
 #endif
 
 // Frees what is kept; returns the number of bytes.
@@ -35,12 +37,22 @@ class Buffer {
       data_ = static_cast<T*>(acquire_memory(static_cast<size_t>(size) * sizeof(T), &capacity_));
   }
   Buffer(Buffer&& other) noexcept { swap(other); }
+  // Memory of somebody else, who keeps it for as long as the buffer lives.
+  static Buffer lent(T* data, int64_t size) {
+    Buffer buffer;
+    buffer.data_ = data;
+    buffer.size_ = size;
+    return buffer;
+  }
   Buffer& operator=(Buffer&& other) noexcept {
     swap(other);
     return *this;
   }
   ~Buffer() {
-    if (data_ != nullptr) release_memory(data_, capacity_);
+    if (capacity_ > 0)
+      release_memory(data_, capacity_);
+    else if (data_ != nullptr)
+      unguard_memory(data_, static_cast<size_t>(bytes()));
   }
 
   T* data() { return data_; }

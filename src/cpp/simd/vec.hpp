@@ -219,6 +219,16 @@ UNROLLED_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
 #endif
 }
 
+// min and max that keep a NaN of either.
+template <class T>
+UNROLLED_INLINE Vec<T> minimum(Vec<T> a, Vec<T> b) {
+  return Vec<T>(b.v != b.v ? b.v : min(a, b).v);
+}
+template <class T>
+UNROLLED_INLINE Vec<T> maximum(Vec<T> a, Vec<T> b) {
+  return Vec<T>(b.v != b.v ? b.v : max(a, b).v);
+}
+
 // 1 / a for a normal positive `a` with a normal reciprocal. Max error: 2 ULP. NaN gives NaN.
 template <class T>
 UNROLLED_INLINE Vec<T> reciprocal(Vec<T> a) {

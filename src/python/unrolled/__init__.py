@@ -13,10 +13,12 @@ Parts: `layers` and `models` (the names below), `training` and `tasks` on top of
 
 from importlib.metadata import version as _version
 
+from . import cells as cells
 from . import functional as functional
 from . import layers as layers
 from . import models as models
 from . import reference as reference
+from .cells import cell as cell
 from .functional import get_num_threads as get_num_threads
 from .functional import isa as isa
 from .functional import set_num_threads as set_num_threads

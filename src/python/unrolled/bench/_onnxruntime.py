@@ -146,7 +146,7 @@ def onnx_model(problem: LayerProblem) -> bytes:
         fed = [value(f"{name}_0", *state) for name in names]
         fetched = [value(f"{name}_1", *state) for name in names]
     node = helper.make_node(
-        operator.op_type, inputs, outputs, hidden_size=shape.hidden, **operator.attributes
+        operator.op_type, inputs, outputs, hidden_size=shape.hidden, **operator.attributes()
     )
     graph = helper.make_graph(
         [node],

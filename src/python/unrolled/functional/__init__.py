@@ -13,8 +13,11 @@ from .._core import Weights as Weights
 from ._attention import AttentionMemory as AttentionMemory
 from ._attention import best_tokens as best_tokens
 from ._cells import CellInfo as CellInfo
+from ._cells import add_cell as add_cell
 from ._cells import cell_info as cell_info
 from ._cells import cells as cells
+from ._cells import include_folder as include_folder
+from ._cells import load_kernels as load_kernels
 from ._conv import Activation as Activation
 from ._conv import PackedConv2d as PackedConv2d
 from ._conv import check_activation as check_activation
@@ -72,5 +75,8 @@ from ._types import Array as Array
 from ._types import States as States
 from ._types import empty as empty
 from ._windows import Windows as Windows
+from ._xla import XlaSizes as XlaSizes
+from ._xla import xla_handlers as xla_handlers
+from ._xla import xla_sizes as xla_sizes
 
 isa()  # an UNROLLED_ISA that cannot be had fails the import, not some later call

@@ -1,11 +1,19 @@
-"""The compiled cells."""
+"""The compiled cells, and those that are compiled when they are first used."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import get_args
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import _core
+from ._precision import Precision
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,34 @@ class CellInfo:
     precisions: tuple[str, ...] = ("full",)
 
 
+Build = Callable[[str, str, Precision], Path]
+"""(instruction set, "float32" or "float64", precision) -> shared object with the cell's kernels."""
+
+
+class _Added:
+    """A cell that is no part of the extension, and what of it is loaded."""
+
+    def __init__(self, info: CellInfo, build: Build) -> None:
+        self.info = info
+        self._build = build
+        self._loaded: set[tuple[str, str, Precision]] = set()
+        self._lock = Lock()
+
+    def load(self, dtype: DTypeLike, precision: Precision) -> None:
+        key = (_core.isa(), np.dtype(dtype).name, precision)
+        if key in self._loaded:
+            return
+        with self._lock:
+            if key not in self._loaded:
+                _core.load_cell(str(self._build(*key)))
+                self._loaded.add(key)
+
+
+_added: dict[str, _Added] = {}
+
+
 @lru_cache(maxsize=1)
-def cells() -> tuple[CellInfo, ...]:
-    """All compiled cells."""
+def _compiled() -> tuple[CellInfo, ...]:
     return tuple(
         CellInfo(
             c.name,
@@ -51,8 +84,50 @@ def cells() -> tuple[CellInfo, ...]:
     )
 
 
-def cell_info(name: str) -> CellInfo:
-    """The cell called `name`. Raises ValueError, naming the choices, if there is none."""
+def cells() -> tuple[CellInfo, ...]:
+    """All cells: the compiled ones, then those of `add_cell`."""
+    return (*_compiled(), *(added.info for added in _added.values()))
+
+
+def add_cell(info: CellInfo, build: Build) -> None:
+    """Adds a cell under a name; its kernels are built and loaded when they are first needed.
+
+    A cell that was added before under the name is replaced: layers that exist use the new one from
+    now on, packed weights keep the old one.
+
+    Raises:
+        ValueError: the name is that of a compiled cell.
+    """
+    if info.name in (compiled.name for compiled in _compiled()):
+        raise ValueError(f"[cell] expected a new name, got {info.name!r}, which is compiled in")
+    _added[info.name] = _Added(info, build)
+
+
+def load_kernels(cell: str, dtype: DTypeLike, precision: Precision) -> None:
+    """Makes the extension know a cell of `add_cell` for the instruction set in use.
+
+    Raises:
+        ValueError: the cell has no such precision. What no cell has is left to the extension.
+    """
+    added, kind = _added.get(cell), np.dtype(dtype).name
+    if added is None or precision not in get_args(Precision):
+        return
+    if kind == "float64" and precision == "full":
+        added.load(dtype, precision)
+    if kind == "float32":
+        if precision not in added.info.precisions:
+            raise ValueError(f"[{cell}] expected precision full, the only one that this cell has")
+        added.load(dtype, precision)
+
+
+def include_folder() -> Path:
+    """Where the headers lie that added cells are compiled against."""
+    return Path(_core.__file__).parent / "_include"
+
+
+def cell_info(cell: str | CellInfo) -> CellInfo:
+    """The cell of this name. Raises ValueError, naming the choices, if there is none."""
+    name = cell.name if isinstance(cell, CellInfo) else cell
     for info in cells():
         if info.name == name:
             return info

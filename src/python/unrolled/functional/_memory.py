@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _core
+from ._cells import load_kernels
 from ._precision import Precision
 from ._types import indices_of
 
@@ -91,6 +92,7 @@ def scan_memory(
     ):
         if size < least:
             raise ValueError(f"[memory] expected {name} >= {least}, got {size}")
+    load_kernels(cell, dtype, precision)
     return ScanMemory(
         *_core.memory(
             cell,

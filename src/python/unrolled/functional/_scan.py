@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .._core import Weights
-from ._cells import cell_info
+from ._cells import cell_info, load_kernels
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
@@ -68,6 +68,7 @@ def pack(
     def contiguous(array: Array | None) -> Array | None:
         return None if array is None else np.ascontiguousarray(array)
 
+    load_kernels(cell, np.asarray(weight_ih).dtype, precision)
     return _core.pack(
         cell,
         np.ascontiguousarray(weight_ih),

@@ -8,6 +8,9 @@ import numpy as np
 from .._extras import import_extra
 from ..layers._types import Array
 
+#: The errors of computing with values of another kind or size than a model promises.
+_WRONG = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 def graphs_of(graph: Any) -> Iterator[Any]:
     """Yields a graph and all graphs inside its nodes, as the branches of an If."""
@@ -22,6 +25,25 @@ def _inner(node: Any) -> Iterator[Any]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def array_of(tensor: Any, where: str) -> Any:
+    """Returns the array of a constant, whose sizes and type are not trusted.
+
+    Raises:
+        ValueError: it is stored in another file, or its sizes are not those of its data.
+    """
+    onnx = import_extra("onnx", "onnx")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise ValueError(
+            f"{where}: {tensor.name} is stored in another file; give the result of onnx.load"
+        )
+    if any(size < 0 for size in tensor.dims):
+        raise ValueError(f"{where}: {tensor.name} has the sizes {list(tensor.dims)}")
+    try:
+        return onnx.numpy_helper.to_array(tensor)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {tensor.name} is damaged: {error}") from error
 
 
 class Constants:
@@ -42,15 +64,20 @@ class Constants:
             self._initializers.update({tensor.name: tensor for tensor in graph.initializer})
             self._nodes.update({name: node for node in graph.node for name in node.output if name})
 
+    def known(self, name: str) -> bool:
+        """Whether a value is stored in the model; what it computes is not looked through."""
+        return name in self._initializers or (
+            name in self._nodes and self._nodes[name].op_type == "Constant"
+        )
+
     def value(self, name: str, where: str) -> Array:
         """Returns a float array by its name in the graph.
 
         Raises:
             ValueError: it depends on the model's inputs, or is no float array.
         """
-        onnx = import_extra("onnx", "onnx")
         if name in self._initializers:
-            result = onnx.numpy_helper.to_array(self._initializers[name])
+            result = array_of(self._initializers[name], where)
         else:
             result = self._computed(name, where)
         if result.dtype not in (np.float32, np.float64):
@@ -69,7 +96,10 @@ class Constants:
             [self._initializers[each] for each in read if each in self._initializers],
         )
         model = onnx.helper.make_model(graph, opset_imports=self._opsets)
-        return reference.ReferenceEvaluator(model).run(None, {})[0]
+        try:
+            return reference.ReferenceEvaluator(model).run(None, {})[0]
+        except _WRONG as error:
+            raise ValueError(f"{where}: {name} cannot be computed: {error}") from error
 
     def _needed(self, name: str, where: str) -> tuple[list[Any], set[str]]:
         """The nodes that make a value, those that are read before those that read them."""

@@ -1,70 +1,94 @@
-"""Recurrent layers out of ONNX models.
+"""Recurrent layers out of ONNX models, and layers and models as ONNX models.
 
     from unrolled.interop import onnx
 
     for node in onnx.recurrent_nodes("model.onnx"):
         print(node.name, node.layer)
-        y, state = node.layer(x)                     # trainable, as any layer
+        y, state = node.layer(x, node.state)         # trainable, as any layer
+
+    onnx.export(model, "model.onnx")
 
 Needs the extra [onnx].
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from .._extras import import_extra
-from ..layers import Recurrent
+from ..layers import Recurrent, Reversed, as_state
 from ..layers._types import Array
 from ._onnx_constants import Constants, graphs_of
-from ._onnx_operators import DEFAULT_ACTIVATIONS, OPERATORS, Operator
+from ._onnx_node import NodeOptions, read_options
+from ._onnx_operators import OPERATORS, STATES
+from .onnx_export import export as export
 
 #: A file, its bytes, or an `onnx.ModelProto`.
 Model: TypeAlias = "str | os.PathLike[str] | bytes | Any"
+
+#: The names of the domain of ONNX's own operators.
+_ONNX = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
 class RecurrentNode:
     """A node of the operators LSTM, GRU or RNN as a layer.
 
+    ::
+
+        y, state = node.layer(x, node.state)
+
+    Shapes: T steps, B batch, I input, H hidden, D directions.
+
     Attributes:
         name: of the node, or of its first output where it has none.
         operator: "LSTM", "GRU" or "RNN".
         layer: with the node's weights; reads (T, B, I), with the node's `layout` 1 (B, T, I). Its
-            output (T, B, D*H) has the directions side by side; ONNX's Y is (T, D, B, H).
+            output (T, B, D*H) has the directions side by side; ONNX's Y is (T, D, B, H). `Reversed`
+            where the node's direction is reverse.
         x: the value of the graph that the node reads.
         y: the value of the graph that it writes; "" if nobody reads it.
+        lengths: the value that holds the lengths of the rows; "": all rows take T steps.
+        initial: the values that hold the initial states, h before c; "": zeros.
+        final: the values that the final states go to; "": nobody reads them.
+        state: the initial state, (D, B, H) each, as the layer takes it, where it is a constant of
+            the model; None: it is none, or zeros.
     """
 
     name: str
     operator: str
-    layer: Recurrent[Any]
+    layer: Recurrent[Any] | Reversed[Any]
     x: str
     y: str
+    lengths: str = ""
+    initial: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
+    state: Any = None
 
 
 def recurrent_nodes(model: Model) -> list[RecurrentNode]:
     """Returns every recurrent node of a model, those of its If branches and loops included.
 
-    Weights may be constants, or whatever the model computes from constants.
+    Weights may be constants, or whatever the model computes from constants. A node that no layer
+    computes still runs, without training: see `unrolled.interop.onnx_backend`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no ONNX model, or a node does what no layer here does (other activations,
-            peepholes, clipping, coupled gates, a reset gate before the product, reverse alone), or
-            its weights come from outside; the text names the node.
+            clipping, coupled gates with peepholes, a reset gate before the product), or its weights
+            come from outside or do not fit together; the text names the node.
         ImportError: the extra [onnx] is not installed.
     """
     proto = _read(model)
     constants = Constants(proto)
+    opset = next((int(each.version) for each in proto.opset_import if each.domain in _ONNX), 1)
     return [
-        _recurrent_node(node, constants)
+        _recurrent_node(node, opset, constants)
         for graph in graphs_of(proto.graph)
         for node in graph.node
-        if node.op_type in DEFAULT_ACTIVATIONS and node.domain in ("", "ai.onnx")
+        if node.op_type in STATES and node.domain in _ONNX
     ]
 
 
@@ -88,91 +112,67 @@ def _read(model: Model) -> Any:
     return proto
 
 
-def _recurrent_node(node: Any, constants: Constants) -> RecurrentNode:
-    onnx = import_extra("onnx", "onnx")
-    name = node.name or next(filter(None, node.output), node.op_type)
-    where = f"[onnx] {node.op_type} {name}"
-    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNode:
+    options = read_options(node, opset)
+    where, states = options.where, STATES[options.op_type]
     inputs = [*node.input, *[""] * (8 - len(node.input))]
-    cell = _cell(where, node.op_type, attributes, peepholes=bool(inputs[7]))
-    weight_ih, weight_hh = (constants.value(inputs[place], where) for place in (1, 2))
-    bias = constants.value(inputs[3], where) if inputs[3] else None
-    operator = OPERATORS[cell]
-    directions, hidden = _sizes(where, operator, attributes, weight_ih, weight_hh, bias)
+    outputs = [*node.output, *[""] * (3 - len(node.output))]
+    if not all(inputs[:3]) or len(inputs) > 8:
+        raise ValueError(f"{where} expected the inputs X, W and R, and no more than 8")
+    cell = _cell(options)
+    arrays = [constants.value(inputs[n], where) if inputs[n] else None for n in (1, 2, 3, 7)]
+    w, r, b, p = arrays
+    assert w is not None
+    assert r is not None
+    inputs_size, hidden = options.hidden(w, r, b, p)
     layer: Recurrent[Any] = Recurrent(
         cell,
-        weight_ih.shape[2],
+        inputs_size,
         hidden,
-        bias=bias is not None,
-        batch_first=bool(attributes.get("layout", 0)),
-        bidirectional=directions == 2,
-        dtype=weight_ih.dtype,
+        bias=b is not None,
+        batch_first=options.batch_first,
+        bidirectional=len(options.reverse) == 2,
+        dtype=w.dtype,
         init="zeros",
     )
     values: dict[str, Array] = {}
-    for direction, suffix in enumerate(("_l0", "_l0_reverse")[:directions]):
-        values["weight_ih" + suffix] = operator.from_onnx(weight_ih[direction])
-        values["weight_hh" + suffix] = operator.from_onnx(weight_hh[direction])
-        if bias is not None:
-            for which, half in zip(
-                ("bias_ih", "bias_hh"), np.split(bias[direction], 2), strict=True
-            ):
-                values[which + suffix] = operator.from_onnx(half)
+    for d, suffix in enumerate(("_l0", "_l0_reverse")[: len(options.reverse)]):
+        each: list[Any] = [None if array is None else array[d] for array in arrays]
+        own = OPERATORS[cell].parameters(*each)
+        values |= {name + suffix: array for name, array in own.items()}
     layer.load_parameters(values)
-    return RecurrentNode(name, node.op_type, layer, node.input[0], node.output[0])
-
-
-def _cell(where: str, op_type: str, attributes: Mapping[str, Any], *, peepholes: bool) -> str:
-    """The cell that does what the node does."""
-    direction = attributes.get("direction", b"forward").decode()
-    if direction not in ("forward", "bidirectional"):
-        raise ValueError(f"{where} reads in the direction {direction!r}, which no layer does alone")
-    given = [item.decode().capitalize() for item in attributes.get("activations", [])]
-    expected = list(DEFAULT_ACTIVATIONS[op_type])
-    activations = given or expected * (1 + (direction == "bidirectional"))
-    half = activations[: len(expected)]
-    unknown = {
-        "peepholes": peepholes,
-        "clip": "clip" in attributes,
-        "input_forget": bool(attributes.get("input_forget", 0)),
-        "linear_before_reset = 0": op_type == "GRU"
-        and not attributes.get("linear_before_reset", 0),
-        "activation_alpha": bool(attributes.get("activation_alpha")),
-        "activation_beta": bool(attributes.get("activation_beta")),
-        f"activations {activations}": (
-            activations != half * (len(activations) // max(len(half), 1))
-            or half not in ([expected, ["Relu"]] if op_type == "RNN" else [expected])
-        ),
-    }
-    if missing := [name for name, wanted in unknown.items() if wanted]:
-        raise ValueError(f"{where} needs {', '.join(missing)}, which no cell here has")
-    if op_type == "RNN":
-        return "rnn_relu" if half == ["Relu"] else "rnn_tanh"
-    return op_type.lower()
-
-
-def _sizes(
-    where: str,
-    operator: Operator,
-    attributes: Mapping[str, Any],
-    weight_ih: Array,
-    weight_hh: Array,
-    bias: Array | None,
-) -> tuple[int, int]:
-    """Directions D and hidden size H, once W (D, G*H, I), R (D, G*H, H) and B (D, 2*G*H) agree."""
-    directions = 2 if attributes.get("direction", b"forward") == b"bidirectional" else 1
-    hidden = weight_hh.shape[-1] if weight_hh.ndim else 0
-    rows = len(operator.order) * hidden
-    good = (
-        weight_hh.shape == (directions, rows, hidden)
-        and weight_ih.ndim == 3
-        and weight_ih.shape[:2] == (directions, rows)
-        and attributes.get("hidden_size", hidden) == hidden
-        and (bias is None or bias.shape == (directions, 2 * rows))
+    initial = tuple(inputs[5 : 5 + len(states)])
+    return RecurrentNode(
+        node.name or next(filter(None, node.output), node.op_type),
+        options.op_type,
+        Reversed(layer) if options.reverse == (True,) else layer,
+        x=inputs[0],
+        y=outputs[0],
+        lengths=inputs[4],
+        initial=initial,
+        final=tuple(outputs[1 : 1 + len(states)]),
+        state=_state(options, initial, constants),
     )
-    if not good:
-        raise ValueError(
-            f"{where} has weights of shapes {weight_ih.shape}, {weight_hh.shape} and "
-            f"{None if bias is None else bias.shape}, which do not fit together"
-        )
-    return directions, hidden
+
+
+def _cell(options: NodeOptions) -> str:
+    """The cell that does what the node does, in all of its directions."""
+    first, *others = options.equations
+    cell = first.cell
+    if cell is None or any(each.cell != cell for each in others):
+        needed = "; ".join(dict.fromkeys(str(each) or "no option" for each in options.equations))
+        raise ValueError(f"{options.where} needs {needed}, which no layer here has")
+    return cell
+
+
+def _state(options: NodeOptions, names: tuple[str, ...], constants: Constants) -> Any:
+    """The initial state as a layer takes it, if it is a constant."""
+    given = [name for name in names if name]
+    if not given or not all(map(constants.known, given)):
+        return None
+    arrays = {name: constants.value(name, options.where) for name in given}
+    zeros = np.zeros_like(arrays[given[0]])
+    states = [arrays.get(name, zeros) for name in names]
+    if options.batch_first:
+        states = [np.ascontiguousarray(each.swapaxes(0, 1)) for each in states]
+    return as_state(tuple(states))

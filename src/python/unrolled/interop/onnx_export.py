@@ -1,109 +1,104 @@
-"""Networks for images as ONNX models.
-
-    from unrolled.interop.onnx_export import export_onnx
-
-    export_onnx(network.model, "network.onnx")      # and OnnxBackbone("network.onnx") reads it
-
-Needs the extra [onnx].
-"""
+"""Layers and models as ONNX models; `unrolled.interop.onnx.export`."""
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ..layers import AdaptiveSoftmaxHead, Embedding, Layer, Linear, Recurrent, Reversed
+from ..models import (
+    AcousticModel,
+    CaptionModel,
+    EfficientNet,
+    ForecastModel,
+    LanguageModel,
+    Seq2Seq,
+    SequenceModel,
+    SeriesModel,
+    VideoModel,
+)
+from . import _onnx_models as models
+from ._onnx_forecast import forecast_model
+from ._onnx_graph import Graph
+from ._onnx_models import Options
 
-from .._extras import import_extra
-from ..layers._types import Array
-from ..models import EfficientNet
-from ..models._conv_norm import ConvNorm
-from ..models._mbconv import MBConv
+#: How each class is written, and which options it has.
+_EXPORTS: Mapping[type[Layer], tuple[Callable[[Graph, Any, Options], None], tuple[str, ...]]] = {
+    Recurrent: (models.recurrent_layer, ("state", "lengths")),
+    Reversed: (models.recurrent_layer, ("state", "lengths")),
+    Linear: (models.linear_layer, ()),
+    AdaptiveSoftmaxHead: (models.linear_layer, ()),
+    Embedding: (models.embedding_layer, ()),
+    LanguageModel: (models.language_model, ("state",)),
+    SequenceModel: (models.sequence_model, ("lengths",)),
+    SeriesModel: (models.series_model, ("lengths",)),
+    AcousticModel: (models.acoustic_model, ("lengths",)),
+    ForecastModel: (forecast_model, ()),
+    EfficientNet: (models.image_network, ()),
+}
 
-_OPSET, _IR_VERSION = 17, 8
+#: Why a model has no graph.
+_REASONS: Mapping[type[Layer], str] = {
+    Seq2Seq: "its decoder reads its own words back through the attention, in a search",
+    CaptionModel: "its decoder reads its own words back, in a search",
+    VideoModel: "it reads clips of pictures; export its network and its layers one by one",
+}
 
 
-def export_onnx(model: EfficientNet, path: str | os.PathLike[str]) -> None:
-    """Writes a network for inference, with its norms within its convolutions.
+def export(
+    model: Layer, path: str | os.PathLike[str], *, state: bool = False, lengths: bool = False
+) -> None:
+    """Writes a layer or model for inference as an ONNX model.
 
-    The model reads `images` (N, C, H, W), as ONNX has them, and writes `features` (N, F) and, if
-    there is a classifier, `logits` (N, V).
+    ::
+
+        from unrolled.interop import onnx
+
+        onnx.export(lstm, "lstm.onnx", state=True)      # x, h_0, c_0 -> h_n, c_n, y
+
+    Inputs and outputs have the names and shapes of the call in Python; steps and batch are free.
+
+    | model | inputs | outputs |
+    |---|---|---|
+    | RNN, LSTM, GRU, `Recurrent`, `Reversed` | x (T, B, I) | y (T, B, D*H) |
+    | `Linear`, heads | x (N, I) | y (N, O), logits of a head |
+    | `Embedding` | indices (T, B) | y (T, B, E) |
+    | `LanguageModel` | tokens (T, B) | logits (T, B, V) |
+    | `SequenceModel` | x (T, B, I) | y (B, O), or (T, B, O) |
+    | `SeriesModel` | x (T, B, I) | y (B, O) |
+    | `AcousticModel` | x (T, B, F) | y (N, B, V), or (B, V); with lengths also steps (B,) |
+    | `ForecastModel` | as its call | params (K, N, D, P) |
+    | `EfficientNet` | images (N, C, H, W) | features (N, F), logits (N, V) |
+
+    Of a layer with `batch_first` x and y are (B, T, .), states (L*D, B, H) as ever.
+
+    A row of length 0 keeps its initial state here, and has zeros in ONNX Runtime, which has no
+    kernels for recurrent layers in float64 either. Weights are those of full precision.
+
+    Args:
+        model: what is written, by its parameters as they are now.
+        path: the file.
+        state: the states before the first step are inputs h_0 (and c_0), those after the last one
+            outputs h_n (and c_n), (L*D, B, H) each, for sequences in parts.
+        lengths: the lengths of rows are an input (B,), int64.
 
     Raises:
+        ValueError: the model has no form in ONNX, or does not have the option; the text names it.
         ImportError: the extra [onnx] is not installed.
     """
-    graph = _Graph(np.dtype(model.dtype))
-    x = "images"
-    for number, part in enumerate(model._parts[:-1]):
-        if isinstance(part, MBConv):
-            y = x
-            for place, layer in enumerate(part._layers):
-                y = graph.conv(f"part{number}.{place}", layer, y)
-            x = graph.node("Add", [y, x], f"part{number}.sum") if part.residual else y
-        else:
-            x = graph.conv(f"part{number}", part, x)
-    x = graph.node("GlobalAveragePool", [x], "mean")
-    outputs = {graph.node("Flatten", [x], "features"): model.output_size}
-    if model.classifier is not None:
-        weight, bias = (model.classifier.parameters[name] for name in ("weight", "bias"))
-        names = [graph.constant("classifier.weight", weight), graph.constant("bias", bias)]
-        logits = graph.node("Gemm", ["features", *names], "logits", transB=1)
-        outputs[logits] = model.classifier.output_size
-    Path(path).write_bytes(graph.model(("N", model.channels, "H", "W"), outputs))
-
-
-class _Graph:
-    """Nodes and constants as they are added."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._onnx = import_extra("onnx", "onnx")
-        self._dtype = dtype
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-        limits = (("zero", 0), ("six", 6))
-        self._limits = [self.constant(name, np.array(value, dtype)) for name, value in limits]
-
-    def constant(self, name: str, value: Array) -> str:
-        array = np.ascontiguousarray(value, self._dtype).reshape(value.shape)
-        self._constants.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
-
-    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(self._onnx.helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def conv(self, name: str, layer: ConvNorm, x: str) -> str:
-        """A convolution with its norm, and the activation where there is one."""
-        scale, shift = layer.norm.scale_and_shift()
-        weight = layer.conv.parameters["weight"] * scale[:, None, None, None]
-        constants = [
-            self.constant(f"{name}.weight", weight),
-            self.constant(f"{name}.bias", shift),
-        ]
-        windows = layer.conv.windows
-        y = self.node(
-            "Conv",
-            [x, *constants],
-            name,
-            auto_pad="SAME_UPPER",
-            kernel_shape=windows.kernel,
-            strides=windows.stride,
-            group=layer.conv.groups,
+    name = type(model).__name__
+    kind = next((kind for kind in _EXPORTS if isinstance(model, kind)), None)
+    if kind is None:
+        reasons = (why for kind, why in _REASONS.items() if isinstance(model, kind))
+        names = ", ".join(kind.__name__ for kind in _EXPORTS)
+        raise ValueError(
+            f"[onnx.export] {name} is not exported: {next(reasons, 'there is no graph for it')}; "
+            f"expected one of {names}"
         )
-        if layer.norm.activation == "none":
-            return y
-        return self.node("Clip", [y, *self._limits], f"{name}.relu6")
-
-    def model(self, shape: tuple[Any, ...], outputs: dict[str, int]) -> bytes:
-        helper = self._onnx.helper
-        kind = helper.np_dtype_to_tensor_dtype(self._dtype)
-        graph = helper.make_graph(
-            self._nodes,
-            "network",
-            [helper.make_tensor_value_info("images", kind, shape)],
-            [helper.make_tensor_value_info(name, kind, ("N", n)) for name, n in outputs.items()],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", _OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
-        data: bytes = model.SerializeToString()
-        return data
+    build, known = _EXPORTS[kind]
+    for option, wanted in (("state", state), ("lengths", lengths)):
+        if wanted and option not in known:
+            raise ValueError(f"[onnx.export] a graph of {name} has no {option}")
+    graph = Graph(name, model.dtype)
+    build(graph, model, Options(state=state, lengths=lengths))
+    Path(path).write_bytes(graph.data())

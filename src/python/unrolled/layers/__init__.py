@@ -34,6 +34,7 @@ from ._pooling import GlobalAvgPool2d as GlobalAvgPool2d
 from ._pooling import MaxPool2d as MaxPool2d
 from ._recurrent import Recurrent as Recurrent
 from ._recurrent_steps import RecurrentSteps as RecurrentSteps
+from ._reversed import Reversed as Reversed
 from ._rnn import RNN as RNN
 from ._softmax_head import SoftmaxHead as SoftmaxHead
 from ._specs import ParameterSpec as ParameterSpec

@@ -42,7 +42,7 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         Names, shapes and gate order are torch's: `load_parameters` takes a torch state dict.
 
     Args:
-        cell: a name from `unrolled.functional.cells()`.
+        cell: a name from `unrolled.functional.cells()`, or a cell made by `unrolled.cell`.
         input_size: I.
         hidden_size: H.
         num_layers: L.
@@ -73,7 +73,7 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
 
     def __init__(
         self,
-        cell: str,
+        cell: str | functional.CellInfo,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -91,7 +91,8 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         init: str | Initialiser = "orthogonal",
     ) -> None:
         where = type(self).__name__
-        self.cell = cell
+        info = functional.cell_info(cell)
+        self.cell = info.name
         self.input_size = checked_size(where, "input_size", input_size)
         self.hidden_size = checked_size(where, "hidden_size", hidden_size)
         self.num_layers = checked_size(where, "num_layers", num_layers)
@@ -103,14 +104,13 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         self.weight_dropout = checked_probability(where, "weight_dropout", weight_dropout)
 
         kind = checked_dtype(where, dtype)
-        info = functional.cell_info(cell)
         self._state_names = info.states
         self.proj_size = checked_proj_size(where, proj_size, self.hidden_size, info)
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
         if self.weight_dropout and not info.recurrent:
             raise ValueError(
-                f"[{where}] expected weight_dropout=0: {cell} has no weight_hh to drop"
+                f"[{where}] expected weight_dropout=0: {self.cell} has no weight_hh to drop"
             )
         self._scans: list[ScanParameters] = []
         own: dict[str, Array] = {}
@@ -123,7 +123,7 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
             bias=self.bias,
             proj_size=self.proj_size,
         ):
-            self._scans.append(ScanParameters(cell, {key: s.name for key, s in scan.items()}))
+            self._scans.append(ScanParameters(self.cell, {key: s.name for key, s in scan.items()}))
             own.update({s.name: initialise(init, s, rng, kind) for s in scan.values()})
         super().__init__(own)
 

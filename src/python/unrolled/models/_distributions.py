@@ -22,7 +22,7 @@ _LEAST = 1e-3
 
 
 #: The least dispersion of counts, and the mean, in their units, where a location is zero.
-_LEAST_DISPERSION, _LEAST_MEAN = 1e-4, 0.05
+_LEAST_DISPERSION, LEAST_MEAN = 1e-4, 0.05
 
 
 class Distribution(Protocol):
@@ -274,15 +274,15 @@ class NegativeBinomial:
     def place(self, outputs: Array, location: Array, units: Array) -> Array:
         """Adds the location's logarithm, which is log e + asinh(l / 2 e); appends log u."""
         params = np.empty((*outputs.shape[:-1], 3), outputs.dtype)
-        params[..., 0] = outputs[..., 0] + np.arcsinh(location / (2.0 * _LEAST_MEAN))
-        params[..., 0] += math.log(_LEAST_MEAN)
+        params[..., 0] = outputs[..., 0] + np.arcsinh(location / (2.0 * LEAST_MEAN))
+        params[..., 0] += math.log(LEAST_MEAN)
         params[..., 1] = outputs[..., 1]
         params[..., 2] = np.log(units)
         return params
 
     def place_pull(self, dparams: Array, location: Array) -> tuple[Array, Array]:
         """The slope of the logarithm is 1 / sqrt(l^2 + 4 e^2)."""
-        dlocation: Array = dparams[..., 0] / np.hypot(location, 2.0 * _LEAST_MEAN)
+        dlocation: Array = dparams[..., 0] / np.hypot(location, 2.0 * LEAST_MEAN)
         doutputs = np.ascontiguousarray(dparams[..., :2])
         return doutputs, dlocation.astype(dparams.dtype, copy=False)
 

@@ -1,23 +1,36 @@
-"""A model out of a checkpoint, to be used elsewhere: without its training, and in 8 bits."""
+"""A model out of a checkpoint, to be used elsewhere: without its training, in 8 bits, as ONNX."""
 
 from pathlib import Path
 
 from unrolled.functional import Precision
+from unrolled.interop import onnx
 
 from ._saved import PathLike, Saved, with_suffix
+from ._task import find_task
 
 
-def export(checkpoint: PathLike, output: PathLike, *, precision: Precision = "full") -> Path:
+def export(
+    checkpoint: PathLike,
+    output: PathLike,
+    *,
+    precision: Precision = "full",
+    state: bool = False,
+    lengths: bool = False,
+) -> Path:
     """Writes the best model of a checkpoint into a file of its own.
 
     Such a file is loaded as any checkpoint; only training cannot go on from it. In "int8" the
     matrices of recurrent layers take a quarter of the space, and the loaded model multiplies in
     int8: it answers bit for bit as the full one does in that precision.
 
+    A file NAME.onnx gets the network alone, for other programs (extra `[onnx]`): what makes its
+    numbers out of text or sound, and what reads its answers, is not in it.
+
     Args:
         checkpoint: a file that a training wrote, or an exported one.
         output: the file to write; `.safetensors` is added where it is missing.
         precision: "full" or "int8".
+        state, lengths: see `unrolled.interop.onnx.export`; of an ONNX model.
 
     Returns:
         The file that was written.
@@ -25,11 +38,21 @@ def export(checkpoint: PathLike, output: PathLike, *, precision: Precision = "fu
     Raises:
         FileNotFoundError: there is no such checkpoint.
         CheckpointError: it cannot be read.
-        ValueError: the precision is another one, or the output is the checkpoint itself.
+        ValueError: the precision is another one, the output is the checkpoint itself, or the model
+            has no form in ONNX.
         TypeError: int8 of weights that are not float32.
     """
     if precision not in ("full", "int8"):
         raise ValueError(f"[export] expected precision full or int8, got {precision!r}")
+    if Path(output).suffix == ".onnx":
+        if precision != "full":
+            raise ValueError(f"[export] an ONNX model is in full precision, not in {precision}")
+        saved = Saved.read(checkpoint, training=False)
+        model = saved.restore(find_task(saved.task_name)).model
+        onnx.export(model, output, state=state, lengths=lengths)
+        return Path(output)
+    if state or lengths:
+        raise ValueError(f"[export] state and lengths are of ONNX models, not of {output}")
     path = with_suffix(output)
     if path.resolve() == Path(checkpoint).resolve():
         raise ValueError(f"[export] {path} would be replaced, and its training be lost")

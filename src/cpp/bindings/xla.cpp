@@ -1,0 +1,170 @@
+// The scan as custom calls of XLA, which JAX runs: no interpreter, no copies, no state beside XLA's
+// own buffers. Packed weights and saved values are arrays of bytes among them.
+//
+//   pack      weight_ih, weight_hh, bias_ih, bias_hh -> packed
+//   forward   packed, x, initial..., [lengths], [resets] -> y, final..., [saved]
+//   backward  packed, saved, x, [lengths], [resets], dy, dfinal...
+//             -> [dx], dinitial..., dweight_ih, dweight_hh, dbias_ih, dbias_hh
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+
+#include "api/lent.hpp"
+#include "bindings/arrays.hpp"
+#include "bindings/register.hpp"
+#include "bindings/xla_call.hpp"
+
+namespace unrolled {
+namespace {
+
+// The cell that the program was compiled for. Packed weights and saved values are laid out for one
+// instruction set.
+std::string cell_of(const XlaCall& call) {
+  const std::string cell = call.text("cell"), isa = call.text("isa");
+  if (isa != kernels().isa)
+    fail_value("[", cell, "] expected a program compiled for isa ", kernels().isa, ", got ", isa,
+               "; call jax.clear_caches()");
+  return cell;
+}
+
+template <class T>
+Buffer<T> memory_of(const ArrayView& bytes) {
+  if (bytes.kind_name != "uint8" || reinterpret_cast<uintptr_t>(bytes.data) % alignof(T) != 0)
+    fail_value("[jax] expected memory of uint8, aligned to ", alignof(T), " bytes, got ",
+               dtype_text(bytes));
+  return Buffer<T>::lent(static_cast<T*>(bytes.data),
+                         axis(bytes, 0) / static_cast<int64_t>(sizeof(T)));
+}
+
+// What a call says of its sequence beside x. JAX's integers have 32 bits unless told otherwise.
+struct Spans {
+  ArrayView lengths, resets;
+  std::vector<int64_t> widened;
+
+  explicit Spans(XlaCall& call) {
+    if (call.flag("ragged")) lengths = call.argument();
+    if (call.flag("resetting")) resets = call.argument();
+    if (lengths.kind_name != "int32") return;
+    const auto* given = static_cast<const int32_t*>(lengths.data);
+    widened.assign(given, given + axis(lengths, 0));
+    lengths.kind = Kind::kInt64;
+    lengths.data = widened.data();
+  }
+  Spans(const Spans&) = delete;
+  Spans& operator=(const Spans&) = delete;
+};
+
+// Gradients of parameters are added to.
+template <class T>
+void clear(const ArrayView& view) {
+  int64_t size = 1;
+  for (int i = 0; i < view.dimensions; ++i) size *= view.shape[i];
+  std::memset(view.data, 0, static_cast<size_t>(size) * sizeof(T));
+}
+
+int state_count(const std::string& cell) {
+  return find_cell<float>(cell, Precision::kFull).info->state_count;
+}
+
+void pack(XlaCall& call) {
+  const std::string cell = cell_of(call);
+  LayerArrays arrays{};
+  arrays.weight_ih = call.argument();
+  arrays.weight_hh = call.argument();
+  arrays.bias_ih = call.argument();
+  arrays.bias_hh = call.argument();
+  with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
+    using T = decltype(zero);
+    pack_weights<T>(cell, arrays, Precision::kFull, call.flag("backward"),
+                    memory_of<T>(call.result()));
+  });
+}
+
+void forward(XlaCall& call) {
+  const std::string cell = cell_of(call);
+  const bool save = call.flag("save");
+  const ArrayView packed = call.argument();
+  ForwardArrays arrays{};
+  arrays.x = call.argument();
+  arrays.initial = call.arguments(state_count(cell));
+  const Spans spans(call);
+  arrays.lengths = spans.lengths;
+  arrays.resets = spans.resets;
+  arrays.reverse = call.flag("reverse");
+  arrays.y = call.result();
+  arrays.final = call.results(state_count(cell));
+  with_dtype(cell.c_str(), "x", arrays.x, [&](auto zero) {
+    using T = decltype(zero);
+    const auto weights =
+        lent_weights<T>(cell, axis(arrays.x, 2), axis(arrays.y, 2), save, memory_of<T>(packed));
+    run_forward<T>(weights, arrays, save, kStoreAll,
+                   save ? memory_of<T>(call.result()) : Buffer<T>());
+  });
+}
+
+void backward(XlaCall& call) {
+  const std::string cell = cell_of(call);
+  const ArrayView packed = call.argument(), memory = call.argument();
+  ForwardArrays arrays{};
+  arrays.x = call.argument();
+  const Spans spans(call);
+  arrays.lengths = spans.lengths;
+  arrays.resets = spans.resets;
+  arrays.reverse = call.flag("reverse");
+  BackwardArrays back{};
+  back.dy = call.argument();
+  back.dfinal = call.arguments(state_count(cell));
+  if (call.flag("needs_dx")) back.dx = call.result();
+  back.dinitial = call.results(state_count(cell));
+  back.grads.weight_ih = call.result();
+  back.grads.weight_hh = call.result();
+  back.grads.bias_ih = call.result();
+  back.grads.bias_hh = call.result();
+  with_dtype(cell.c_str(), "x", arrays.x, [&](auto zero) {
+    using T = decltype(zero);
+    const auto weights =
+        lent_weights<T>(cell, axis(arrays.x, 2), axis(back.dy, 2), true, memory_of<T>(packed));
+    const auto saved = lent_saved<T>(weights, arrays, memory_of<T>(memory));
+    clear<T>(back.grads.weight_ih);
+    clear<T>(back.grads.weight_hh);
+    clear<T>(back.grads.bias_ih);
+    clear<T>(back.grads.bias_hh);
+    run_backward<T>(*saved, back);
+  });
+}
+
+template <void (*body)(XlaCall& call)>
+pybind11::capsule handler() {
+  xla::Error* (*const function)(xla::Frame*) = [](xla::Frame* frame) {
+    return answer(frame, body);
+  };
+  return pybind11::capsule(reinterpret_cast<const void*>(function), "xla._CUSTOM_CALL_TARGET");
+}
+
+std::vector<int64_t> sizes(const std::string& cell, int64_t input_size, int64_t hidden_size,
+                           int64_t steps, int64_t batch, bool backward, bool double_precision) {
+  const LentSizes s =
+      double_precision ? lent_sizes<double>(cell, input_size, hidden_size, steps, batch, backward)
+                       : lent_sizes<float>(cell, input_size, hidden_size, steps, batch, backward);
+  return {s.packed, s.saved};
+}
+
+}  // namespace
+
+void register_xla(pybind11::module_& m) {
+  const auto handlers = [](int major, int minor) {
+    speak_version(major, minor);
+    pybind11::dict handlers;
+    handlers["pack"] = handler<&pack>();
+    handlers["forward"] = handler<&forward>();
+    handlers["backward"] = handler<&backward>();
+    return handlers;
+  };
+  m.def("xla_handlers", handlers, pybind11::arg("major"), pybind11::arg("minor"));
+  m.def("xla_sizes", &sizes, pybind11::arg("cell"), pybind11::arg("input_size"),
+        pybind11::arg("hidden_size"), pybind11::arg("steps"), pybind11::arg("batch"),
+        pybind11::arg("backward"), pybind11::arg("double_precision"));
+}
+
+}  // namespace unrolled

@@ -1,0 +1,49 @@
+"""The scan as custom calls of XLA: handlers to register, and the sizes of the memory they share."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import _core
+
+
+class XlaSizes(NamedTuple):
+    """Bytes of the arrays that one custom call writes and a later one reads.
+
+    Attributes:
+        packed: parameters in the layout of the kernels, without or with the copies for BPTT.
+        saved: what a forward pass with gradients leaves for its pullback, for rows of any lengths.
+    """
+
+    packed: int
+    saved: int
+
+
+def xla_handlers(major: int, minor: int) -> dict[str, Any]:
+    """Capsules of the handlers "pack", "forward" and "backward", of version 4 of custom calls.
+
+    Operands, results and attributes: see src/cpp/bindings/xla.cpp.
+
+    Args:
+        major, minor: version of the interface that the XLA in use has.
+
+    Raises:
+        ValueError: a version that the handlers cannot speak.
+    """
+    return _core.xla_handlers(major, minor)
+
+
+def xla_sizes(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    steps: int,
+    batch: int,
+    *,
+    backward: bool,
+    dtype: DTypeLike,
+) -> XlaSizes:
+    """The sizes of `packed` and `saved` for one scan, on the instruction set in use."""
+    double = np.dtype(dtype) == np.float64
+    return XlaSizes(*_core.xla_sizes(cell, input_size, hidden_size, steps, batch, backward, double))

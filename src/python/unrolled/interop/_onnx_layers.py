@@ -1,0 +1,178 @@
+"""Layers as nodes of an ONNX graph.
+
+Each function adds what a layer computes at inference to a graph and returns the names of values.
+`owner` is the layer's name in the model, under which its parameters are found in the file.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import functional
+from ..layers import AdaptiveSoftmaxHead, Conv2d, Embedding, Linear, Recurrent, Reversed
+from ..layers._types import Array
+from ._onnx_graph import Graph, weights
+from ._onnx_operators import OPERATORS
+
+
+def recurrent(
+    graph: Graph,
+    owner: str,
+    layer: Recurrent[Any] | Reversed[Any],
+    x: str,
+    *,
+    lengths: str = "",
+    initial: Sequence[str] = (),
+) -> tuple[str, tuple[str, ...]]:
+    """A stack of recurrent layers.
+
+    Shapes: x (T, B, I), y (T, B, D*H), states (L*D, B, H), whatever the layer's `batch_first`.
+
+    Args:
+        lengths: (B,) int64; "": all rows take T steps.
+        initial: the states before the first step; none: zeros.
+
+    Returns:
+        y and the final states.
+
+    Raises:
+        ValueError: ONNX has no operator for the cell.
+    """
+    direction = "forward"
+    if isinstance(layer, Reversed):
+        owner, layer, direction = f"{owner}.layer".lstrip("."), layer.layer, "reverse"
+    elif layer.num_directions == 2:
+        direction = "bidirectional"
+    if layer.cell not in OPERATORS:
+        raise ValueError(
+            f"[onnx.export] expected a cell out of {', '.join(OPERATORS)}, "
+            f"got {layer.cell!r}, for which ONNX has no operator"
+        )
+    if layer.zoneout:
+        raise ValueError(f"[onnx.export] ONNX has no zoneout, which {layer!r} has")
+    lens = graph.to_int32(lengths) if lengths else ""
+    count, directions = layer.num_layers, layer.num_directions
+    states = len(functional.cell_info(layer.cell).states)
+    each = [_per_layer(graph, state, count, directions) for state in initial]
+    final: list[list[str]] = [[] for _ in range(states)]
+    for k in range(count):
+        first = [parts[k] for parts in each]
+        w, r, bias, peepholes = _parameters(graph, owner, layer, k)
+        inputs = [x, w, r, bias, lens, *(first or [""] * states), peepholes]
+        while not inputs[-1]:
+            inputs.pop()
+        y, *last = graph.nodes(
+            OPERATORS[layer.cell].op_type,
+            inputs,
+            1 + states,
+            hidden_size=layer.hidden_size,
+            direction=direction,
+            **OPERATORS[layer.cell].attributes(directions),
+        )
+        for names, name in zip(final, last, strict=True):
+            names.append(name)
+        if directions == 1:
+            x = graph.squeeze(y, 1)
+        else:  # (T, D, B, H)
+            rows = graph.node("Transpose", y, perm=[0, 2, 1, 3])
+            x = graph.reshape(rows, 0, 0, layer.output_size)
+    joined = (graph.node("Concat", *names, axis=0) if count > 1 else names[0] for names in final)
+    return x, tuple(joined)
+
+
+def _per_layer(graph: Graph, state: str, layers: int, directions: int) -> list[str]:
+    if layers == 1:
+        return [state]
+    sizes = graph.constant([directions] * layers)
+    return graph.nodes("Split", (state, sizes), layers, axis=0)
+
+
+def _parameters(graph: Graph, owner: str, layer: Recurrent[Any], k: int) -> list[str]:
+    """W, R, B and P of layer k, "" for what is not there."""
+    operator, arrays = OPERATORS[layer.cell], layer.parameters
+    suffixes = (f"_l{k}", f"_l{k}_reverse")[: layer.num_directions]
+
+    def stacked(name: str, convert: Callable[[Array], Array], *kinds: str) -> str:
+        directions = [
+            np.concatenate([convert(arrays[kind + suffix]) for kind in kinds])
+            for suffix in suffixes
+        ]
+        return weights(graph, owner, f"{name}_l{k}", np.stack(directions))
+
+    matrices = [stacked(name, operator.to_onnx, name) for name in ("weight_ih", "weight_hh")]
+    bias = stacked("bias", operator.to_onnx, "bias_ih", "bias_hh") if layer.bias else ""
+    units = stacked("weight_unit", operator.peepholes, "weight_unit") if operator.units else ""
+    return [*matrices, bias, units]
+
+
+def linear(graph: Graph, owner: str, layer: Linear, x: str) -> str:
+    """y (..., O) of x (..., I)."""
+    weight = weights(graph, owner, "weight", layer.parameters["weight"])
+    y = graph.node("MatMul", x, graph.node("Transpose", weight))
+    if not layer.bias:
+        return y
+    return graph.node("Add", y, weights(graph, owner, "bias", layer.parameters["bias"]))
+
+
+def head(graph: Graph, owner: str, layer: Linear | AdaptiveSoftmaxHead, x: str) -> str:
+    """Logits (..., V) of x (..., H); of an adaptive softmax log p."""
+    if isinstance(layer, Linear):
+        return linear(graph, owner, layer, x)
+    own, frequent = layer.parameters, layer.cutoffs[0]
+
+    def log_softmax(name: str, weight: Any, bias: Any) -> str:
+        product = graph.node("MatMul", x, weights(graph, owner, f"{name}.weight", weight.T))
+        logits = graph.node("Add", product, weights(graph, owner, f"{name}.bias", bias))
+        return graph.node("LogSoftmax", logits, axis=-1)
+
+    first = log_softmax(
+        "first",
+        np.concatenate((own["weight"][:frequent], own["cluster_weight"])),
+        np.concatenate((own["bias"][:frequent], own["cluster_bias"])),
+    )
+    parts = [graph.slice(first, -1, 0, frequent)]
+    bounds = (*layer.cutoffs, layer.output_size)
+    for cluster, (low, high) in enumerate(pairwise(bounds)):
+        tail = log_softmax(f"cluster_{cluster}", own["weight"][low:high], own["bias"][low:high])
+        place = frequent + cluster
+        parts.append(graph.node("Add", tail, graph.slice(first, -1, place, place + 1)))
+    return graph.node("Concat", *parts, axis=-1)
+
+
+def embedding(graph: Graph, owner: str, layer: Embedding, indices: str) -> str:
+    """Vectors (..., E) of indices (...), int64; those below 0 count from the end here."""
+    return graph.node("Gather", weights(graph, owner, "weight", layer.weight), indices)
+
+
+def conv(graph: Graph, owner: str, layer: Conv2d, x: str) -> str:
+    """y (N, O, H', W') of images (N, C, H, W), channels first as ONNX has them."""
+    arrays, windows = layer.parameters, layer.windows
+    inputs = [x, weights(graph, owner, "weight", arrays["weight"])]
+    if layer.bias:
+        inputs.append(weights(graph, owner, "bias", arrays["bias"]))
+    return convolution(graph, inputs, windows, layer.groups, layer.activation)
+
+
+def convolution(
+    graph: Graph,
+    inputs: Sequence[str],
+    windows: functional.Windows,
+    groups: int,
+    activation: functional.Activation,
+) -> str:
+    """A convolution of images, weight and maybe bias, with an activation."""
+    if windows.padding == "same":
+        around: dict[str, Any] = {"auto_pad": "SAME_UPPER"}
+    else:
+        (top, bottom), (left, right) = windows.padding
+        around = {"pads": [top, left, bottom, right]}
+    y = graph.node(
+        "Conv", *inputs, kernel_shape=windows.kernel, strides=windows.stride, group=groups, **around
+    )
+    if activation == "relu":
+        return graph.node("Relu", y)
+    if activation == "relu6":
+        return graph.node("Clip", y, graph.constant(0.0), graph.constant(6.0))
+    return y
