@@ -97,7 +97,10 @@ def test_a_whole_model() -> None:
     assert_same_bits(prepared.run({"tokens": tokens}).logits, logits)
     assert_same_bits(backend.run_model(model, tokens)[0], logits)
     with pytest.raises(ValueError, match=r"expected the inputs \['tokens'\], got none for"):
-        prepared.run([])
+        prepared.run({})
+    for inputs in ([], [tokens, tokens]):
+        with pytest.raises(ValueError, match=rf"inputs \['tokens'\], got {len(inputs)}"):
+            prepared.run(inputs)
 
 
 def test_one_node() -> None:

@@ -43,6 +43,7 @@ SHAPES = [(1, 1), (6, 3), (11, 2)]  # T, B
 LAYERS: dict[str, Any] = {
     "lstm": LSTM,
     "gru": GRU,
+    "gru_reset_before": lambda *sizes, **options: GRU(*sizes, reset_after=False, **options),
     "rnn": RNN,
     "relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
     "lstm_peephole": lambda *sizes, **options: Recurrent("lstm_peephole", *sizes, **options),
@@ -329,7 +330,7 @@ def test_what_is_not_exported(rng: np.random.Generator, tmp_path: Path) -> None:
         assert not path.exists()
 
 
-@pytest.mark.parametrize("cell", ["mgu", "min_gru", "indrnn", "slstm"])
+@pytest.mark.parametrize("cell", ["mgu", "min_gru", "indrnn", "slstm", "lstm_norm"])
 def test_a_cell_that_onnx_does_not_have(cell: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"expected a cell out of lstm, .* got '{cell}'"):
         export(Recurrent(cell, I, H), tmp_path / "model.onnx")
