@@ -207,7 +207,6 @@ def _dual(module: Any, x: Any) -> Any:
 
 
 OTHERS: dict[str, tuple[dict[str, Any], Any]] = {
-    "projection": ({"proj_size": 3}, lambda module, x: module(x)[0]),
     "bfloat16": ({"dtype": torch.bfloat16}, lambda module, x: module(x.bfloat16())[0]),
     "no rows": ({}, lambda module, x: module(x[:, :0])[0]),
     "gradient transform": (

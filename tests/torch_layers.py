@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru": ("GRU", {}),
     "rnn_tanh": ("RNN", {}),
     "rnn_relu": ("RNN", {"nonlinearity": "relu"}),
+    "lstm_projected": ("LSTM", {"proj_size": 3}),
 }
 CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("LSTMCell", {}),
