@@ -7,6 +7,7 @@
 //             -> [dx], dinitial..., dweight_ih, dweight_hh, dbias_ih, dbias_hh
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <cstring>
 
@@ -155,7 +156,7 @@ std::vector<int64_t> sizes(const std::string& cell, int64_t input_size, int64_t 
 void register_xla(pybind11::module_& m) {
   const auto handlers = [](int major, int minor) {
     speak_version(major, minor);
-    pybind11::dict handlers;
+    pybind11::typing::Dict<pybind11::str, pybind11::object> handlers;
     handlers["pack"] = handler<&pack>();
     handlers["forward"] = handler<&forward>();
     handlers["backward"] = handler<&backward>();

@@ -1,6 +1,6 @@
 """The scan as custom calls of XLA: handlers to register, and the sizes of the memory they share."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -20,7 +20,7 @@ class XlaSizes(NamedTuple):
     saved: int
 
 
-def xla_handlers(major: int, minor: int) -> dict[str, Any]:
+def xla_handlers(major: int, minor: int) -> dict[str, object]:
     """Capsules of the handlers "pack", "forward" and "backward", of version 4 of custom calls.
 
     Operands, results and attributes: see src/cpp/bindings/xla.cpp.
