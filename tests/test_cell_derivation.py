@@ -16,8 +16,9 @@ sympy = pytest.importorskip("sympy", reason='pip install "unrolled[cells]"')
 
 import custom_cells  # noqa: E402
 from custom_cells import TWINS  # noqa: E402
+from unrolled.cells._expressions import FUNCTIONS  # noqa: E402
 
-CELLS = (*TWINS, "oddity")
+CELLS = (*TWINS, "linear", "threshold", "oddity")
 SIZE = 64
 EPS = float(np.finfo(np.float64).eps)
 
@@ -28,19 +29,13 @@ class Run:
     def __init__(self, header: str, function: str, **arrays: list[np.ndarray]) -> None:
         body = header.split(f"void {function}(")[1].split(") {\n")[1].split("  }\n")[0]
         code = re.sub(r"const V (\w+) =", r"\1 =", body).replace(";", "").replace("    ", "")
-        names = {f.__name__: f.compute for f in custom_cells_functions()}
+        names = {f.__name__: f.compute for f in FUNCTIONS}
         names.update(V=np.float64, max=np.maximum, min=np.minimum)
         self.arrays = {name: list(values) for name, values in arrays.items()}
         exec(code, {**names, **self.arrays})  # our own text, of the test's own cells
 
     def __getitem__(self, name: str) -> list[np.ndarray]:
         return self.arrays[name]
-
-
-def custom_cells_functions() -> tuple:
-    from unrolled.cells._expressions import FUNCTIONS
-
-    return FUNCTIONS
 
 
 def draw(rng: np.random.Generator, info: functional.CellInfo) -> dict[str, list[np.ndarray]]:
