@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -154,6 +155,16 @@ def test_layers_streams_and_files(rng: np.random.Generator) -> None:
     assert_close(np.stack([stream(row).copy() for row in x]), expected, K=7 * 17, kind="forward")
     assert repr(lstm).startswith("Recurrent('custom_lstm', 6, 11")
     assert lstm.memory(7, 3).peak > 0
+
+
+def test_models_are_restored_by_the_name(rng: np.random.Generator) -> None:
+    """A file holds the configuration, with the cell's name, and parameters."""
+    model = unrolled.LanguageModel(9, embedding_size=6, hidden_size=11, cell="custom_gru", rng=rng)
+    restored = unrolled.LanguageModel.from_parameters(model.config, model.parameters)
+    tokens = rng.integers(0, 9, (5, 3))
+    assert_same_bits(restored.losses(tokens, tokens)[0], model.losses(tokens, tokens)[0])
+    same = copy.deepcopy(model)
+    assert_same_bits(same.losses(tokens, tokens)[0], model.losses(tokens, tokens)[0])
 
 
 def test_it_is_listed_and_specified() -> None:
