@@ -230,10 +230,11 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         ({"PATH": "", "CXX": ""}, "or one of c++, g++, clang++, found none: install one"),
         ({"CXX": "no-such-compiler -O1"}, "the one that CXX names"),
         ({"CXX": sys.executable}, "to compile C++20"),
+        ({"XDG_CACHE_HOME": __file__}, "let XDG_CACHE_HOME name a folder"),
     ],
-    ids=["none", "unknown", "broken"],
+    ids=["none", "unknown", "broken", "no cache"],
 )
-def test_no_compiler(variables: dict[str, str], text: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_said(variables: dict[str, str], text: str, tmp_path: Path) -> None:
     result = run_python(
         f"""
         import sys
@@ -244,8 +245,7 @@ def test_no_compiler(variables: dict[str, str], text: str, tmp_path: Path) -> No
         except RuntimeError as error:
             print(error)
         """,
-        XDG_CACHE_HOME=str(tmp_path),
-        **variables,
+        **{"XDG_CACHE_HOME": str(tmp_path), **variables},
     )
     assert text in result.stdout, result.stdout + result.stderr
     assert not list(tmp_path.rglob("*.so"))
