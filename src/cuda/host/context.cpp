@@ -83,7 +83,7 @@ void Context::run(Math math, const std::string& key, const std::function<void()>
     launch();
   } else {
     ensure(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph.executable), stream_of(own_stream_)),
-          "a graph to be launched");
+           "a graph to be launched");
   }
 }
 

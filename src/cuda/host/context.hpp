@@ -1,4 +1,4 @@
-// The Device of a scan: cuBLAS on a stream of the caller's, and CUDA graphs of scans that come again.
+// The Device of a scan: cuBLAS on the caller's stream, and CUDA graphs of scans that come again.
 #pragma once
 
 #include <functional>
@@ -23,8 +23,8 @@ class CurrentDevice {
   int before_ = 0;
 };
 
-// What belongs to one stream of one device. Its handle of cuBLAS has memory of its own, and scans on
-// one stream follow each other, so that nothing is used twice at a time.
+// What belongs to one stream of one device. Its handle of cuBLAS has memory of its own, and scans
+// on one stream follow each other, so that nothing is used twice at a time.
 class Context final : public Device {
  public:
   // The one of this stream, made when it is first asked for; `device` must be the current one. It

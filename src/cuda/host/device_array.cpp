@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "cuda/host/ensure.hpp"
 #include "cuda/host/dlpack.hpp"
+#include "cuda/host/ensure.hpp"
 
 namespace unrolled::cuda {
 namespace {
@@ -71,8 +71,8 @@ ArrayView view_of(const std::string& subject, const dlpack::Tensor& tensor, bool
           : std::vector<int64_t>(tensor.strides, tensor.strides + tensor.dimensions);
   const dlpack::DataType type = tensor.dtype;
   static const std::pair<dlpack::TypeCode, const char*> kNames[] = {
-      {dlpack::kInt, "int"},        {dlpack::kUint, "uint"},       {dlpack::kFloat, "float"},
-      {dlpack::kBfloat, "bfloat"},  {dlpack::kComplex, "complex"}, {dlpack::kBool, "bool"}};
+      {dlpack::kInt, "int"},       {dlpack::kUint, "uint"},       {dlpack::kFloat, "float"},
+      {dlpack::kBfloat, "bfloat"}, {dlpack::kComplex, "complex"}, {dlpack::kBool, "bool"}};
   std::string name = "another dtype";
   for (const auto& [code, text] : kNames)
     if (code == type.code) name = text;

@@ -32,7 +32,7 @@ T one_of(const char* name, const std::string& given,
 
 int device_count() {
   int count = 0;
-  ensure(cudaGetDeviceCount(&count), "a CUDA device");
+  ensure(cudaGetDeviceCount(&count), "a CUDA device with NVIDIA's driver");
   return count;
 }
 
@@ -42,15 +42,16 @@ std::vector<int64_t> of_array(const DeviceArray& array, const int64_t (ArrayView
 }
 
 void register_array(py::module_& m) {
-  py::class_<DeviceArray>(m, "Array", "A view of an array on a device.")
+  py::class_<DeviceArray>(m, "Array", py::module_local(), "A view of an array on a device.")
       .def(py::init<std::string, std::string, py::object, uintptr_t>(), py::arg("where"),
            py::arg("name"), py::arg("array"), py::arg("stream"))
       .def_property_readonly(
           "shape",
           [](const DeviceArray& a) { return py::tuple(py::cast(of_array(a, &ArrayView::shape))); })
-      .def_property_readonly(
-          "strides",
-          [](const DeviceArray& a) { return py::tuple(py::cast(of_array(a, &ArrayView::strides))); })
+      .def_property_readonly("strides",
+                             [](const DeviceArray& a) {
+                               return py::tuple(py::cast(of_array(a, &ArrayView::strides)));
+                             })
       .def_property_readonly("dtype", [](const DeviceArray& a) { return dtype_text(a.view()); })
       .def_property_readonly(
           "address",
@@ -60,7 +61,7 @@ void register_array(py::module_& m) {
 }
 
 void register_weights(py::module_& m) {
-  py::class_<Weights>(m, "Weights", "One direction of one layer.")
+  py::class_<Weights>(m, "Weights", py::module_local(), "One direction of one layer.")
       .def(py::init([](const std::string& cell, Argument weight_ih, Argument weight_hh,
                        Argument bias_ih, Argument bias_hh, const std::string& precision,
                        const std::string& path) {
@@ -83,7 +84,7 @@ void register_weights(py::module_& m) {
 }
 
 void register_plan(py::module_& m) {
-  py::class_<DevicePlan>(m, "Plan", "Which rows are live at which step.")
+  py::class_<DevicePlan>(m, "Plan", py::module_local(), "Which rows are live at which step.")
       .def(py::init([](const std::string& cell, int64_t T, int64_t B,
                        const std::optional<py::array>& lengths,
                        const std::optional<py::array>& resets, bool reverse) {
@@ -93,7 +94,7 @@ void register_plan(py::module_& m) {
            py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(),
            py::arg("resets").noconvert(), py::arg("reverse"))
       .def_property_readonly("nbytes", &DevicePlan::bytes)
-      .def("upload", &DevicePlan::upload, py::arg("memory"), py::arg("stream"),
+      .def("upload", &DevicePlan::upload, py::arg("memory"), py::arg("stream"), py::arg("wait"),
            py::keep_alive<1, 2>());
 }
 
@@ -130,8 +131,9 @@ void register_scan(py::module_& m) {
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("dy"), py::arg("dx"),
       py::arg("accumulate_dx"), py::arg("dfinal"), py::arg("dinitial"), py::arg("states"),
-      py::arg("saved").none(false), py::arg("dweight_ih"), py::arg("dweight_hh"),
-      py::arg("dbias_ih"), py::arg("dbias_hh"), py::arg("scratch").none(false), py::arg("stream"));
+      py::arg("saved").none(false), py::arg("dweight_ih").none(false),
+      py::arg("dweight_hh").none(false), py::arg("dbias_ih"), py::arg("dbias_hh"),
+      py::arg("scratch").none(false), py::arg("stream"));
 }
 
 }  // namespace

@@ -93,9 +93,9 @@ class Arguments {
 void clear(const Sequence<float>& to, int64_t T, int64_t B, int64_t width, cudaStream_t stream) {
   const auto fill = [&](float* data, int64_t stride, int64_t rows) {
     ensure(cudaMemset2DAsync(data, static_cast<size_t>(stride) * sizeof(float), 0,
-                            static_cast<size_t>(width) * sizeof(float), static_cast<size_t>(rows),
-                            stream),
-          "an array to be cleared");
+                             static_cast<size_t>(width) * sizeof(float), static_cast<size_t>(rows),
+                             stream),
+           "an array to be cleared");
   };
   if (to.row >= width && to.step == B * to.row)
     fill(to.data, to.row, T * B);
@@ -138,15 +138,16 @@ DevicePlan::DevicePlan(const std::string& cell, int64_t T, int64_t B, const Arra
   if (plan.resets != nullptr) append(plan.resets, T * B);
 }
 
-void DevicePlan::upload(const DeviceArray& memory, uintptr_t stream) {
+void DevicePlan::upload(const DeviceArray& memory, uintptr_t stream, bool wait) {
   const Expected expected{"plan", "memory", "(bytes,)", {bytes()}};
   check_shape(expected, memory.view());
   check_contiguous(expected, memory.view());
   auto* start = static_cast<uint8_t*>(memory.view().data);
   const CurrentDevice current(std::max(memory.device(), 0));
   ensure(cudaMemcpyAsync(start, image_.data(), image_.size(), cudaMemcpyHostToDevice,
-                        reinterpret_cast<cudaStream_t>(stream)),
-        "the plan to be copied to the device");
+                         reinterpret_cast<cudaStream_t>(stream)),
+         "the plan to be copied to the device");
+  if (wait) ensure(cudaStreamSynchronize(reinterpret_cast<cudaStream_t>(stream)), "a copy to end");
   const Plan& plan = host.view();
   const auto* words = reinterpret_cast<const int64_t*>(start);
   device.live = words;
@@ -205,11 +206,10 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   given.states<const float>(kStateNames, {size.states}, "(states,)", arrays.states, false,
                             args.states);
   args.saved = given.array<const float>("saved", "(saved,)", {size.saved}, arrays.saved);
-  args.grads = {
-      given.array<float>("dweight_ih", "(G*H, I)", {G * H, I}, arrays.dweight_ih),
-      given.array<float>("dweight_hh", "(G*H, H)", {G * H, H}, arrays.dweight_hh),
-      given.array<float>("dbias_ih", "(G*H,)", {G * H}, arrays.dbias_ih),
-      given.array<float>("dbias_hh", "(G*H,)", {G * H}, arrays.dbias_hh)};
+  args.grads = {given.array<float>("dweight_ih", "(G*H, I)", {G * H, I}, arrays.dweight_ih),
+                given.array<float>("dweight_hh", "(G*H, H)", {G * H, H}, arrays.dweight_hh),
+                given.array<float>("dbias_ih", "(G*H,)", {G * H}, arrays.dbias_ih),
+                given.array<float>("dbias_hh", "(G*H,)", {G * H}, arrays.dbias_hh)};
   args.scratch = given.array<float>("scratch", "(scratch,)", {size.backward}, arrays.scratch);
   args.path = weights.path;
 

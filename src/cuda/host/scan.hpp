@@ -23,7 +23,6 @@ struct Weights {
   Layer layer;
   Math math;
   Path path;
-  int device;  // -1 where only addresses would tell
 };
 
 // Which rows are live at which step, on the host and, once uploaded, on the device.
@@ -33,7 +32,8 @@ class DevicePlan {
              const ArrayView& resets, bool reverse);
   // Of the memory that `upload` copies to.
   int64_t bytes() const { return static_cast<int64_t>(image_.size()); }
-  void upload(const DeviceArray& memory, uintptr_t stream);
+  // Returns, with `wait`, when the copy is there for any stream.
+  void upload(const DeviceArray& memory, uintptr_t stream, bool wait);
 
   int64_t T_steps, B;
   RaggedPlan host;
