@@ -1,0 +1,79 @@
+// CUDA on a CPU, for tests: what src/cuda/device.hpp promises, and the names of CUDA that kernels
+// use. Every CUDA thread is a fiber with a stack of its own. A fiber runs until it has to wait, and
+// which one runs next is drawn, so that a barrier that is missing lets a thread run ahead of what
+// it needs. Blocks that may wait for each other run all at once, others one after the other in a
+// drawn order. Shared memory begins as NaN and has exactly the size of the launch.
+//
+// Not emulated: the caches. A store is seen by all at once, so that a missing fence is not found.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define UNROLLED_SHARED(name) float* const name = emulation::shared_memory()
+
+namespace emulation {
+
+struct Index {
+  unsigned x;
+};
+
+// Where the running thread stands.
+extern Index thread_index, block_index, block_size, grid_size;
+
+// Which barriers work: a test that leaves some out has to fail.
+enum class Barriers { kAll, kNotOfBlocks, kNotOfGrids };
+extern Barriers barriers;
+
+// From here on the order of threads is that of this seed.
+void seed(unsigned value);
+float* shared_memory();
+void run(const std::function<void()>& thread, int64_t blocks, int threads, int64_t shared_bytes,
+         bool together);
+
+// Lets others run, now and then or always.
+void maybe_yield();
+void spin();
+
+void meet_block();
+float exchange(float value, int from_lane);
+
+}  // namespace emulation
+
+#define threadIdx emulation::thread_index
+#define blockIdx emulation::block_index
+#define blockDim emulation::block_size
+#define gridDim emulation::grid_size
+
+inline void __syncthreads() { emulation::meet_block(); }
+inline void __threadfence() {}
+
+inline float __shfl_xor_sync(unsigned, float value, int mask) {
+  return emulation::exchange(value, static_cast<int>(threadIdx.x % 32) ^ mask);
+}
+
+inline unsigned atomicAdd(unsigned* p, unsigned value) {
+  emulation::maybe_yield();
+  const unsigned old = *p;
+  *p += value;
+  return old;
+}
+
+namespace unrolled::cuda {
+
+inline unsigned peek(const unsigned* p) {
+  emulation::spin();
+  return emulation::barriers == emulation::Barriers::kNotOfGrids ? *p + (1u << 30) : *p;
+}
+
+template <class Args>
+void launch(void (*kernel)(Args), const Args& args, int64_t blocks, int threads,
+            int64_t shared_bytes, void*, bool together = false) {
+  emulation::run([&] { kernel(args); }, blocks, threads, shared_bytes, together);
+}
+
+}  // namespace unrolled::cuda
