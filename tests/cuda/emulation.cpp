@@ -23,7 +23,7 @@ namespace {
 
 constexpr size_t kStackBytes = 64 * 1024;
 constexpr int kWarp = 32;
-constexpr unsigned kLongestBurst = 256;
+constexpr unsigned kShortBurst = 2, kLongestBurst = 256;  // in rounds
 constexpr int kPatience = 200;  // bursts in which threads do nothing but look at a counter
 
 // Where threads wait for each other: the last one to arrive begins the next turn.
@@ -127,15 +127,19 @@ Block make_block(unsigned index, int threads, int64_t shared_bytes) {
   return block;
 }
 
-// Lets a block alone go on for a while, whose warps do not keep step either: one that is ahead of
-// the others is what a missing barrier shows up with. Returns whether anything was done.
+// Lets a block alone go on for a while, of which some warps or some threads rest in every round:
+// one that is ahead of the others is what a missing barrier shows up with. Returns whether anything
+// was done.
 bool run_burst(std::vector<Fiber*>& fibers) {
   bool progress = false;
-  for (unsigned rounds = generator() % kLongestBurst; rounds > 0 && !fibers.empty(); --rounds) {
+  unsigned rounds = generator() % 2 == 0 ? kShortBurst : generator() % kLongestBurst;
+  for (; rounds > 0 && !fibers.empty(); --rounds) {
     std::shuffle(fibers.begin(), fibers.end(), generator);
-    const unsigned resting_warps = static_cast<unsigned>(generator());
+    const bool by_warps = generator() % 4 != 0;
+    const auto resting_warps = generator();
     for (Fiber* fiber : fibers) {
-      if ((resting_warps >> (fiber->thread / kWarp) & 1) != 0 || !fiber->ready()) continue;
+      const auto rests = by_warps ? resting_warps >> (fiber->thread / kWarp) : generator();
+      if (rests % 2 != 0 || !fiber->ready()) continue;
       resume(*fiber);
       progress = progress || !fiber->spins;
     }

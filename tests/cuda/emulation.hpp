@@ -10,6 +10,8 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -34,6 +36,15 @@ void seed(unsigned value);
 float* shared_memory();
 void run(const std::function<void()>& thread, int64_t blocks, int threads, int64_t shared_bytes,
          bool together);
+
+// Work on a stream is done at once, or kept where a CUDA graph is made of it.
+inline std::vector<std::function<void()>>* recording = nullptr;
+inline void enqueue(std::function<void()> work) {
+  if (recording != nullptr)
+    recording->push_back(std::move(work));
+  else
+    work();
+}
 
 // Lets others run, now and then or always.
 void maybe_yield();
@@ -73,7 +84,9 @@ inline unsigned peek(const unsigned* p) {
 template <class Args>
 void launch(void (*kernel)(Args), const Args& args, int64_t blocks, int threads,
             int64_t shared_bytes, void*, bool together = false) {
-  emulation::run([&] { kernel(args); }, blocks, threads, shared_bytes, together);
+  emulation::enqueue([=] {
+    emulation::run([&] { kernel(args); }, blocks, threads, shared_bytes, together);
+  });
 }
 
 }  // namespace unrolled::cuda
