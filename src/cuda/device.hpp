@@ -4,7 +4,9 @@
 //
 //   UNROLLED_SHARED(name)  declares the block's dynamic shared memory: floats, as many as launched
 //   launch(...)            puts a kernel with one struct as its argument on a stream
-//   peek(p)                a counter in global memory, read again at every call
+//   arrive(p), peek(p)     add one to a counter in global memory, and read it: who sees the new
+//   value
+//                          sees all that was written before it was added
 #pragma once
 
 #include <cstdint>
@@ -20,8 +22,14 @@
 
 namespace unrolled::cuda {
 
-__device__ inline unsigned peek(const unsigned* p) {
-  return *const_cast<const volatile unsigned*>(p);
+__device__ inline void arrive(unsigned* counter) {
+  asm volatile("red.release.gpu.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
+__device__ inline unsigned peek(const unsigned* counter) {
+  unsigned value;
+  asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
+  return value;
 }
 
 inline void check(cudaError_t error, const char* what) {

@@ -3,146 +3,19 @@
 // global memory, and between two steps they all wait for each other. This is for few rows: there
 // the time of a step is that of reading the weights and of launching kernels, and here is neither.
 // After "Persistent RNNs" (Diamos et al. 2016).
-//
-// A block multiplies a tile of rows at a time. Its warps share the products by groups of weight
-// rows and, where there are fewer groups than warps, by parts of the sum: a lane keeps kGroupRows *
-// kTile sums in registers and takes every 32nd term. Lanes, then parts, are added in a fixed order
-// that does not depend on the row's place in the batch.
 #pragma once
 
-#include "cuda/step_kernels.hpp"
+#include "cuda/slice.hpp"
 
 namespace unrolled::cuda {
 
-inline constexpr int kPersistentThreads = 256, kWarp = 32;
-inline constexpr int kGroupRows = 8, kTileRows = 4;
-
-// What a block of a persistent kernel holds in shared memory: `rows` rows of K weights, a tile of
-// the rows that they are multiplied with, and the sums.
-struct Slice {
-  int64_t units;   // hidden units of a block, fewer in the last one
-  int64_t blocks;  // that share the H units
-  int64_t rows;    // of weights, for all units of a block
-  int64_t K;
-  int64_t parts;  // into which a sum is cut
-  int tile;       // rows of the batch at a time
-
-  __host__ __device__ int64_t tile_at() const { return rows * K; }
-  __host__ __device__ int64_t sums_at() const { return tile_at() + tile * K; }
-  int64_t shared_bytes() const {
-    return (sums_at() + parts * rows * tile) * static_cast<int64_t>(sizeof(float));
-  }
-};
-
-inline Slice make_slice(int64_t H, int64_t rows_per_unit, int64_t K, int64_t B,
-                        int64_t multiprocessors) {
+template <class Scan>
+struct Persistent {
+  Scan scan;
   Slice slice;
-  slice.units = ceil_div(H, larger(1, multiprocessors));
-  slice.blocks = ceil_div(H, slice.units);
-  slice.rows = slice.units * rows_per_unit;
-  slice.K = K;
-  const int64_t groups = ceil_div(slice.rows, kGroupRows);
-  constexpr int64_t kWarps = kPersistentThreads / kWarp;
-  slice.parts = groups < kWarps ? kWarps / groups : 1;
-  slice.tile = B == 1 ? 1 : kTileRows;
-  return slice;
-}
-
-// Adds each of N values over the lanes of a warp; the sum of value i ends in lane i * 32 / N. Half
-// of the lanes go on with half of the values each time, so that N = 32 takes 31 exchanges.
-template <int N, int offset = kWarp / 2>
-__device__ float add_lanes(float* value) {
-  constexpr unsigned kAllLanes = 0xffffffffu;
-  if constexpr (offset == 0) {
-    return value[0];
-  } else if constexpr (N == 1) {
-    value[0] += __shfl_xor_sync(kAllLanes, value[0], offset);
-    return add_lanes<1, offset / 2>(value);
-  } else {
-    const bool upper = (threadIdx.x & offset) != 0;
-#pragma unroll
-    for (int i = 0; i < N / 2; ++i) {
-      const float sent = upper ? value[i] : value[i + N / 2];
-      const float kept = upper ? value[i + N / 2] : value[i];
-      value[i] = kept + __shfl_xor_sync(kAllLanes, sent, offset);
-    }
-    return add_lanes<N / 2, offset / 2>(value);
-  }
-}
-
-// sums[part][weight row][tile row] = the products of this block's weights with the rows of its
-// tile.
-template <int kTile>
-__device__ void multiply_slice(const Slice& slice, float* shared) {
-  constexpr int N = kGroupRows * kTile, kLanesPerSum = kWarp / N;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int64_t K = slice.K, groups = ceil_div(slice.rows, kGroupRows);
-  const float* tile = shared + slice.tile_at();
-  float* sums = shared + slice.sums_at();
-  for (int64_t task = threadIdx.x / kWarp; task < groups * slice.parts;
-       task += blockDim.x / kWarp) {
-    const int64_t group = task % groups, part = task / groups;
-    const float* weights[kGroupRows];
-#pragma unroll
-    for (int i = 0; i < kGroupRows; ++i) {  // a last group that is not full repeats its last row
-      const int64_t row = group * kGroupRows + i;
-      weights[i] = shared + (row < slice.rows ? row : slice.rows - 1) * K;
-    }
-    float sum[N] = {};
-    const int64_t end = K * (part + 1) / slice.parts;
-    for (int64_t k = K * part / slice.parts + lane; k < end; k += kWarp) {
-      float x[kTile];
-#pragma unroll
-      for (int j = 0; j < kTile; ++j) x[j] = tile[j * K + k];
-#pragma unroll
-      for (int i = 0; i < kGroupRows; ++i) {
-        const float w = weights[i][k];
-#pragma unroll
-        for (int j = 0; j < kTile; ++j)
-          sum[i * kTile + j] = multiply_add(w, x[j], sum[i * kTile + j]);
-      }
-    }
-    const float total = add_lanes<N>(sum);
-    const int64_t row = group * kGroupRows + lane / kLanesPerSum / kTile;
-    if (lane % kLanesPerSum == 0 && row < slice.rows)
-      sums[(part * slice.rows + row) * kTile + lane / kLanesPerSum % kTile] = total;
-  }
-}
-
-// One of the products that multiply_slice left.
-template <int kTile>
-__device__ float product(const Slice& slice, const float* shared, int64_t weight_row, int64_t j) {
-  const float* sums = shared + slice.sums_at();
-  float total = 0.0f;
-  for (int64_t part = 0; part < slice.parts; ++part)
-    total += sums[(part * slice.rows + weight_row) * kTile + j];
-  return total;
-}
-
-// The rows [first, first + kTile) of a matrix into the tile; those from `rows` on are zero.
-template <int kTile>
-__device__ void load_tile(const Slice& slice, float* shared, const float* matrix, int64_t first,
-                          int64_t rows) {
-  float* tile = shared + slice.tile_at();
-#pragma unroll
-  for (int j = 0; j < kTile; ++j)
-    for (int64_t k = threadIdx.x; k < slice.K; k += blockDim.x)
-      tile[j * slice.K + k] = first + j < rows ? matrix[(first + j) * slice.K + k] : 0.0f;
-}
-
-// Waits until `arrivals` blocks have come here since the counter was zero. What a block wrote
-// before, all read behind.
-__device__ inline void wait_for_all(unsigned* counter, unsigned arrivals) {
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    atomicAdd(counter, 1u);
-    while (static_cast<int>(peek(counter) - arrivals) < 0) {
-    }
-    __threadfence();
-  }
-  __syncthreads();
-}
+  const float* weight_hh;
+  unsigned* counter;  // of the blocks that have come to the end of a step; begins as zero
+};
 
 struct Counter {
   unsigned* value;
@@ -150,79 +23,98 @@ struct Counter {
 
 static __global__ void clear_counter(Counter counter) { *counter.value = 0; }
 
-struct PersistentForward {
-  ForwardScan scan;
-  Slice slice;
-  const float* weight_hh;
-  unsigned* counter;
+// Waits until `arrivals` blocks have come here since the counter was zero. What a block wrote
+// before, all read behind.
+__device__ inline void wait_for_all(unsigned* counter, unsigned arrivals) {
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    arrive(counter);
+    while (static_cast<int>(peek(counter) - arrivals) < 0) {
+    }
+  }
+  __syncthreads();
+}
+
+// The units of this block, and the one of them that this thread applies the cell to, in row `row`
+// of each tile.
+struct OwnUnits {
+  int64_t first, count, u;
+  int row;
+
+  __device__ OwnUnits(int64_t H, const Slice& slice)
+      : first(blockIdx.x * slice.units), count(smaller(slice.units, H - first)) {
+    const int threads = static_cast<int>(count), thread = static_cast<int>(threadIdx.x);
+    u = thread % threads;
+    row = thread / threads;
+  }
 };
 
 template <class Cell, int kTile>
-__global__ void persistent_forward(PersistentForward a) {
+__global__ void __launch_bounds__(kPersistentThreads)
+    persistent_forward(Persistent<ForwardScan> a) {
   constexpr int G = Cell::kGateCount;
   UNROLLED_SHARED(shared);
-  const Plan& plan = a.scan.plan;
-  const int64_t H = a.scan.H, first_unit = blockIdx.x * a.slice.units;
-  const int64_t units = smaller(a.slice.units, H - first_unit);
-  a.slice.rows = units * G;
-  for (int64_t row = 0; row < units * G; ++row)  // row u * G + g
+  const int64_t H = a.scan.H, T = a.scan.plan.T;
+  const OwnUnits own(H, a.slice);
+  a.slice.rows = own.count * G;
+  for (int64_t row = 0; row < a.slice.rows; ++row)  // row u * G + g
     for (int64_t k = threadIdx.x; k < H; k += blockDim.x)
-      shared[row * H + k] = a.weight_hh[(row % G * H + first_unit + row / G) * H + k];
-  for (int64_t s = 0; s < plan.T; ++s) {
-    const Position here = position(plan, s), next = position(plan, s + 1);
+      shared[row * H + k] = a.weight_hh[(row % G * H + own.first + row / G) * H + k];
+  Position next = position(a.scan.plan, 0);
+  for (int64_t s = 0; s < T; ++s) {
+    const Position here = next;
+    next = position(a.scan.plan, s + 1);
     const int64_t rows = larger(here.live, next.live);
     const float* h = a.scan.states[0] + state_row(a.scan, here) * H;
     for (int64_t first = 0; first < rows; first += kTile) {
+      const int64_t j = first + own.row;
+      const bool has_unit = own.row < kTile && j < rows;
+      ForwardUnit<Cell> unit{};
+      if (has_unit) unit = load_unit<Cell>(a.scan, here, j, own.first + own.u);
       load_tile<kTile>(a.slice, shared, h, first, here.live);
       __syncthreads();
       multiply_slice<kTile>(a.slice, shared);
       __syncthreads();
-      for (int64_t i = threadIdx.x; i < units * kTile; i += blockDim.x) {
-        const int64_t u = i % units, j = i / units;
-        if (first + j >= rows) continue;
-        float recurrent[G];
+      if (!has_unit) continue;
+      float recurrent[G];
 #pragma unroll
-        for (int g = 0; g < G; ++g) recurrent[g] = product<kTile>(a.slice, shared, u * G + g, j);
-        forward_unit<Cell>(a.scan, here, next, first + j, first_unit + u, recurrent);
-      }
+      for (int g = 0; g < G; ++g)
+        recurrent[g] = product<kTile>(a.slice, shared, own.u * G + g, own.row);
+      finish_unit(a.scan, here, next, unit, recurrent);
     }
-    if (s + 1 < plan.T) wait_for_all(a.counter, static_cast<unsigned>(s + 1) * gridDim.x);
+    if (s + 1 < T) wait_for_all(a.counter, static_cast<unsigned>(s + 1) * gridDim.x);
   }
 }
 
-struct PersistentBackward {
-  BackwardScan scan;
-  Slice slice;
-  const float* weight_hh;
-  unsigned* counter;
-};
-
 template <class Cell, int kTile>
-__global__ void persistent_backward(PersistentBackward a) {
+__global__ void __launch_bounds__(kPersistentThreads)
+    persistent_backward(Persistent<BackwardScan> a) {
   UNROLLED_SHARED(shared);
-  const Plan& plan = a.scan.plan;
-  const int64_t H = a.scan.H, K = a.slice.K, first_unit = blockIdx.x * a.slice.units;
-  const int64_t units = smaller(a.slice.units, H - first_unit);
-  a.slice.rows = units;
-  for (int64_t i = threadIdx.x; i < units * K; i += blockDim.x)  // columns of W_hh as rows
-    shared[i % units * K + i / units] = a.weight_hh[i / units * H + first_unit + i % units];
-  for (int64_t s = plan.T - 1; s >= -1; --s) {
-    const Position here = position(plan, s), later = position(plan, s + 1);
+  const int64_t H = a.scan.H, T = a.scan.plan.T, K = a.slice.K;
+  const OwnUnits own(H, a.slice);
+  a.slice.rows = own.count;
+  for (int64_t i = threadIdx.x; i < own.count * K; i += blockDim.x)  // columns of W_hh as rows
+    shared[i % own.count * K + i / own.count] =
+        a.weight_hh[i / own.count * H + own.first + i % own.count];
+  Position here = position(a.scan.plan, T);
+  for (int64_t s = T - 1; s >= -1; --s) {
+    const Position later = here;
+    here = position(a.scan.plan, s);
     const int64_t rows = larger(here.live, later.live);
     const float* dr = a.scan.drecurrent + later.token * K;
     for (int64_t first = 0; first < rows; first += kTile) {
+      const int64_t j = first + own.row;
+      const bool has_unit = own.row < kTile && j < rows;
+      BackwardUnit<Cell> unit{};
+      if (has_unit) unit = load_unit<Cell>(a.scan, here, later, j, own.first + own.u);
       load_tile<kTile>(a.slice, shared, dr, first, later.live);
       __syncthreads();
       multiply_slice<kTile>(a.slice, shared);
       __syncthreads();
-      for (int64_t i = threadIdx.x; i < units * kTile; i += blockDim.x) {
-        const int64_t u = i % units, j = i / units;
-        if (first + j < rows)
-          backward_unit<Cell>(a.scan, here, later, first + j, first_unit + u,
-                              product<kTile>(a.slice, shared, u, j));
-      }
+      if (has_unit)
+        finish_unit(a.scan, here, unit, product<kTile>(a.slice, shared, own.u, own.row));
     }
-    if (s >= 0) wait_for_all(a.counter, static_cast<unsigned>(plan.T - s) * gridDim.x);
+    if (s >= 0) wait_for_all(a.counter, static_cast<unsigned>(T - s) * gridDim.x);
   }
 }
 

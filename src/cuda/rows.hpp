@@ -19,24 +19,24 @@ struct TokenRows {
 
 // The user's row of a token.
 template <class T>
-__device__ T* user_row(const TokenRows<T>& a, int64_t token) {
+__device__ T* row_of(const TokenRows<T>& a, int64_t token) {
   int64_t t = 0;
   for (int64_t end = a.plan.T; end - t > 1;) {  // offset[t] <= token < offset[end]
     const int64_t middle = (t + end) / 2;
     (a.plan.offset[middle] <= token ? t : end) = middle;
   }
-  return a.user.data + t * a.user.step + a.plan.order[token - a.plan.offset[t]] * a.user.row;
+  return a.user.data + t * a.user.step + user_row(a.plan, token - a.plan.offset[t]) * a.user.row;
 }
 
 // One block per token.
 static __global__ void gather_rows(TokenRows<const float> a) {
-  const float* from = user_row(a, blockIdx.x);
+  const float* from = row_of(a, blockIdx.x);
   float* to = a.compact + blockIdx.x * a.width;
   for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x) to[i] = from[i];
 }
 
 static __global__ void scatter_rows(TokenRows<float> a) {
-  float* to = user_row(a, blockIdx.x);
+  float* to = row_of(a, blockIdx.x);
   const float* from = a.compact + blockIdx.x * a.width;
   for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x)
     to[i] = a.add ? to[i] + from[i] : from[i];

@@ -102,7 +102,7 @@ struct Scan {
     if (is_persistent(a.path, slice, plan.B, device)) {
       launch_persistent(
           slice.tile == 1 ? persistent_forward<Cell, 1> : persistent_forward<Cell, kTileRows>,
-          PersistentForward{scan, slice, w.weight_hh, counter(a, at)}, device);
+          Persistent<ForwardScan>{scan, slice, w.weight_hh, counter(a, at)}, device);
       return;
     }
     for (int64_t s = 0; s < plan.T; ++s) {
@@ -148,7 +148,7 @@ struct Scan {
     if (is_persistent(a.path, slice, plan.B, device)) {
       launch_persistent(
           slice.tile == 1 ? persistent_backward<Cell, 1> : persistent_backward<Cell, kTileRows>,
-          PersistentBackward{scan, slice, weight_hh.data, counter(a, at)}, device);
+          Persistent<BackwardScan>{scan, slice, weight_hh.data, counter(a, at)}, device);
     } else {
       for (int64_t s = plan.T - 1; s >= -1; --s) {
         const Position here = position(plan, s), later = position(plan, s + 1);
@@ -162,7 +162,8 @@ struct Scan {
 
  private:
   static bool has_room(const Slice& slice, const Device& device) {
-    return device.multiprocessors > 0 && slice.shared_bytes() <= device.shared_bytes;
+    return device.multiprocessors > 0 && slice.units * slice.tile <= kPersistentThreads &&
+           slice.shared_bytes() <= device.shared_bytes;
   }
 
   static bool is_persistent(Path path, const Slice& slice, int64_t B, const Device& device) {

@@ -19,7 +19,12 @@ struct Position {
 __host__ __device__ inline Position position(const Plan& plan, int64_t s) {
   if (s < 0 || s >= plan.T) return {s, 0, 0, 0};
   const int64_t t = plan.reverse ? plan.T - 1 - s : s;
+  if (plan.ordered) return {s, t, plan.B, t * plan.B};  // what the arrays say, too
   return {s, t, plan.live[t], plan.offset[t]};
+}
+
+__device__ inline int64_t user_row(const Plan& plan, int64_t j) {
+  return plan.ordered ? j : plan.order[j];
 }
 
 __device__ inline bool is_reset(const Plan& plan, int64_t t, int64_t user_row) {
@@ -57,82 +62,122 @@ __host__ __device__ inline int64_t state_row(const ForwardScan& a, const Positio
   return a.saved != nullptr ? p.token : (p.s & 1) * a.plan.B;
 }
 
-// Unit u of row j, at `here`, and what it hands over to `next`. `recurrent` is the G sums W_hh h.
+// Unit u of row j, at `here`: what it reads beside the product W_hh h. Apart from the unit's own
+// states nothing of it depends on the step before, so that it can be on its way during the product.
 template <class Cell>
-__device__ void forward_unit(const ForwardScan& a, const Position& here, const Position& next,
-                             int64_t j, int64_t u, const float* recurrent) {
-  constexpr int G = Cell::kGateCount, S = Cell::kStateCount;
-  const int64_t H = a.H, user = a.plan.order[j];
+struct ForwardUnit {
+  int64_t j, u, user;
+  float x[Cell::kGateCount], bias[Cell::kGateCount], state[Cell::kStateCount];
+};
+
+template <class Cell>
+__device__ ForwardUnit<Cell> load_unit(const ForwardScan& a, const Position& here, int64_t j,
+                                       int64_t u) {
+  ForwardUnit<Cell> unit{j, u, user_row(a.plan, j), {}, {}, {}};
+  const bool live = j < here.live;  // else it begins at the next position
+  const int64_t H = a.H, token = here.token + j;
+#pragma unroll
+  for (int g = 0; g < Cell::kGateCount; ++g)
+    if (live) {
+      unit.x[g] = a.gates[(token * Cell::kGateCount + g) * H + u];
+      if (a.bias_input != nullptr) unit.x[g] += a.bias_input[g * H + u];
+      if (a.bias_recurrent != nullptr) unit.bias[g] = a.bias_recurrent[g * H + u];
+    }
+#pragma unroll
+  for (int k = 0; k < Cell::kStateCount; ++k)
+    if (live)
+      unit.state[k] = a.states[k][(state_row(a, here) + j) * H + u];
+    else if (a.initial[k] != nullptr)
+      unit.state[k] = a.initial[k][unit.user * H + u];
+  return unit;
+}
+
+// The step of a unit, and what it hands over to `next`. `recurrent` is the G sums W_hh h.
+template <class Cell>
+__device__ void finish_unit(const ForwardScan& a, const Position& here, const Position& next,
+                            const ForwardUnit<Cell>& unit, float* recurrent) {
+  constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
+  const int64_t H = a.H, j = unit.j, u = unit.u;
   float leaving[S];
   if (j < here.live) {
     const int64_t token = here.token + j;
-    float x[G], r[G], state[S], saved[Cell::kSavedCount];
+    float saved[kSaved];
 #pragma unroll
-    for (int g = 0; g < G; ++g) {
-      x[g] = a.gates[(token * G + g) * H + u];
-      r[g] = recurrent[g];
-      if (a.bias_input != nullptr) x[g] += a.bias_input[g * H + u];
-      if (a.bias_recurrent != nullptr) r[g] += a.bias_recurrent[g * H + u];
-    }
-#pragma unroll
-    for (int k = 0; k < S; ++k) state[k] = a.states[k][(state_row(a, here) + j) * H + u];
-    Cell::forward(x, r, state, leaving, saved);
-    a.y.data[here.t * a.y.step + user * a.y.row + u] = leaving[0];
+    for (int g = 0; g < Cell::kGateCount; ++g) recurrent[g] += unit.bias[g];
+    Cell::forward(unit.x, recurrent, unit.state, leaving, saved);
+    a.y.data[here.t * a.y.step + unit.user * a.y.row + u] = leaving[0];
     if (a.saved != nullptr)
 #pragma unroll
-      for (int i = 0; i < Cell::kSavedCount; ++i)
-        a.saved[(token * Cell::kSavedCount + i) * H + u] = saved[i];
+      for (int i = 0; i < kSaved; ++i) a.saved[(token * kSaved + i) * H + u] = saved[i];
   } else {
 #pragma unroll
-    for (int k = 0; k < S; ++k)
-      leaving[k] = a.initial[k] == nullptr ? 0.0f : a.initial[k][user * H + u];
+    for (int k = 0; k < S; ++k) leaving[k] = unit.state[k];
   }
   const bool goes_on = j < next.live;
-  const bool cut = goes_on && is_reset(a.plan, next.t, user);
+  const bool cut = goes_on && is_reset(a.plan, next.t, unit.user);
 #pragma unroll
   for (int k = 0; k < S; ++k)
     if (goes_on)
       a.states[k][(state_row(a, next) + j) * H + u] = cut ? 0.0f : leaving[k];
     else
-      a.final[k][user * H + u] = leaving[k];
+      a.final[k][unit.user * H + u] = leaving[k];
 }
 
-// Unit u of row j on the way back, from `later` to `here`. `product` is what dr W_hh of the later
-// position adds to the gradient of h, where it is not in the carry yet.
+// Unit u of row j on the way back, from `later` to `here`.
 template <class Cell>
-__device__ void backward_unit(const BackwardScan& a, const Position& here, const Position& later,
-                              int64_t j, int64_t u, float product) {
-  constexpr int G = Cell::kGateCount, S = Cell::kStateCount;
-  const int64_t H = a.H, user = a.plan.order[j];
-  float d[S];
+struct BackwardUnit {
+  int64_t j, u, user;
+  bool cut;  // nothing comes back from `later`: a row ends here, or is reset there
+  float d[Cell::kStateCount], dy;
+  float state[Cell::kStateCount], saved[Cell::kSavedCount];
+};
+
+template <class Cell>
+__device__ BackwardUnit<Cell> load_unit(const BackwardScan& a, const Position& here,
+                                        const Position& later, int64_t j, int64_t u) {
+  constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
+  BackwardUnit<Cell> unit{j, u, user_row(a.plan, j), false, {}, 0.0f, {}, {}};
+  const int64_t H = a.H, user = unit.user, token = here.token + j;
+  const bool ends = j >= later.live;
+  unit.cut = ends || is_reset(a.plan, later.t, user);
 #pragma unroll
   for (int k = 0; k < S; ++k)
-    if (j >= later.live)
-      d[k] = a.dfinal[k] == nullptr ? 0.0f : a.dfinal[k][user * H + u];
-    else if (is_reset(a.plan, later.t, user))
-      d[k] = 0.0f;
-    else
-      d[k] = a.carry[k][j * H + u] + (k == 0 ? product : 0.0f);
-  if (j >= here.live) {
+    if (!unit.cut)
+      unit.d[k] = a.carry[k][j * H + u];
+    else if (ends && a.dfinal[k] != nullptr)
+      unit.d[k] = a.dfinal[k][user * H + u];
+  if (j >= here.live) return unit;
 #pragma unroll
-    for (int k = 0; k < S; ++k) a.dinitial[k][user * H + u] = d[k];
+  for (int i = 0; i < kSaved; ++i) unit.saved[i] = a.saved[(token * kSaved + i) * H + u];
+#pragma unroll
+  for (int k = 0; k < S; ++k) unit.state[k] = a.states[k][token * H + u];
+  if (a.dy.data != nullptr) unit.dy = a.dy.data[here.t * a.dy.step + user * a.dy.row + u];
+  return unit;
+}
+
+// The step of a unit. `product` is what dr W_hh of `later` adds to the gradient of h, where it is
+// not in the carry yet.
+template <class Cell>
+__device__ void finish_unit(const BackwardScan& a, const Position& here, BackwardUnit<Cell>& unit,
+                            float product) {
+  constexpr int G = Cell::kGateCount, S = Cell::kStateCount;
+  const int64_t H = a.H, j = unit.j, u = unit.u;
+  if (!unit.cut) unit.d[0] += product;
+  if (j >= here.live) {  // it began at `later`
+#pragma unroll
+    for (int k = 0; k < S; ++k) a.dinitial[k][unit.user * H + u] = unit.d[k];
     return;
   }
-  const int64_t token = here.token + j;
-  float saved[Cell::kSavedCount], state[S], dx[G], dr[G];
+  float dx[G], dr[G];
+  unit.d[0] += unit.dy;
+  Cell::backward(unit.saved, unit.state, unit.d, dx, dr);
 #pragma unroll
-  for (int i = 0; i < Cell::kSavedCount; ++i)
-    saved[i] = a.saved[(token * Cell::kSavedCount + i) * H + u];
-#pragma unroll
-  for (int k = 0; k < S; ++k) state[k] = a.states[k][token * H + u];
-  if (a.dy.data != nullptr) d[0] += a.dy.data[here.t * a.dy.step + user * a.dy.row + u];
-  Cell::backward(saved, state, d, dx, dr);
-#pragma unroll
-  for (int k = 0; k < S; ++k) a.carry[k][j * H + u] = d[k];
+  for (int k = 0; k < S; ++k) a.carry[k][j * H + u] = unit.d[k];
 #pragma unroll
   for (int g = 0; g < G; ++g) {
-    a.dinput[(token * G + g) * H + u] = dx[g];
-    if constexpr (Cell::kSplitGradient) a.drecurrent[(token * G + g) * H + u] = dr[g];
+    const int64_t at = ((here.token + j) * G + g) * H + u;
+    a.dinput[at] = dx[g];
+    if constexpr (Cell::kSplitGradient) a.drecurrent[at] = dr[g];
   }
 }
 

@@ -39,7 +39,7 @@ __global__ void forward_step(ForwardStep a) {
   if (j < a.here.live)
 #pragma unroll
     for (int g = 0; g < G; ++g) recurrent[g] = a.recurrent[(j * G + g) * H + u];
-  forward_unit<Cell>(a.scan, a.here, a.next, j, u, recurrent);
+  finish_unit(a.scan, a.here, a.next, load_unit<Cell>(a.scan, a.here, j, u), recurrent);
 }
 
 struct BackwardStep {
@@ -50,7 +50,9 @@ struct BackwardStep {
 template <class Cell>
 __global__ void backward_step(BackwardStep a) {
   const auto [j, u] = own_unit(a.scan.H);
-  if (u < a.scan.H) backward_unit<Cell>(a.scan, a.here, a.later, j, u, 0.0f);
+  if (u >= a.scan.H) return;
+  BackwardUnit<Cell> unit = load_unit<Cell>(a.scan, a.here, a.later, j, u);
+  finish_unit(a.scan, a.here, unit, 0.0f);
 }
 
 }  // namespace unrolled::cuda

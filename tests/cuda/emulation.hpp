@@ -16,6 +16,7 @@
 #define __global__
 #define __device__
 #define __host__
+#define __launch_bounds__(threads)
 #define UNROLLED_SHARED(name) float* const name = emulation::shared_memory()
 
 namespace emulation {
@@ -61,32 +62,29 @@ float exchange(float value, int from_lane);
 #define gridDim emulation::grid_size
 
 inline void __syncthreads() { emulation::meet_block(); }
-inline void __threadfence() {}
 
 inline float __shfl_xor_sync(unsigned, float value, int mask) {
   return emulation::exchange(value, static_cast<int>(threadIdx.x % 32) ^ mask);
 }
 
-inline unsigned atomicAdd(unsigned* p, unsigned value) {
-  emulation::maybe_yield();
-  const unsigned old = *p;
-  *p += value;
-  return old;
-}
-
 namespace unrolled::cuda {
 
-inline unsigned peek(const unsigned* p) {
+inline void arrive(unsigned* counter) {
+  emulation::maybe_yield();
+  ++*counter;
+}
+
+inline unsigned peek(const unsigned* counter) {
   emulation::spin();
-  return emulation::barriers == emulation::Barriers::kNotOfGrids ? *p + (1u << 30) : *p;
+  const bool pass = emulation::barriers == emulation::Barriers::kNotOfGrids;
+  return pass ? *counter + (1u << 30) : *counter;
 }
 
 template <class Args>
 void launch(void (*kernel)(Args), const Args& args, int64_t blocks, int threads,
             int64_t shared_bytes, void*, bool together = false) {
-  emulation::enqueue([=] {
-    emulation::run([&] { kernel(args); }, blocks, threads, shared_bytes, together);
-  });
+  emulation::enqueue(
+      [=] { emulation::run([&] { kernel(args); }, blocks, threads, shared_bytes, together); });
 }
 
 }  // namespace unrolled::cuda
