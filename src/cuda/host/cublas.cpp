@@ -104,12 +104,17 @@ void Cublas::gemm(Math math, bool transpose_a, bool transpose_b, int64_t m, int6
   if (m == 0 || n == 0) return;
   const float one = 1.0f;
   const auto operation = [](bool transpose) { return transpose ? kTranspose : kNoTranspose; };
-  const auto distance = [](int64_t ld) { return std::max(ld, int64_t{1}); };
+  // The distance of rows means nothing where there is one or none; cuBLAS checks it all the same.
+  const auto distance = [](int64_t ld, int64_t rows, int64_t columns) {
+    return std::max(rows > 1 ? ld : columns, int64_t{1});
+  };
+  lda = transpose_a ? distance(lda, k, m) : distance(lda, m, k);
+  ldb = transpose_b ? distance(ldb, n, k) : distance(ldb, k, n);
+  ldc = distance(ldc, m, n);
   // cuBLAS is column-major: it sees transposes, and c' = op(b)' op(a)'.
   check(functions.gemm(handle_, operation(transpose_b), operation(transpose_a), n, m, k, &one, b,
-                       kFloat, distance(ldb), a, kFloat, distance(lda), &beta, c, kFloat,
-                       distance(ldc), math == Math::kTf32 ? kFastTf32 : kPedantic32,
-                       kDefaultAlgorithm),
+                       kFloat, ldb, a, kFloat, lda, &beta, c, kFloat, ldc,
+                       math == Math::kTf32 ? kFastTf32 : kPedantic32, kDefaultAlgorithm),
         "a product of cuBLAS");
 }
 

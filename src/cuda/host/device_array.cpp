@@ -63,25 +63,39 @@ void wait_for(uintptr_t writer, uintptr_t reader) {
   ensure(status, "one stream to wait for another");
 }
 
+// The kind of an element, and its name.
+std::pair<Kind, std::string> dtype_of(dlpack::DataType type) {
+  if (type.lanes != 1) return {Kind::kOther, "vectors"};
+  const int64_t bytes = type.bits / 8;
+  const std::string bits = std::to_string(type.bits);
+  switch (type.code) {
+    case dlpack::kInt:
+      return {kind_of('i', bytes), "int" + bits};
+    case dlpack::kUint:
+      return {Kind::kOther, "uint" + bits};
+    case dlpack::kFloat:
+      return {kind_of('f', bytes), "float" + bits};
+    case dlpack::kBfloat:
+      return {Kind::kOther, "bfloat" + bits};
+    case dlpack::kComplex:
+      return {Kind::kOther, "complex" + bits};
+    case dlpack::kBool:
+      return {kind_of('b', bytes), "bool"};
+    default:
+      return {Kind::kOther, "another dtype"};
+  }
+}
+
 ArrayView view_of(const std::string& subject, const dlpack::Tensor& tensor, bool writable) {
   const std::vector<int64_t> shape(tensor.shape, tensor.shape + tensor.dimensions);
   const std::vector<int64_t> strides =
       tensor.strides == nullptr
           ? contiguous_strides(shape)
           : std::vector<int64_t>(tensor.strides, tensor.strides + tensor.dimensions);
-  const dlpack::DataType type = tensor.dtype;
-  static const std::pair<dlpack::TypeCode, const char*> kNames[] = {
-      {dlpack::kInt, "int"},       {dlpack::kUint, "uint"},       {dlpack::kFloat, "float"},
-      {dlpack::kBfloat, "bfloat"}, {dlpack::kComplex, "complex"}, {dlpack::kBool, "bool"}};
-  std::string name = "another dtype";
-  for (const auto& [code, text] : kNames)
-    if (code == type.code) name = text;
-  const Kind kind = type.lanes == 1 ? kind_of(name[0], type.bits / 8) : Kind::kOther;
-  const bool is_bfloat = type.code == dlpack::kBfloat;
-  ArrayView view = make_view(subject, is_bfloat ? Kind::kOther : kind,
-                             name + std::to_string(type.bits), shape, strides);
+  const auto [kind, name] = dtype_of(tensor.dtype);
+  ArrayView view = make_view(subject, kind, name, shape, strides);
   view.aligned = true;
-  place(view, reinterpret_cast<uintptr_t>(tensor.data) + tensor.byte_offset, type.bits / 8,
+  place(view, reinterpret_cast<uintptr_t>(tensor.data) + tensor.byte_offset, tensor.dtype.bits / 8,
         writable);
   return view;
 }
