@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,8 +45,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp")),
     ]
     includes = [f"-I{ROOT / folder}" for folder in ("src", "src/cpp", "tests")]
-    flags = "-std=c++20 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all".split()
-    warnings = "-Wall -Wextra -Werror -Wno-unknown-pragmas".split()
+    flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
     subprocess.run(
         [compiler, *flags, *warnings, *includes, "-x", "c++", *sources, "-o", program], check=True
     )
@@ -141,7 +142,7 @@ class Case(NamedTuple):
 
 
 def optional(array: np.ndarray | None) -> bytes:
-    present = np.int64(array is not None).tobytes()
+    present = int(array is not None).to_bytes(8, sys.byteorder)
     return present if array is None else present + array.tobytes()
 
 

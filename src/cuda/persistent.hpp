@@ -50,7 +50,7 @@ struct OwnUnits {
 };
 
 template <class Cell, int kTile>
-__global__ void __launch_bounds__(kPersistentThreads)
+__global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_forward(Persistent<ForwardScan> a) {
   constexpr int G = Cell::kGateCount;
   UNROLLED_SHARED(shared);
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kPersistentThreads)
 }
 
 template <class Cell, int kTile>
-__global__ void __launch_bounds__(kPersistentThreads)
+__global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_backward(Persistent<BackwardScan> a) {
   UNROLLED_SHARED(shared);
   const int64_t H = a.scan.H, T = a.scan.plan.T, K = a.slice.K;

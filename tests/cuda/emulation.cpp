@@ -142,6 +142,8 @@ bool run_burst(std::vector<Fiber*>& fibers) {
       if (rests % 2 != 0 || !fiber->ready()) continue;
       resume(*fiber);
       progress = progress || !fiber->spins;
+      // It waits for other blocks: time for them, whatever the rest of this one has still to do.
+      if (fiber->spins && generator() % 2 == 0) return progress;
     }
     std::erase_if(fibers, [](const Fiber* fiber) { return fiber->done; });
   }
