@@ -10,17 +10,19 @@ import ctypes
 import importlib.util
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import unrolled.cuda
+from dlpack import Managed, ManagedVersioned, capsule_name, capsule_pointer
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAM = 0x5000  # of the emulated device: neither the default nor one of the protocols' names
@@ -66,10 +68,26 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-class EmulatedArray:
-    """An array of the emulated device: an interface to memory of the host, nothing else."""
+class EmulatedArray(np.ndarray):
+    """An array of the emulated CuPy: memory of the host that says that it lies on a device."""
 
-    def __init__(self, host: np.ndarray, *, read_only: bool = False, stream: int | None = None):
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, 0)
+
+    def __dlpack__(self, *, stream: int | None = None, **options: Any) -> Any:
+        capsule = np.asarray(self).__dlpack__(**options)
+        name = capsule_name(capsule)
+        struct = Managed if name == b"dltensor" else ManagedVersioned
+        struct.from_address(capsule_pointer(capsule, name)).tensor.device_type = 2
+        return capsule
+
+
+class InterfaceArray:
+    """Another library's array, which has the CUDA array interface alone."""
+
+    def __init__(
+        self, host: np.ndarray, *, read_only: bool = False, stream: int | None = None
+    ) -> None:
         self.host, self.read_only, self.stream = host, read_only, stream
 
     @property
@@ -83,21 +101,38 @@ class EmulatedArray:
             "version": 3,
         }
 
-    @property
-    def nbytes(self) -> int:
-        return self.host.nbytes
+
+class EmulatedCurrent(AbstractContextManager[None]):
+    """cupy.cuda.Device."""
+
+    def __init__(self, index: int = 0) -> None:
+        self.id = index
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
-@dataclass(frozen=True)
-class EmulatedModule:
-    """The array library of the emulated device. New arrays are full of NaN."""
+class EmulatedCuPy(ModuleType):
+    """What unrolled calls of CuPy, for the emulated device. New arrays are full of NaN."""
 
-    stream: int = STREAM
+    def __init__(self) -> None:
+        super().__init__("cupy")
+        self.ndarray = EmulatedArray
+        self.cuda = SimpleNamespace(
+            Device=EmulatedCurrent,
+            get_current_stream=lambda index: SimpleNamespace(ptr=STREAM),
+        )
 
-    def empty(self, shape: Sequence[int], dtype: str = "float32") -> EmulatedArray:
-        host = np.empty(shape, dtype)
-        host.view(np.uint8).fill(0xFF)
-        return EmulatedArray(host)
+    def empty(self, shape: Sequence[int], dtype: Any) -> EmulatedArray:
+        array = np.empty(shape, dtype)
+        array.view(np.uint8).fill(0xFF)
+        return array.view(EmulatedArray)
+
+    def asarray(self, host: np.ndarray) -> EmulatedArray:
+        return np.array(host, order="C").view(EmulatedArray)
+
+    def asnumpy(self, array: EmulatedArray) -> np.ndarray:
+        return np.array(array)
 
 
 class EmulatedDevice:
@@ -105,25 +140,18 @@ class EmulatedDevice:
 
     name = "emulated"
 
-    def __init__(self, path: Path) -> None:
-        self.library = ctypes.CDLL(str(path))
+    def __init__(self, path: Path, cupy: EmulatedCuPy) -> None:
+        self.library, self.cupy = ctypes.CDLL(str(path)), cupy
 
-    def put(self, host: np.ndarray) -> EmulatedArray:
-        return EmulatedArray(host.copy())
+    def put(self, host: np.ndarray) -> Any:
+        return self.cupy.asarray(host)
 
-    def get(self, array: EmulatedArray) -> np.ndarray:
-        return array.host.copy()
+    def get(self, array: Any) -> np.ndarray:
+        return self.cupy.asnumpy(array)
 
-    def view(self, array: EmulatedArray, function: Any) -> EmulatedArray:
-        """`function` of the array, as a view."""
-        return EmulatedArray(function(array.host))
-
-    def repeat(self, array: EmulatedArray, shape: tuple[int, ...]) -> EmulatedArray:
-        return EmulatedArray(np.broadcast_to(array.host, shape))
-
-    def write(self, array: EmulatedArray, host: np.ndarray) -> None:
-        """Changes the array in place."""
-        array.host[...] = host
+    def repeat(self, array: Any, shape: tuple[int, ...]) -> Any:
+        strides = [s if n > 1 else 0 for n, s in zip(array.shape, array.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(array, shape, strides, subok=True)
 
     def count(self, what: str) -> int:
         counted: int = self.library[f"count_{what}"]()
@@ -144,14 +172,8 @@ class CupyDevice:
     def get(self, array: Any) -> np.ndarray:
         return self.cupy.asnumpy(array)
 
-    def view(self, array: Any, function: Any) -> Any:
-        return function(array)
-
     def repeat(self, array: Any, shape: tuple[int, ...]) -> Any:
         return self.cupy.broadcast_to(array, shape)
-
-    def write(self, array: Any, host: np.ndarray) -> None:
-        array[...] = self.cupy.asarray(host)
 
 
 class TorchDevice:
@@ -170,21 +192,16 @@ class TorchDevice:
     def get(self, array: Any) -> np.ndarray:
         return array.cpu().numpy()
 
-    def view(self, array: Any, function: Any) -> Any:
-        return function(array)
-
     def repeat(self, array: Any, shape: tuple[int, ...]) -> Any:
         return self.torch.broadcast_to(array, shape)
-
-    def write(self, array: Any, host: np.ndarray) -> None:
-        array.copy_(self.torch.from_numpy(host))
 
 
 def use_emulated(monkeypatch: pytest.MonkeyPatch, module: ModuleType, path: Path) -> EmulatedDevice:
     """Makes unrolled.cuda run on the emulated device until the test ends."""
-    monkeypatch.setitem(__import__("sys").modules, "unrolled._cuda", module)
+    cupy = EmulatedCuPy()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "unrolled._cuda", module)
     monkeypatch.setattr(unrolled, "_cuda", module, raising=False)
     monkeypatch.setattr("unrolled.cuda._library._candidates", lambda: [str(path)])
-    monkeypatch.setattr("unrolled.cuda._scan.array_module", lambda where, array: EmulatedModule())
     unrolled.cuda._library.require.cache_clear()
-    return EmulatedDevice(path)
+    return EmulatedDevice(path, cupy)

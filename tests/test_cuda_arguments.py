@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_devices import STREAM, EmulatedArray
+from cuda_devices import STREAM, InterfaceArray
 from cuda_runs import Run, check, make
+from dlpack import RELEASE, Managed, ManagedVersioned, Tensor, capsule_name, make_capsule
 from unrolled import cuda
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +70,7 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         "bias_ih of dtype float32, got float64",
     ),
     "weights transposed": (
-        lambda r: r.pack(weight_ih=r.device.view(r.zeros(5, 24), lambda a: a.T)),
+        lambda r: r.pack(weight_ih=r.zeros(5, 24).T),
         ValueError,
         "weight_ih to be C-contiguous",
     ),
@@ -85,7 +86,7 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         "x of dtype float32, got float64",
     ),
     "x not along I": (
-        lambda r: r.scan(x=r.device.view(r.zeros(5, 3, 4), lambda a: a.swapaxes(0, 2))),
+        lambda r: r.scan(x=r.zeros(5, 3, 4).swapaxes(0, 2)),
         ValueError,
         "x to have unit stride",
     ),
@@ -135,64 +136,9 @@ def test_wrong_arguments(device: Any, wrong: str) -> None:
 
 def test_memory_that_may_not_be_written(emulated_device: Any) -> None:
     run = Run(emulated_device, make("gru", 4, 3, 5, 6))
-    out = EmulatedArray(np.zeros((4, 3, 6), np.float32), read_only=True)
+    out = InterfaceArray(np.zeros((4, 3, 6), np.float32), read_only=True)
     with pytest.raises(ValueError, match="out to be writable"):
         run.scan(out=out)
-
-
-class Tensor(ctypes.Structure):
-    """DLPack's DLTensor."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("dimensions", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-RELEASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
-class Managed(ctypes.Structure):
-    """DLManagedTensor."""
-
-    _fields_ = (("tensor", Tensor), ("context", ctypes.c_void_p), ("release", RELEASE))
-
-
-class ManagedVersioned(ctypes.Structure):
-    """DLManagedTensorVersioned."""
-
-    _fields_ = (
-        ("major", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("context", ctypes.c_void_p),
-        ("release", RELEASE),
-        ("flags", ctypes.c_uint64),
-        ("tensor", Tensor),
-    )
-
-
-def make_capsule(pointer: Any, name: bytes) -> Any:
-    new = ctypes.pythonapi.PyCapsule_New
-    new.restype, new.argtypes = (
-        ctypes.py_object,
-        (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
-    )
-    return new(ctypes.cast(pointer, ctypes.c_void_p), name, None)
-
-
-def capsule_name(capsule: Any) -> bytes:
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, (ctypes.py_object,)
-    found: bytes = name(capsule)
-    return found
 
 
 class Producer:
@@ -325,7 +271,7 @@ class TestDlpack:
 class TestInterface:
     def test_strides_of_bytes(self, module: ModuleType) -> None:
         host = np.zeros((4, 6), np.float32)[:, ::2]
-        array = module.Array("here", "x", EmulatedArray(host, read_only=True), STREAM)
+        array = module.Array("here", "x", InterfaceArray(host, read_only=True), STREAM)
         assert (array.shape, array.strides, array.dtype) == ((4, 3), (6, 2), "float32")
         assert (array.address, array.device, array.writable) == (host.ctypes.data, -1, False)
 
@@ -333,13 +279,13 @@ class TestInterface:
     def test_dtypes(self, module: ModuleType, dtype: str) -> None:
         host = np.zeros(3, dtype)
         expected = dtype if dtype in ("bool", "int64") else host.dtype.str
-        assert module.Array("here", "x", EmulatedArray(host), STREAM).dtype == expected
+        assert module.Array("here", "x", InterfaceArray(host), STREAM).dtype == expected
 
     def test_the_producer_is_waited_for(self, emulated_device: Any) -> None:
         """Only where it works on another stream than ours."""
         run = Run(emulated_device, make("gru", 4, 3, 5, 6))
         before = emulated_device.count("stream_waits")
         for stream, waits in ((None, 0), (STREAM, 0), (1, 1)):
-            run.x = EmulatedArray(run.x.host, stream=stream)
+            run.x = InterfaceArray(run.x, stream=stream)
             run.scan()
             assert emulated_device.count("stream_waits") - before == waits

@@ -7,6 +7,7 @@ through CuPy and through torch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 import unrolled
-from cuda_devices import EmulatedArray, EmulatedModule
+from cuda_devices import InterfaceArray
 from cuda_runs import Run, check, make
+from problems import Problem
 from processes import run_python
 from tolerances import assert_close, assert_same_bits
 from unrolled import cuda
@@ -103,11 +105,9 @@ class TestLayouts:
         problem = make("lstm", 5, 4, 3, 6, ragged=True)
         run = Run(device, problem, path=path)
         whole = device.put(np.full((4, 5, 12), 7, np.float32))
-        x = device.view(
-            device.put(np.ascontiguousarray(problem.x.swapaxes(0, 1))), lambda a: a.swapaxes(0, 1)
-        )
+        x = device.put(np.ascontiguousarray(problem.x.swapaxes(0, 1))).swapaxes(0, 1)
         for half in (slice(0, 6), slice(6, 12)):
-            out = device.view(whole, lambda a, half=half: a.swapaxes(0, 1)[:, :, half])
+            out = whole.swapaxes(0, 1)[:, :, half]
             y, _ = cuda.scan(run.weights, x, run.states, out=out, **problem.options)
             assert y is out
         expected, _ = problem.reference_scan()
@@ -152,57 +152,56 @@ class TestLayouts:
         assert_same_bits(run.get_some(run.dstates), problem.dstates)
 
 
-class KeptModule(EmulatedModule):
+class KeptMemory:
     """Gives the same memory at every round, as a caching allocator does."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        object.__setattr__(self, "kept", [])
-        object.__setattr__(self, "round", iter(()))
+    def __init__(self, empty: Callable[..., Any]) -> None:
+        self.empty, self.kept, self.round = empty, [], iter(())
 
     def again(self) -> None:
-        object.__setattr__(self, "round", iter(list(self.kept)))
+        self.round = iter(list(self.kept))
 
-    def empty(self, shape: Any, dtype: str = "float32") -> EmulatedArray:
-        fresh = super().empty(shape, dtype)
+    def __call__(self, shape: Any, dtype: Any) -> Any:
         array = next(self.round, None)
         if array is None:
-            self.kept.append(fresh)
-            return fresh
-        assert array.host.shape == fresh.host.shape
-        array.host[...] = fresh.host
+            array = self.empty(shape, dtype)
+            self.kept.append(array)
+        assert array.shape == tuple(shape)
         return array
 
 
-def test_a_scan_that_comes_again_is_a_graph(
-    emulated_device: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scan_that_comes_again_is_a_graph(emulated_device: Any) -> None:
     """With what the arrays hold by then; captured at the second call, launched from then on."""
-    module = KeptModule()
-    monkeypatch.setattr("unrolled.cuda._scan.array_module", lambda where, array: module)
+    memory = KeptMemory(emulated_device.cupy.empty)
+    emulated_device.cupy.empty = memory
     problem = make("lstm", 5, 3, 4, 6, ragged=True)
     run = Run(emulated_device, problem, path="steps")
     before = {what: emulated_device.count(what) for what in ("graphs_made", "graphs_launched")}
-    for call in range(4):
-        module.again()
-        problem = problem.but(x=problem.x + np.float32(0.25))
-        emulated_device.write(run.x, problem.x)
+
+    def counted() -> tuple[int, int]:
+        made, launched = (emulated_device.count(what) - n for what, n in before.items())
+        return made, launched
+
+    def call(problem: Problem) -> None:
         for grad in run.grads:
-            emulated_device.write(grad, np.zeros_like(grad.host))
+            grad[...] = 0
         check(problem, run.vjp())
-        made = emulated_device.count("graphs_made") - before["graphs_made"]
-        launched = emulated_device.count("graphs_launched") - before["graphs_launched"]
-        assert (made, launched) == ((0, 0) if call == 0 else (2, 2 * call))
-    module.again()
-    other = make("lstm", 5, 3, 4, 6, ragged=True, seed=1)
-    assert not np.array_equal(other.options["lengths"], problem.options["lengths"])
-    problem.options["lengths"] = other.options["lengths"]
-    for grad in run.grads:
-        emulated_device.write(grad, np.zeros_like(grad.host))
-    module.kept.clear()
-    module.again()
-    check(problem, run.vjp())
-    assert emulated_device.count("graphs_made") - before["graphs_made"] == 2
+
+    for repeats in range(4):
+        memory.again()
+        problem = problem.but(x=problem.x + np.float32(0.25))
+        run.x[...] = problem.x
+        call(problem)
+        assert counted() == ((0, 0) if repeats == 0 else (2, 2 * repeats))
+
+    made = counted()[0]
+    other = make("lstm", 5, 3, 4, 6, ragged=True, seed=1).options["lengths"]
+    assert not np.array_equal(np.sort(other), np.sort(problem.options["lengths"]))
+    problem.options["lengths"] = other  # the same object that `run` has
+    memory.kept.clear()
+    memory.again()
+    call(problem)
+    assert counted()[0] == made
 
 
 class TestWhatIsMissing:
@@ -212,7 +211,7 @@ class TestWhatIsMissing:
         monkeypatch.setitem(sys.modules, "unrolled._cuda", None)
         monkeypatch.delattr(unrolled, "_cuda", raising=False)
         cuda._library.require.cache_clear()
-        weight = EmulatedArray(np.zeros((4, 4), np.float32))
+        weight = InterfaceArray(np.zeros((4, 4), np.float32))
         with pytest.raises(ImportError, match=r"-Ccmake.define.UNROLLED_CUDA=ON"):
             cuda.pack("rnn_tanh", weight, weight)
         assert not cuda.is_available()

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from .._extras import import_extra
 
 _CUDA = (2, 13)  # DLPack's numbers of a CUDA device and of its managed memory
@@ -25,12 +27,14 @@ class ArrayModule(Hashable, Protocol):
     def stream(self) -> int:
         """The current stream, a cudaStream_t."""
 
-    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Any:
+    def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
         """An uninitialised array."""
 
 
 @dataclass(frozen=True)
-class _Torch:
+class Torch:
+    """torch on a device."""
+
     index: int
 
     @property
@@ -38,23 +42,30 @@ class _Torch:
         torch: Any = import_extra("torch", "torch")
         return int(torch.cuda.current_stream(self.index).cuda_stream)
 
-    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Any:
+    def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
         torch: Any = import_extra("torch", "torch")
-        return torch.empty(
-            tuple(shape), dtype=getattr(torch, dtype), device=torch.device("cuda", self.index)
-        )
+        kind = getattr(torch, np.dtype(dtype).name)
+        return torch.empty(tuple(shape), dtype=kind, device=torch.device("cuda", self.index))
 
 
 @dataclass(frozen=True)
-class _CuPy:
+class CuPy:
+    """CuPy on a device."""
+
     index: int
+
+    @classmethod
+    def current(cls) -> CuPy:
+        """That of CuPy's current device."""
+        cupy: Any = import_extra("cupy", "cuda")
+        return cls(int(cupy.cuda.Device().id))
 
     @property
     def stream(self) -> int:
         cupy: Any = import_extra("cupy", "cuda")
         return int(cupy.cuda.get_current_stream(self.index).ptr)
 
-    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Any:
+    def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
         cupy: Any = import_extra("cupy", "cuda")
         with cupy.cuda.Device(self.index):
             return cupy.empty(tuple(shape), dtype)
@@ -67,14 +78,24 @@ def array_module(where: str, array: Any) -> ArrayModule:
     """
     if not is_device_array(array):
         raise TypeError(
-            f"[{where}] expected x to be an array of a CUDA device, got {type(array).__name__}"
+            f"[{where}] expected an array of a CUDA device, got a {type(array).__name__}"
         )
     if type(array).__module__.partition(".")[0] == "torch":
-        return _Torch(array.device.index)
+        return Torch(array.device.index)
     if hasattr(array, "__dlpack_device__"):
-        return _CuPy(array.__dlpack_device__()[1])
+        return CuPy(array.__dlpack_device__()[1])
+    return CuPy.current()
+
+
+def empty(shape: Sequence[int], dtype: Any = np.float32) -> Any:
+    """An uninitialised CuPy array on its current device."""
+    return CuPy.current().empty(shape, dtype)
+
+
+def to_device(values: Any) -> Any:
+    """A copy of an array of the host as a CuPy array on its current device."""
     cupy: Any = import_extra("cupy", "cuda")
-    return _CuPy(cupy.cuda.Device().id)
+    return cupy.asarray(values)
 
 
 def to_host(values: Any) -> Any:

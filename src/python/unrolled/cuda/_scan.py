@@ -332,7 +332,7 @@ def _full_plan(
 
 
 def _upload(plan: _cuda.Plan, arrays: ArrayModule, views: _Views, *, wait: bool) -> None:
-    plan.upload(views.of("plan", arrays.empty((plan.nbytes,), "uint8")), views.stream, wait)
+    plan.upload(views.of("plan", arrays.empty((plan.nbytes,), np.uint8)), views.stream, wait)
 
 
 def _lengths(cell: str, lengths: ArrayLike | None) -> Any:
