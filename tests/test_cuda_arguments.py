@@ -284,8 +284,8 @@ class TestInterface:
     def test_the_producer_is_waited_for(self, emulated_device: Any) -> None:
         """Only where it works on another stream than ours."""
         run = Run(emulated_device, make("gru", 4, 3, 5, 6))
-        before = emulated_device.count("stream_waits")
+        x, before = run.x, emulated_device.count("stream_waits")
         for stream, waits in ((None, 0), (STREAM, 0), (1, 1)):
-            run.x = InterfaceArray(run.x, stream=stream)
+            run.x = InterfaceArray(x, stream=stream)
             run.scan()
             assert emulated_device.count("stream_waits") - before == waits

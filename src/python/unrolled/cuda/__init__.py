@@ -16,7 +16,11 @@ Needs a build with `-Ccmake.define.UNROLLED_CUDA=ON`, a driver of CUDA 13, and c
 `pip install "unrolled[cuda]"`. Compiled and emulated, not yet run on a GPU.
 """
 
+from ._arrays import empty as empty
 from ._arrays import is_device_array as is_device_array
+from ._arrays import to_device as to_device
+from ._arrays import to_host as to_host
+from ._arrays import zero as zero
 from ._library import is_available as is_available
 from ._scan import Path as Path
 from ._scan import Precision as Precision

@@ -106,3 +106,8 @@ def to_host(values: Any) -> Any:
         return values.cpu().numpy()
     cupy: Any = import_extra("cupy", "cuda")
     return cupy.asnumpy(values)
+
+
+def zero(array: Any) -> None:
+    """Sets all elements to zero."""
+    array[...] = 0
