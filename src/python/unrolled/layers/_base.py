@@ -36,7 +36,7 @@ class Layer:
     (`layer.parameters["bias"][:] = 0`); the mapping itself is read-only, since an array put there
     would be no part of the buffer.
 
-    Copies and pickles of a layer have a buffer of their own on the host, with the gradients at zero.
+    Copies and pickles of a layer have a buffer of their own on the host, their gradients zero.
 
     One layer may be called from several threads at once; pullbacks may not, since they all add to
     the same gradients.
