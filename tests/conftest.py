@@ -34,6 +34,18 @@ def cell(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=[info.name for info in functional.cells() if info.recurrent])
+def matrix_cell(request: pytest.FixtureRequest) -> str:
+    """A cell with a recurrent matrix."""
+    return request.param
+
+
+@pytest.fixture(params=[info.name for info in functional.cells() if "bf16" in info.precisions])
+def narrow_cell(request: pytest.FixtureRequest) -> str:
+    """A cell that multiplies bfloat16 and int8, too."""
+    return request.param
+
+
 @pytest.fixture(params=functional.available_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     before = functional.isa()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -44,12 +45,16 @@ DIMS = [
 ]
 
 
+def present(arrays: Iterable[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    return tuple(array for array in arrays if array is not None)
+
+
 @dataclass(frozen=True)
 class Problem:
     cell: str
     x: np.ndarray
     states: tuple[np.ndarray, ...] | None
-    weights: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
+    weights: tuple[np.ndarray | None, ...]  # in the order of functional.PARAMETERS
     dy: np.ndarray
     dstates: tuple[np.ndarray, ...]
     options: dict[str, Any]
@@ -58,13 +63,13 @@ class Problem:
     @property
     def forward_roundings(self) -> int:
         steps, _, inputs = self.x.shape
-        gates, hidden = self.weights[1].shape
+        gates, hidden = len(self.weights[0]), self.dstates[0].shape[1]
         return steps * (inputs + hidden + gates // hidden)
 
     @property
     def gradient_roundings(self) -> int:
         steps, batch, inputs = self.x.shape
-        gates_hidden, hidden = self.weights[1].shape
+        gates_hidden, hidden = len(self.weights[0]), self.dstates[0].shape[1]
         return steps * (inputs + gates_hidden + hidden + batch)
 
     @property
@@ -72,7 +77,7 @@ class Problem:
         """Every input array."""
         optional = [*(self.states or ()), *self.weights, self.options.get("lengths")]
         optional.append(self.options.get("resets"))
-        return [a for a in (self.x, self.dy, *self.dstates, *optional) if a is not None]
+        return list(present((self.x, self.dy, *self.dstates, *optional)))
 
     def but(self, **changes: Any) -> Problem:
         return replace(self, **changes)
@@ -90,11 +95,11 @@ class Problem:
         return tuple(None if w is None else np.zeros_like(w) for w in self.weights)
 
     def vjp(self) -> dict[str, Any]:
-        """y, states, dx, dstates and grads from the compiled code."""
+        """y, states, dx, dstates and grads (of what is there) from the compiled code."""
         y, states, saved = functional.scan_vjp(self.pack(), self.x, self.states, **self.options)
         grads = self.zero_grads()
         dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads)
-        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
+        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def reference_scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """y and states from the specification, in float64."""
@@ -118,7 +123,7 @@ class Problem:
             precision=self.precision,
         )
         dx, dstates, grads = pullback(self.dy, self.dstates)
-        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": grads}
+        return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def row(self, b: int) -> Problem:
         """Row b alone, cut to its length: what the row's results in the batch must equal."""
@@ -159,9 +164,10 @@ def make_problem(
 
     weight_ih = normal(rows, inputs, scale=inputs**-0.5)
     weight_hh = normal(rows, hidden, scale=0.7 * hidden**-0.5)
+    weight_unit = normal(len(info.units) * hidden, scale=0.7)
     bias_ih, bias_hh = normal(rows, scale=0.5), normal(rows, scale=0.5)
     x, dy = normal(steps, batch, inputs), normal(steps, batch, hidden)
-    initial = tuple(normal(batch, hidden) for _ in info.states)
+    initial = tuple(valid_state(name, normal(batch, hidden)) for name in info.states)
     options: dict[str, Any] = {"reverse": reverse}
     if ragged:
         options["lengths"] = ragged_lengths(rng, steps, batch)
@@ -173,14 +179,20 @@ def make_problem(
         states=initial if states else None,
         weights=(
             weight_ih,
-            weight_hh,
+            weight_hh if info.recurrent else None,
             bias_ih if biases[0] else None,
-            bias_hh if biases[1] else None,
+            bias_hh if biases[1] and info.recurrent else None,
+            weight_unit if info.units else None,
         ),
         dy=dy,
         dstates=tuple(normal(batch, hidden) for _ in info.states),
         options=options,
     )
+
+
+def valid_state(name: str, state: np.ndarray) -> np.ndarray:
+    """A state that a cell can have: sLSTM's n is a sum of exponentials, and divides."""
+    return np.abs(state) + state.dtype.type(0.5) if name == "n" else state
 
 
 def ragged_lengths(rng: np.random.Generator, steps: int, batch: int) -> np.ndarray:

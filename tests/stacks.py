@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled import reference
+from unrolled import functional, reference
 from unrolled.layers import Recurrent
 
 
@@ -20,12 +20,12 @@ def as_state(arrays: tuple[np.ndarray, ...]) -> Any:
     return arrays[0] if len(arrays) == 1 else arrays
 
 
-def scan_weights(layer: Recurrent[Any], k: int) -> dict[str, np.ndarray]:
-    """Name -> array of the parameters of scan k, in the order in which the reference takes them."""
+def scan_weights(layer: Recurrent[Any], k: int) -> dict[str, np.ndarray | None]:
+    """Name -> array or None, of scan k, in the order in which the reference takes them."""
     depth, direction = divmod(k, layer.num_directions)
     ending = f"_l{depth}" + ("_reverse" if direction else "")
-    names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if layer.bias else [])
-    return {name + ending: layer.parameters[name + ending] for name in names}
+    names = [name + ending for name in functional.PARAMETERS]
+    return {name: layer.parameters.get(name) for name in names}
 
 
 def reference_stack(
@@ -87,7 +87,8 @@ def reference_stack(
             dlast = None if dstate is None else tuple(d[k] for d in as_tuple(dstate))
             part, dinitial[k], dweights = pullbacks[k](half, dlast)
             below = below + part
-            grads.update(zip(scan_weights(layer, k), dweights, strict=False))
+            named = zip(scan_weights(layer, k), dweights, strict=True)
+            grads.update({name: d for name, d in named if d is not None})
         dx = below
     result["dx"] = dx
     result["dstate"] = tuple(np.stack([d[i] for d in dinitial]) for i in range(states))
@@ -97,13 +98,13 @@ def reference_stack(
 
 def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
     """K of tolerances.py for the output of a stack: each layer follows the one below."""
-    rows, hidden = layer.parameters["weight_hh_l0"].shape
+    rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
     return layer.num_layers * steps * (widest + hidden + rows // hidden)
 
 
 def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
     """K of tolerances.py for the gradients of a stack: through all layers and back."""
-    rows, hidden = layer.parameters["weight_hh_l0"].shape
+    rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
     return layer.num_layers * steps * (widest + rows + hidden + batch)

@@ -261,7 +261,7 @@ def test_read_only_inputs_are_fine(problem: Problem) -> None:
     read_only = problem.but(
         x=frozen(problem.x),
         states=tuple(frozen(s) for s in problem.states),
-        weights=tuple(frozen(w) for w in problem.weights),
+        weights=tuple(None if w is None else frozen(w) for w in problem.weights),
         dy=frozen(problem.dy),
         dstates=tuple(frozen(d) for d in problem.dstates),
         options={

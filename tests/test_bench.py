@@ -130,8 +130,8 @@ def test_unknown_names_and_thread_counts_are_refused() -> None:
 
 
 @pytest.mark.parametrize("mode", bench.MODES)
-def test_a_wrong_result_is_caught(cell: str, mode: str) -> None:
-    problem = bench.LayerProblem.random(cell, mode, SHAPE)
+def test_a_wrong_result_is_caught(narrow_cell: str, mode: str) -> None:
+    problem = bench.LayerProblem.random(narrow_cell, mode, SHAPE)
     ours = bench.Ours(problem, threads=1)
     bench.check(problem, {"ours": ours.outputs})
     wrong = dict(ours.outputs())
@@ -143,8 +143,8 @@ def test_a_wrong_result_is_caught(cell: str, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", bench.MODES)
 @pytest.mark.parametrize("peer", bench.PEERS, ids=lambda peer: peer.name)
-def test_peers_do_the_same_work(peer: type[bench.Contender], cell: str, mode: str) -> None:
-    problem = bench.LayerProblem.random(cell, mode, SHAPE)
+def test_peers_do_the_same_work(peer: type[bench.Contender], narrow_cell: str, mode: str) -> None:
+    problem = bench.LayerProblem.random(narrow_cell, mode, SHAPE)
     try:
         contender = peer(problem, functional.get_num_threads())
     except (ImportError, NotImplementedError, bench.UnavailableError) as reason:

@@ -122,8 +122,8 @@ def ready(kind: type[bench.Contender[Any]], problem: bench.Problem) -> bench.Con
 
 
 @pytest.mark.parametrize("kind", bench.ON_STEPS, ids=lambda kind: kind.name)
-def test_steps_carry_the_state(kind: type[bench.Contender[Any]], cell: str) -> None:
-    problem = bench.LayerProblem.random(cell, bench.STEP, Shape(5, 1, 3, 4))
+def test_steps_carry_the_state(kind: type[bench.Contender[Any]], narrow_cell: str) -> None:
+    problem = bench.LayerProblem.random(narrow_cell, bench.STEP, Shape(5, 1, 3, 4))
     contender = ready(kind, problem)
     contender.run()  # and outputs begin anew all the same
     bench.check(problem, {contender.name: contender.outputs})
@@ -133,9 +133,9 @@ def test_steps_carry_the_state(kind: type[bench.Contender[Any]], cell: str) -> N
 
 @pytest.mark.parametrize("mode", bench.MODES)
 @pytest.mark.parametrize("kind", bench.ON_RAGGED_BATCHES, ids=lambda kind: kind.name)
-def test_ragged_batches(kind: type[bench.Contender[Any]], mode: str, cell: str) -> None:
+def test_ragged_batches(kind: type[bench.Contender[Any]], mode: str, narrow_cell: str) -> None:
     lengths = np.array([2, 5, 1, 5, 3])
-    problem = bench.LayerProblem.random(cell, mode, Shape(5, 5, 3, 4), lengths=lengths)
+    problem = bench.LayerProblem.random(narrow_cell, mode, Shape(5, 5, 3, 4), lengths=lengths)
     contender = ready(kind, problem)
     bench.check(problem, {contender.name: contender.outputs})
     assert problem.work.tokens == 16
@@ -143,8 +143,8 @@ def test_ragged_batches(kind: type[bench.Contender[Any]], mode: str, cell: str) 
 
 @pytest.mark.parametrize("mode", bench.MODES)
 @pytest.mark.parametrize("kind", bench.IN_PRECISIONS, ids=lambda kind: kind.name)
-def test_precisions(kind: type[bench.Contender[Any]], mode: str, cell: str) -> None:
-    problem = bench.LayerProblem.random(cell, mode, Shape(5, 64, 48, 48), reduced=True)
+def test_precisions(kind: type[bench.Contender[Any]], mode: str, narrow_cell: str) -> None:
+    problem = bench.LayerProblem.random(narrow_cell, mode, Shape(5, 64, 48, 48), reduced=True)
     contender = ready(kind, problem)
     errors = bench.check(problem, {contender.name: contender.outputs})
     reduced = contender.name.partition(" ")[2] in ("bf16", "int8")

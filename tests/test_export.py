@@ -34,10 +34,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("both", [False, True], ids=["causal", "both-ways"])
 @pytest.mark.parametrize("conv", [0, 5])
 def test_rounding_twice_is_rounding_once(
-    isa: str, cell: str, both: bool, conv: int, rng: np.random.Generator
+    isa: str, narrow_cell: str, both: bool, conv: int, rng: np.random.Generator
 ) -> None:
     model = AcousticModel(
-        9, 5, hidden_size=13, cell=cell, bidirectional=both, conv=conv, pooled=True, rng=rng
+        9, 5, hidden_size=13, cell=narrow_cell, bidirectional=both, conv=conv, pooled=True, rng=rng
     )
     model.flat.values[:] *= 10.0 ** rng.uniform(-3, 1, model.flat.values.shape).astype(np.float32)
     model.rnn.parameters["weight_ih_l0"][2] = 0.0

@@ -51,14 +51,22 @@ def test_orthogonal_is_not_always_the_same_reflection(rng: np.random.Generator) 
 def test_default(cell: str, rng: np.random.Generator) -> None:
     layer = Recurrent(cell, I, H, 2, bidirectional=True, dtype=np.float64, rng=rng)
     for ending, inputs in (("_l0", I), ("_l0_reverse", I), ("_l1", 2 * H), ("_l1_reverse", 2 * H)):
-        for block in blocks(layer, "weight_hh" + ending).values():
-            assert_close(block @ block.T, np.eye(H), K=H, kind="elementwise")
+        if functional.cell_info(cell).recurrent:
+            for block in blocks(layer, "weight_hh" + ending).values():
+                assert_close(block @ block.T, np.eye(H), K=H, kind="elementwise")
         bound = np.sqrt(6 / (inputs + H))
         for block in blocks(layer, "weight_ih" + ending).values():
             assert 0.8 * bound < np.abs(block).max() <= bound
         for gate, block in blocks(layer, "bias_ih" + ending).items():
-            total = block + blocks(layer, "bias_hh" + ending)[gate]
-            assert np.all(total == (1.0 if (cell, gate) == ("lstm", "f") else 0.0))
+            total = block.copy()
+            if "bias_hh" + ending in layer.parameters:
+                total += blocks(layer, "bias_hh" + ending)[gate]
+            assert np.all(total == (1.0 if gate == "f" else 0.0))
+        if units := functional.cell_info(cell).units:
+            low, high = (0.0, 1.0) if units == ("u",) else (-(H**-0.5), H**-0.5)
+            own = layer.parameters["weight_unit" + ending]
+            assert own.shape == (len(units) * H,)
+            assert low <= own.min() < own.max() <= high
 
 
 def test_torch_is_uniform(rng: np.random.Generator) -> None:
@@ -138,16 +146,17 @@ def test_chrono_opens_gates_for_up_to_the_span(cell: str, rng: np.random.Generat
     span, size = 200.0, 500
     layer = Recurrent(cell, 1, size, dtype=np.float64, rng=rng, init=chrono(span))
     biases = blocks(layer, "bias_ih_l0")
-    gate = {"lstm": "f", "gru": "z"}.get(cell)
+    gate = {"lstm": "f", "lstm_peephole": "f", "gru": "z"}.get(cell)
     for name, block in biases.items():
         if name == gate:
             kept = np.exp(block)  # sigmoid(b) = e^b / (1 + e^b): forgets over 1 + e^b steps
             assert 1.0 <= kept.min() < 10.0
             assert span - 10.0 < kept.max() <= span - 1.0
-        elif (cell, name) == ("lstm", "i"):
+        elif gate == "f" and name == "i":
             np.testing.assert_array_equal(block, -biases["f"])
         else:
-            assert not block.any()
-    assert not layer.parameters["bias_hh_l0"].any()
+            assert np.all(block == (1.0 if name == "f" else 0.0))
+    if functional.cell_info(cell).recurrent:
+        assert not layer.parameters["bias_hh_l0"].any()
     with pytest.raises(ValueError, match=r"\[chrono\] expected span >= 2, got 1"):
         chrono(1.0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from problems import Dims, Problem, make_problem
+from problems import Dims, Problem, make_problem, present
 from tolerances import assert_close, assert_same_bits
 from unrolled import functional
 
@@ -66,7 +66,7 @@ def test_where_the_gradient_goes(isa: str, dtype: type, rows: int) -> None:
     def back(**options: Any) -> Any:
         grads = problem.zero_grads()
         dx, _ = functional.scan_backward(saved, problem.dy, problem.dstates, grads=grads, **options)
-        assert_same_bits(grads, expected["grads"])
+        assert_same_bits(present(grads), expected["grads"])
         return dx
 
     assert_same_bits(back(), expected["dx"])

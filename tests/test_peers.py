@@ -85,7 +85,7 @@ def run_torch(problem: Problem) -> dict[str, Any]:
     ]
     parameters = [getattr(layer, name, None) for name in names]
     with torch.no_grad():
-        for parameter, weight in zip(parameters, problem.weights, strict=True):
+        for parameter, weight in zip(parameters, problem.weights[:4], strict=True):
             if weight is not None:
                 parameter.copy_(torch.from_numpy(weight))
     x = torch.from_numpy(problem.x).clone().requires_grad_()
@@ -111,7 +111,7 @@ def run_torch(problem: Problem) -> dict[str, Any]:
         "states": tuple(s.detach().numpy() for s in finals),
         "dx": x.grad.numpy(),
         "dstates": tuple(s.grad[-1].numpy() for s in states),
-        "grads": tuple(None if p is None else p.grad.numpy() for p in parameters),
+        "grads": tuple(p.grad.numpy() for p in parameters if p is not None),
     }
 
 
@@ -196,7 +196,7 @@ def test_onnxruntime(cell: str, dims: Dims, mode: dict) -> None:
     problem = problem_for_peers(cell, dims, np.float32, **mode)
     runtime, onnx = optional("onnxruntime"), optional("onnx")
     operator, _, activations = PEERS[cell]
-    w_ih, w_hh, b_ih, b_hh = problem.weights
+    w_ih, w_hh, b_ih, b_hh = problem.weights[:4]
     feeds = {
         "X": problem.x,
         "W": onnx_order(cell, w_ih)[None],
@@ -305,7 +305,7 @@ def test_onnx_gru_with_linear_before_reset(rng: np.random.Generator) -> None:
     optional("onnx")
     helper = importlib.import_module("onnx.backend.test.case.node.gru").GRUHelper
     problem = make_problem("gru", Dims(6, 3, 4, 5), np.float64)
-    w_ih, w_hh, b_ih, b_hh = (onnx_order("gru", w)[None] for w in problem.weights)
+    w_ih, w_hh, b_ih, b_hh = (onnx_order("gru", w)[None] for w in problem.weights[:4])
     y, h = helper(
         X=problem.x, W=w_ih, R=w_hh, B=np.concatenate([b_ih, b_hh], axis=1),
         initial_h=problem.states[0][None], linear_before_reset=1,
@@ -358,7 +358,7 @@ def test_jax(cell: str) -> None:
         return y, final
 
     with jax.enable_x64(True):
-        arguments = jax.tree.map(jnp.asarray, (problem.x, problem.states, problem.weights))
+        arguments = jax.tree.map(jnp.asarray, (problem.x, problem.states, problem.weights[:4]))
         (y, states), pullback = jax.vjp(run, *arguments)
         dx, dstates, grads = pullback(
             (jnp.asarray(problem.dy), tuple(map(jnp.asarray, problem.dstates)))

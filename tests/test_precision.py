@@ -24,9 +24,9 @@ def reduced(precision: str, *args: Any, **kwargs: Any) -> Problem:
 
 @pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_one_step(cell: str, isa: str, precision: str, size: Dims) -> None:
+def test_one_step(narrow_cell: str, isa: str, precision: str, size: Dims) -> None:
     """From the same states the roundings are the same, so that only sums differ in float32."""
-    problem = reduced(precision, cell, size._replace(T=min(size.T, 1)), np.float32)
+    problem = reduced(precision, narrow_cell, size._replace(T=min(size.T, 1)), np.float32)
     y, states = problem.scan()
     truth, final = problem.reference_scan()
     K = problem.forward_roundings
@@ -47,16 +47,16 @@ def steps(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_many_steps(cell: str, isa: str, precision: str) -> None:
-    problem = reduced(precision, cell, Dims(20, 5, 9, 21), np.float32)
+def test_many_steps(narrow_cell: str, isa: str, precision: str) -> None:
+    problem = reduced(precision, narrow_cell, Dims(20, 5, 9, 21), np.float32)
     y, expected = steps(problem)
     assert_close(y, expected, K=problem.forward_roundings, kind="forward")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_bf16_gradients(cell: str, isa: str, size: Dims) -> None:
+def test_bf16_gradients(narrow_cell: str, isa: str, size: Dims) -> None:
     """A float32 error may turn a rounding of a gate's gradient, by one bfloat16 ULP of 2^-8."""
-    problem = reduced("bf16", cell, size._replace(T=min(size.T, 1)), np.float32, ragged=True)
+    problem = reduced("bf16", narrow_cell, size._replace(T=min(size.T, 1)), np.float32, ragged=True)
     got, truth = problem.vjp(), problem.reference()
     pairs = [("dx", got["dx"], truth["dx"])]
     pairs += [("dstates", a, b) for a, b in zip(got["dstates"], truth["dstates"], strict=True)]
@@ -72,8 +72,10 @@ def test_bf16_gradients(cell: str, isa: str, size: Dims) -> None:
         assert np.mean(error <= tight) >= 0.5, what
 
 
-def test_bf16_gradients_point_where_those_of_full_precision_point(cell: str, isa: str) -> None:
-    full = make_problem(cell, Dims(30, 8, 20, 30), np.float32)
+def test_bf16_gradients_point_where_those_of_full_precision_point(
+    narrow_cell: str, isa: str
+) -> None:
+    full = make_problem(narrow_cell, Dims(30, 8, 20, 30), np.float32)
     exact, rounded = full.vjp(), full.but(precision="bf16").vjp()
     for a, b in zip(exact["grads"], rounded["grads"], strict=True):
         cosine = float(np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
@@ -81,9 +83,9 @@ def test_bf16_gradients_point_where_those_of_full_precision_point(cell: str, isa
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_int8_and_bf16_stay_near_full_precision(cell: str, isa: str, precision: str) -> None:
+def test_int8_and_bf16_stay_near_full_precision(narrow_cell: str, isa: str, precision: str) -> None:
     """One step: each factor is off by at most half a quantum of its row."""
-    problem = make_problem(cell, Dims(1, 4, 33, 40), np.float32)
+    problem = make_problem(narrow_cell, Dims(1, 4, 33, 40), np.float32)
     full, _ = problem.reference_scan()
     y, _ = problem.but(precision=precision).scan()
     w_ih, w_hh = problem.weights[:2]
@@ -96,9 +98,15 @@ def test_int8_and_bf16_stay_near_full_precision(cell: str, isa: str, precision: 
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_batch_equals_rows(cell: str, isa: str, precision: str) -> None:
+def test_batch_equals_rows(narrow_cell: str, isa: str, precision: str) -> None:
     problem = reduced(
-        precision, cell, Dims(12, 23, 17, 33), np.float32, ragged=True, resets=True, reverse=True
+        precision,
+        narrow_cell,
+        Dims(12, 23, 17, 33),
+        np.float32,
+        ragged=True,
+        resets=True,
+        reverse=True,
     )
     y, states = problem.scan()
     for b, length in enumerate(problem.options["lengths"]):
@@ -108,8 +116,10 @@ def test_batch_equals_rows(cell: str, isa: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_same_bits_for_any_number_of_threads(cell: str, precision: str, threads: None) -> None:
-    problem = reduced(precision, cell, Dims(40, 20, 65, 130), np.float32, ragged=True)
+def test_same_bits_for_any_number_of_threads(
+    narrow_cell: str, precision: str, threads: None
+) -> None:
+    problem = reduced(precision, narrow_cell, Dims(40, 20, 65, 130), np.float32, ragged=True)
     run = problem.vjp if precision == "bf16" else problem.scan
     functional.set_num_threads(1)
     one = run()
@@ -121,8 +131,8 @@ def test_same_bits_for_any_number_of_threads(cell: str, precision: str, threads:
 
 
 @pytest.mark.parametrize("recompute", ["gates", 1])
-def test_bf16_recomputes_the_same_bits(cell: str, isa: str, recompute: Any) -> None:
-    problem = reduced("bf16", cell, Dims(60, 20, 9, 17), np.float32, ragged=True)
+def test_bf16_recomputes_the_same_bits(narrow_cell: str, isa: str, recompute: Any) -> None:
+    problem = reduced("bf16", narrow_cell, Dims(60, 20, 9, 17), np.float32, ragged=True)
     results = []
     for choice in ("none", recompute):
         _, _, saved = functional.scan_vjp(
@@ -135,9 +145,9 @@ def test_bf16_recomputes_the_same_bits(cell: str, isa: str, recompute: Any) -> N
 
 @pytest.mark.parametrize("precision", REDUCED)
 def test_stream_and_lookup_equal_the_sequence(
-    cell: str, isa: str, precision: str, rng: np.random.Generator
+    narrow_cell: str, isa: str, precision: str, rng: np.random.Generator
 ) -> None:
-    layer = Recurrent(cell, 6, 19, 2, rng=rng)
+    layer = Recurrent(narrow_cell, 6, 19, 2, rng=rng)
     layer.precision = precision
     table = rng.standard_normal((11, 6), np.float32)
     tokens = rng.integers(0, 11, (9, 3))
@@ -149,15 +159,15 @@ def test_stream_and_lookup_equal_the_sequence(
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_int8_keeps_what_is_not_finite_to_its_row(cell: str, isa: str, bad: float) -> None:
-    problem = reduced("int8", cell, Dims(3, 4, 9, 10), np.float32)
+def test_int8_keeps_what_is_not_finite_to_its_row(narrow_cell: str, isa: str, bad: float) -> None:
+    problem = reduced("int8", narrow_cell, Dims(3, 4, 9, 10), np.float32)
     expected, _ = problem.scan()
     x = problem.x.copy()
     x[1, 2, 4] = bad
     y, _ = problem.but(x=x).scan()
     assert_same_bits(y[:, [0, 1, 3]], expected[:, [0, 1, 3]])
     assert_same_bits(y[0], expected[0])
-    if cell != "rnn_relu":  # max(NaN, 0) is 0 there in full precision, too
+    if narrow_cell != "rnn_relu":  # max(NaN, 0) is 0 there in full precision, too
         assert np.isnan(y[1:, 2]).all()
 
 

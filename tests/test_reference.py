@@ -8,12 +8,14 @@ agrees with other libraries is in test_peers.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
+from problems import valid_state
 from tolerances import STEP, assert_close, assert_slope
-from unrolled import reference
+from unrolled import functional, reference
 
 T, B, I, H = 4, 3, 2, 3  # noqa: E741
 
@@ -35,13 +37,18 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def draw(name: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple, list[np.ndarray]]:
+def draw(name: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple, list[Any]]:
     """x, states, weights with biases."""
     spec = reference.CELLS[name]
     rows = len(spec.gates) * H
     x = rng.standard_normal((T, B, I))
-    states = tuple(rng.standard_normal((B, H)) for _ in spec.states)
-    weights = [rng.standard_normal(s) * 0.6 for s in ((rows, I), (rows, H), (rows,), (rows,))]
+    states = tuple(valid_state(s, rng.standard_normal((B, H))) for s in spec.states)
+    shapes = [(rows, I), (rows, H), (rows,), (rows,), (len(spec.units) * H,)]
+    weights = [rng.standard_normal(shape) * 0.6 for shape in shapes]
+    if not spec.recurrent:
+        weights[1] = weights[3] = None
+    if not spec.units:
+        weights[4] = None
     return x, states, weights
 
 
@@ -77,18 +84,26 @@ def test_gradients_are_slopes(name: str, options: dict, rng: np.random.Generator
     check_every_slope(value, x, dx, "dx")
     for state, gradient, letter in zip(states, dinitial, reference.CELLS[name].states, strict=True):
         check_every_slope(value, state, gradient, f"d{letter}0")
-    for weight, gradient, which in zip(
-        weights, dweights, ("w_ih", "w_hh", "b_ih", "b_hh"), strict=True
-    ):
-        check_every_slope(value, weight, gradient, f"d{which}")
+    for weight, gradient, which in zip(weights, dweights, functional.PARAMETERS, strict=True):
+        if weight is None:
+            assert gradient is None
+        else:
+            check_every_slope(value, weight, gradient, f"d{which}")
+
+
+def test_zoneout_has_its_slopes(name: str, rng: np.random.Generator) -> None:
+    _, states, _ = draw(name, rng)
+    updates = [rng.random((T, B, H)) for _ in states]
+    test_gradients_are_slopes(name, {"updates": updates, "lengths": [3, 0, 4]}, rng)
 
 
 def test_absent_arguments_are_zeros(name: str, rng: np.random.Generator) -> None:
-    x, states, (w_ih, w_hh, b_ih, _) = draw(name, rng)
+    x, states, (w_ih, w_hh, b_ih, _, units) = draw(name, rng)
     zeros = tuple(np.zeros_like(s) for s in states)
-    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)))[0]
-    np.testing.assert_array_equal(reference.scan(name, x, None, w_ih, w_hh, b_ih)[0], explicit)
-    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih)
+    explicit = reference.scan(name, x, zeros, w_ih, w_hh, b_ih, np.zeros(len(w_ih)), units)[0]
+    absent = reference.scan(name, x, None, w_ih, w_hh, b_ih, None, units)[0]
+    np.testing.assert_array_equal(absent, explicit)
+    _, pullback = reference.scan_vjp(name, x, None, w_ih, w_hh, None, b_ih, units)
     _, _, grads = pullback(None)
     assert grads[2] is None
     assert not grads[3].any()

@@ -38,10 +38,10 @@ def forward(model: LanguageModel, tokens: np.ndarray, seed: int) -> tuple[np.nda
 @pytest.mark.parametrize("drop", [{}, RATES, RATES | {"variational": True}], ids=["no", "", "var"])
 @pytest.mark.parametrize("vocabulary", [V, 40], ids=["characters", "words"])
 def test_gradient_is_the_slope(
-    cell: str, vocabulary: int, drop: dict, penalties: dict, rng: np.random.Generator
+    matrix_cell: str, vocabulary: int, drop: dict, penalties: dict, rng: np.random.Generator
 ) -> None:
     sizes = {"embedding_size": H, "hidden_size": H, "num_layers": 2, "dtype": "float64"}
-    model = LanguageModel(vocabulary, **sizes, cell=cell, tied=True, **drop, rng=rng)
+    model = LanguageModel(vocabulary, **sizes, cell=matrix_cell, tied=True, **drop, rng=rng)
     tokens, targets = draw_text(rng)
     counted = np.count_nonzero(targets >= 0)
 

@@ -123,22 +123,24 @@ def _call(source: Source, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*given)
 
 
-def _layer(source: Source, dtype: str) -> tuple[Any, int, int, int, int]:
-    """Packed weights, and I, H, G, S."""
+def _layer(source: Source, dtype: str) -> tuple[Any, int, int, Any, int]:
+    """Packed weights, I, H, the cell and S."""
     cell = source.choice(_core.cells())
     inputs, hidden = _size(source, 1), _size(source, 1)
     rows = len(cell.gates) * hidden
     biases = [_values(source, (rows,), dtype) if source.one_in(2) else None for _ in range(2)]
-    precision = source.choice(("full", "full", "bf16", "int8")) if dtype == "f4" else "full"
+    precision = source.choice(cell.precisions) if dtype == "f4" else "full"
+    recurrent = _values(source, (rows, hidden), dtype) if cell.recurrent else None
+    units = _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None
     packed = _call(
-        source, _core.pack, cell.name, _values(source, (rows, inputs), dtype),
-        _values(source, (rows, hidden), dtype), *biases, precision, precision != "int8",
+        source, _core.pack, cell.name, _values(source, (rows, inputs), dtype), recurrent,
+        biases[0], biases[1] if cell.recurrent else None, units, precision, precision != "int8",
     )  # fmt: skip
-    return packed, packed.input_size, packed.hidden_size, len(cell.gates), packed.state_count
+    return packed, packed.input_size, packed.hidden_size, cell, packed.state_count
 
 
 def _scan(source: Source, dtype: str) -> None:
-    packed, inputs, hidden, gates, count = _layer(source, dtype)
+    packed, inputs, hidden, cell, count = _layer(source, dtype)
     steps, batch = _size(source), _size(source)
     tokens, table = None, _values(source, (steps, batch, inputs), dtype)
     if source.one_in(3):
@@ -149,23 +151,31 @@ def _scan(source: Source, dtype: str) -> None:
     def state() -> list[np.ndarray]:
         return [_values(source, (batch, hidden), dtype) for _ in range(count)]
 
+    def every(count: int) -> list[np.ndarray]:
+        if source.one_in(2):
+            return []
+        return [_values(source, (steps, batch, hidden), dtype) for _ in range(count)]
+
     lengths = _values(source, (batch,), "i8", steps + 1) if source.one_in(2) else None
     resets = _values(source, (steps, batch), "?") if source.one_in(3) else None
     y = _values(source, (steps, batch, hidden), dtype)
     saved = _call(
         source, _core.forward, packed, table, tokens, y,
-        state() if source.one_in(2) else [], state(), lengths, resets, source.one_in(2), True,
-        source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
+        state() if source.one_in(2) else [], state(), every(count - 1), every(count),
+        lengths, resets, source.one_in(2), True, source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
     )  # fmt: skip
     if saved is None:
         return
     for _ in range(2):
-        gh = gates * hidden
+        gh = len(cell.gates) * hidden
         _call(
-            source, _core.backward, saved, _values(source, (steps, batch, hidden), dtype), state(),
-            state(), np.zeros_like(table), source.one_in(2), _values(source, (gh, inputs), dtype),
-            _values(source, (gh, hidden), dtype), _values(source, (gh,), dtype),
+            source, _core.backward, saved, _values(source, (steps, batch, hidden), dtype),
+            every(count - 1), state(), state(), np.zeros_like(table), source.one_in(2),
+            _values(source, (gh, inputs), dtype),
+            _values(source, (gh, hidden), dtype) if cell.recurrent else None,
             _values(source, (gh,), dtype),
+            _values(source, (gh,), dtype) if cell.recurrent else None,
+            _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None,
         )  # fmt: skip
 
 
@@ -176,7 +186,8 @@ def _stream(source: Source, dtype: str) -> None:
     if inputs == hidden and source.one_in(2):
         layers.append(packed)
     states = [[np.zeros((batch, hidden), dtype) for _ in range(count)] for _ in layers]
-    stream = _call(source, _core.Stream, layers, states)
+    updates = source.choice(([], [0.5] * count, [1.0]))
+    stream = _call(source, _core.Stream, layers, states, updates)
     for _ in range(2):
         x = _values(source, (batch, inputs), dtype)
         _call(source, stream.step, x, np.zeros((batch, hidden), dtype))

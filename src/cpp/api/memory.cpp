@@ -10,8 +10,9 @@ namespace {
 
 template <class T>
 double layer_flops(const Weights<T>& w, int64_t tokens) {
-  return 2.0 * w.info().gate_count * static_cast<double>(w.packed.H) *
-         static_cast<double>(w.packed.I + w.packed.H) * static_cast<double>(tokens);
+  const int64_t K = w.packed.I + (w.info().recurrent ? w.packed.H : 0);
+  return 2.0 * w.info().gate_count * static_cast<double>(w.packed.H) * static_cast<double>(K) *
+         static_cast<double>(tokens);
 }
 
 template <class T>
@@ -94,6 +95,7 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
   const bool split = w.sizes.split_width > 0;
   for (int i = 0; i < 2; ++i) {
     args.dinput[i] = {parts.take(chunk), gate_stride(w)};
+    args.dunit[i] = {parts.take(args.chunk_rows * w.sizes.unit), w.sizes.unit};
     args.drecurrent[i] = split ? Rows<T>{parts.take(chunk), gate_stride(w)} : args.dinput[i];
   }
   for (int k = 0; k < w.info().state_count; ++k)

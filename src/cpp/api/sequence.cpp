@@ -11,21 +11,36 @@
 namespace unrolled {
 namespace {
 
-constexpr const char* kStateNames[] = {"state h", "state c"};
-constexpr const char* kGradientNames[] = {"dstate h", "dstate c"};
-
-// (B, H) states, all or none.
+// (B, H) states, all or none; `prefix` and the state's name are what an array is called.
 template <class T>
-void states(const char* function, const char* const* names, const CellInfo& info,
-            const std::vector<ArrayView>& views, int64_t B, int64_t H, Access access, T** out) {
+void states(const char* prefix, const CellInfo& info, const std::vector<ArrayView>& views,
+            int64_t B, int64_t H, Access access, T** out) {
   for (int k = 0; k < kMaxStates; ++k) out[k] = nullptr;
   if (views.empty() && access == Access::kRead) return;
   if (static_cast<int>(views.size()) != info.state_count)
-    fail_value("[", function, "] expected ", info.state_count, " state arrays for cell ", info.name,
-               ", got ", views.size());
-  for (int k = 0; k < info.state_count; ++k)
-    out[k] = contiguous<T>({function, names[k], "(B, H)", {B, H}}, views[static_cast<size_t>(k)],
-                           access);
+    fail_value("[", info.name, "] expected ", info.state_count, " state arrays for cell ",
+               info.name, ", got ", views.size());
+  for (int k = 0; k < info.state_count; ++k) {
+    const std::string name = std::string(prefix) + info.states[k];
+    out[k] = contiguous<T>({info.name, name.c_str(), "(B, H)", {B, H}},
+                           views[static_cast<size_t>(k)], access);
+  }
+}
+
+// (T, B, H) arrays of the states from number `first` on, all or none.
+template <class T>
+void step_states(const char* prefix, const CellInfo& info, int first,
+                 const std::vector<ArrayView>& views, int64_t T_steps, int64_t B, int64_t H,
+                 Access access, Sequence<T>* out) {
+  if (views.empty()) return;
+  if (static_cast<int>(views.size()) != info.state_count - first)
+    fail_value("[", info.name, "] expected ", info.state_count - first, " arrays ", prefix, " of ",
+               "shape (T, B, H), got ", views.size());
+  for (int k = first; k < info.state_count; ++k) {
+    const std::string name = std::string(prefix) + " of " + info.states[k];
+    out[k] = sequence<T>({info.name, name.c_str(), "(T, B, H)", {T_steps, B, H}},
+                         views[static_cast<size_t>(k - first)], access);
+  }
 }
 
 bool rows_in_place(const Plan& plan, int64_t step, int64_t row) {
@@ -103,9 +118,12 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   args.weights = &w.packed;
   if (!looked_up)
     args.x = sequence<const T>({name, "x", "(T, B, I)", {T_steps, B, I}}, arrays.x, Access::kRead);
-  args.y = sequence<T>({name, "out", "(T, B, H)", {T_steps, B, H}}, arrays.y, Access::kWrite);
-  states<const T>(name, kStateNames, info, arrays.initial, B, H, Access::kRead, args.initial);
-  states<T>(name, kStateNames, info, arrays.final, B, H, Access::kWrite, args.final);
+  args.y[0] = sequence<T>({name, "out", "(T, B, H)", {T_steps, B, H}}, arrays.y, Access::kWrite);
+  step_states<T>("steps", info, 1, arrays.others, T_steps, B, H, Access::kWrite, args.y);
+  step_states<const T>("update", info, 0, arrays.updates, T_steps, B, H, Access::kRead,
+                       args.update);
+  states<const T>("state ", info, arrays.initial, B, H, Access::kRead, args.initial);
+  states<T>("state ", info, arrays.final, B, H, Access::kWrite, args.final);
 
   auto saved = std::make_unique<Saved<T>>();
   saved->weights = weights;
@@ -124,7 +142,9 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   }
   saved->x = args.x;
   saved->lookup = args.lookup;
-  if (!plan.ordered) clear_dead_rows(args.y, T_steps, *saved->plan, H);
+  std::copy(args.update, args.update + kMaxStates, saved->update);
+  for (const Sequence<T>& y : args.y)
+    if (y.data != nullptr && !plan.ordered) clear_dead_rows(y, T_steps, *saved->plan, H);
   pass_empty_rows(info, *saved->plan, H, args.initial, args.final);
 
   args.chunk_tokens = kChunkTokens;
@@ -162,7 +182,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   const Weights<T>& w = *saved.weights;
   const CellInfo& info = w.info();
   const char* name = info.name;
-  const int64_t I = w.packed.I, H = w.packed.H, G = info.gate_count, S = info.state_count;
+  const int64_t I = w.packed.I, H = w.packed.H, S = info.state_count;
   const int64_t T_steps = saved.T_steps, B = saved.B;
   const Plan& plan = saved.plan->view();
 
@@ -172,7 +192,10 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.x = saved.x;
   args.lookup = saved.lookup;
   const bool looked_up = args.lookup.tokens != nullptr;
-  args.dy = sequence<const T>({name, "dy", "(T, B, H)", {T_steps, B, H}}, arrays.dy, Access::kRead);
+  args.dy[0] =
+      sequence<const T>({name, "dy", "(T, B, H)", {T_steps, B, H}}, arrays.dy, Access::kRead);
+  step_states<const T>("dsteps", info, 1, arrays.dothers, T_steps, B, H, Access::kRead, args.dy);
+  std::copy(saved.update, saved.update + kMaxStates, args.update);
   if (looked_up)
     args.dx = {
         contiguous<T>({name, "dtable", "(V, I)", {args.lookup.V, I}}, arrays.dx, Access::kWrite), 0,
@@ -180,17 +203,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
-  states<const T>(name, kGradientNames, info, arrays.dfinal, B, H, Access::kRead, args.dfinal);
-  states<T>(name, kGradientNames, info, arrays.dinitial, B, H, Access::kWrite, args.dinitial);
-  const auto gradient = [&](const char* what, const char* letters,
-                            std::initializer_list<int64_t> shape, const ArrayView& view) {
-    return contiguous<T>({name, what, letters, shape}, view, Access::kWrite);
-  };
-  const LayerArrays& g = arrays.grads;
-  args.grads = {gradient("dweight_ih", "(G*H, I)", {G * H, I}, g.weight_ih),
-                gradient("dweight_hh", "(G*H, H)", {G * H, H}, g.weight_hh),
-                gradient("dbias_ih", "(G*H,)", {G * H}, g.bias_ih),
-                gradient("dbias_hh", "(G*H,)", {G * H}, g.bias_hh)};
+  states<const T>("dstate ", info, arrays.dfinal, B, H, Access::kRead, args.dfinal);
+  states<T>("dstate ", info, arrays.dinitial, B, H, Access::kWrite, args.dinitial);
+  args.grads = layer_parameters<T>(info, arrays.grads, I, H, Access::kWrite);
   if (args.dx.data != nullptr && !args.accumulate_dx) {
     if (looked_up)
       std::fill(args.dx.data, args.dx.data + args.lookup.V * I, T(0));
@@ -211,6 +226,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   again.plan = args.plan;
   again.x = saved.x;
   again.lookup = saved.lookup;
+  std::copy(saved.update, saved.update + kMaxStates, again.update);
   again.chunk_tokens = kChunkTokens;
   again.chunk_rows = args.chunk_rows;
   for (int64_t k = 0; k < S; ++k) {

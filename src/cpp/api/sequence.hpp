@@ -16,7 +16,7 @@ struct Saved {
   std::shared_ptr<const Weights<T>> weights;
   int64_t T_steps, B;
   std::unique_ptr<RaggedPlan> plan;
-  Sequence<const T> x;
+  Sequence<const T> x, update[kMaxStates];
   Lookup<T> lookup;
   Buffer<int64_t> tokens;  // a copy: the pullback may come after the caller changed his own
   int64_t recompute;
@@ -35,6 +35,9 @@ struct ForwardArrays {
   ArrayView x, y;
   ArrayView tokens;  // (T, B), present: x is a table (V, I) whose rows they look up
   std::vector<ArrayView> initial, final;  // initial may be empty: zeros
+  // (T, B, H) each: the states after the output that leave each step, and shares of new values that
+  // states take. Both may be empty.
+  std::vector<ArrayView> others, updates;
   ArrayView lengths, resets;
   bool reverse;
 };
@@ -47,6 +50,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
 
 struct BackwardArrays {
   ArrayView dy, dx;                         // both may be absent
+  std::vector<ArrayView> dothers;           // may be empty: zeros
   std::vector<ArrayView> dfinal, dinitial;  // dfinal may be empty: zeros
   LayerArrays grads;                        // biases may be absent
   bool accumulate_dx;

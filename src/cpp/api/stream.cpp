@@ -25,7 +25,8 @@ Sequence<T> one_step(const Expected& expected, const ArrayView& view, Access acc
 
 template <class T>
 StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weights,
-                            const std::vector<std::vector<ArrayView>>& states)
+                            const std::vector<std::vector<ArrayView>>& states,
+                            const std::vector<double>& updates)
     : weights_(std::move(weights)) {
   if (weights_.empty() || states.size() != weights_.size() || states[0].empty())
     fail_value("[stream] expected states of each of ", weights_.size(), " >= 1 layers, got ",
@@ -69,6 +70,8 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
                  " values, got weights for ", w.packed.I);
     if (static_cast<int>(states[k].size()) != w.info().state_count)
       fail_value("[stream] expected ", w.info().state_count, " states, got ", states[k].size());
+    if (!updates.empty() && updates.size() != states[k].size())
+      fail_value("[stream] expected ", w.info().state_count, " updates, got ", updates.size());
     ForwardArgs<T>& a = layers_[k];
     a = {};
     a.weights = &w.packed;
@@ -79,6 +82,10 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
           contiguous<T>({"stream", "state", "(B, H)", {batch_, H}}, states[k][i], Access::kWrite);
       a.initial[i] = a.final[i];
       a.states[i] = {take(2 * batch_ * state_stride), state_stride};
+      if (updates.empty()) continue;
+      T* update = take(H);  // the same for all rows
+      std::fill(update, update + H, static_cast<T>(updates[i]));
+      a.update[i] = {update, 0, 0};
     }
     a.gates = {take(batch_ * gate_stride), gate_stride};
     // Input of one step is always in place: its rows are evenly spaced.
@@ -87,7 +94,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     if (k > 0) {
       const int64_t I = w.packed.I;
       T* between = take(batch_ * I);
-      layers_[k - 1].y = {between, batch_ * I, I};
+      layers_[k - 1].y[0] = {between, batch_ * I, I};
       a.x = {between, batch_ * I, I};
     }
     work += 2.0 * w.info().gate_count * static_cast<double>(H) *
@@ -110,7 +117,7 @@ void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
       // The caller's arrays stay with this call: nothing of them is left behind in the stream.
       ForwardArgs<T> args = layers_[k];
       if (k == 0) args.x = input;
-      if (k + 1 == layers_.size()) args.y = output;
+      if (k + 1 == layers_.size()) args.y[0] = output;
       weights_[k]->kernels().forward(args, team);
     }
   });

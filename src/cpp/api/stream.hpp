@@ -13,9 +13,11 @@ template <class T>
 class StackStream {
  public:
   // `states` holds the (B, H) arrays of each layer; they are read and written by every step and
-  // must outlive the stream. Throws when they do not fit the weights.
+  // must outlive the stream. `updates` is empty or the share of its new value that each state takes
+  // in a step. Throws when they do not fit the weights.
   StackStream(std::vector<std::shared_ptr<const Weights<T>>> weights,
-              const std::vector<std::vector<ArrayView>>& states);
+              const std::vector<std::vector<ArrayView>>& states,
+              const std::vector<double>& updates);
   StackStream(const StackStream&) = delete;
 
   // y (B, H) = the last layer's output for x (B, I).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "api/array.hpp"
 #include "kernels/table.hpp"
@@ -14,6 +15,9 @@ namespace unrolled {
 // kernels.
 template <class T>
 Precision find_precision(const std::string& name);
+
+// Names of the precisions that a cell of the table has for float32.
+std::vector<std::string> cell_precisions(const KernelTable& table, int cell);
 
 // Index of a cell by name; ValueError that lists the names otherwise.
 int find_cell(const std::string& name);
@@ -37,12 +41,18 @@ struct Weights {
 
 // Elements of the memory of packed weights.
 inline int64_t packed_size(const LayerSizes& s, bool backward) {
-  return s.input + s.recurrent + 2 * s.bias + (backward ? s.input_t + s.recurrent_t : 0);
+  return s.input + s.recurrent + 2 * s.bias + s.unit + (backward ? s.input_t + s.recurrent_t : 0);
 }
 
 struct LayerArrays {
-  ArrayView weight_ih, weight_hh, bias_ih, bias_hh;
+  ArrayView weight_ih, weight_hh, bias_ih, bias_hh, weight_unit;
 };
+
+// The arrays as parameters of a cell, or with access to write as their gradients, checked: all that
+// the cell has must be there, but for biases.
+template <class T>
+LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arrays, int64_t I,
+                                    int64_t H, Access access);
 
 template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <variant>
+#include <vector>
 
 #include "api/sequence.hpp"
 #include "bindings/arrays.hpp"
@@ -20,7 +21,9 @@ struct PyWeights {
 
 struct PySaved {
   SavedOf held;
-  py::array x;  // the kernels read it again in the pullback
+  // The kernels read these again in the pullback.
+  py::array x;
+  std::vector<py::array> updates;
 };
 
 }  // namespace unrolled

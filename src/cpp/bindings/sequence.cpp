@@ -13,11 +13,12 @@ auto of_weights(const PyWeights& weights, Get get) {
   return std::visit([&](const auto& held) { return get(*held); }, weights.held);
 }
 
-PyWeights pack(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
-               const std::optional<py::array>& bias_ih, const std::optional<py::array>& bias_hh,
+PyWeights pack(const std::string& cell, const py::array& weight_ih,
+               const std::optional<py::array>& weight_hh, const std::optional<py::array>& bias_ih,
+               const std::optional<py::array>& bias_hh, const std::optional<py::array>& weight_unit,
                const std::string& precision, bool backward) {
   const LayerArrays arrays{view_of(weight_ih), view_of(weight_hh), view_of(bias_ih),
-                           view_of(bias_hh)};
+                           view_of(bias_hh), view_of(weight_unit)};
   return with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
     py::gil_scoped_release release;
@@ -26,15 +27,15 @@ PyWeights pack(const std::string& cell, const py::array& weight_ih, const py::ar
   });
 }
 
-std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
-                               const std::optional<py::array>& tokens, const py::array& y,
-                               const std::vector<py::array>& initial,
-                               const std::vector<py::array>& final,
-                               const std::optional<py::array>& lengths,
-                               const std::optional<py::array>& resets, bool reverse, bool save,
-                               int64_t recompute) {
-  const ForwardArrays arrays{view_of(x),      view_of(y),       view_of(tokens), views_of(initial),
-                             views_of(final), view_of(lengths), view_of(resets), reverse};
+std::optional<PySaved> forward(
+    const PyWeights& weights, const py::array& x, const std::optional<py::array>& tokens,
+    const py::array& y, const std::vector<py::array>& initial, const std::vector<py::array>& final,
+    const std::vector<py::array>& others, const std::vector<py::array>& updates,
+    const std::optional<py::array>& lengths, const std::optional<py::array>& resets, bool reverse,
+    bool save, int64_t recompute) {
+  const ForwardArrays arrays{
+      view_of(x),       view_of(y),        view_of(tokens),  views_of(initial), views_of(final),
+      views_of(others), views_of(updates), view_of(lengths), view_of(resets),   reverse};
   return std::visit(
       [&](const auto& held) -> std::optional<PySaved> {
         std::optional<SavedOf> saved;
@@ -45,23 +46,26 @@ std::optional<PySaved> forward(const PyWeights& weights, const py::array& x,
                 std::shared_ptr<const std::remove_reference_t<decltype(*made)>>(std::move(made));
         }
         if (!saved) return std::nullopt;
-        return PySaved{*saved, x};
+        return PySaved{*saved, x, updates};
       },
       weights.held);
 }
 
 void backward(const PySaved& saved, const std::optional<py::array>& dy,
-              const std::vector<py::array>& dfinal, const std::vector<py::array>& dinitial,
-              const std::optional<py::array>& dx, bool accumulate_dx, const py::array& dweight_ih,
-              const py::array& dweight_hh, const std::optional<py::array>& dbias_ih,
-              const std::optional<py::array>& dbias_hh) {
-  const BackwardArrays arrays{
-      view_of(dy),
-      view_of(dx),
-      views_of(dfinal),
-      views_of(dinitial),
-      {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih), view_of(dbias_hh)},
-      accumulate_dx};
+              const std::vector<py::array>& dothers, const std::vector<py::array>& dfinal,
+              const std::vector<py::array>& dinitial, const std::optional<py::array>& dx,
+              bool accumulate_dx, const py::array& dweight_ih,
+              const std::optional<py::array>& dweight_hh, const std::optional<py::array>& dbias_ih,
+              const std::optional<py::array>& dbias_hh,
+              const std::optional<py::array>& dweight_unit) {
+  const BackwardArrays arrays{view_of(dy),
+                              view_of(dx),
+                              views_of(dothers),
+                              views_of(dfinal),
+                              views_of(dinitial),
+                              {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih),
+                               view_of(dbias_hh), view_of(dweight_unit)},
+                              accumulate_dx};
   std::visit(
       [&](const auto& held) {
         py::gil_scoped_release release;
@@ -121,21 +125,24 @@ void register_sequence(py::module_& m) {
       });
   m.def("pack", &pack, py::arg("cell"), py::arg("weight_ih").noconvert(),
         py::arg("weight_hh").noconvert(), py::arg("bias_ih").noconvert(),
-        py::arg("bias_hh").noconvert(), py::arg("precision"), py::arg("backward"));
+        py::arg("bias_hh").noconvert(), py::arg("weight_unit").noconvert(), py::arg("precision"),
+        py::arg("backward"));
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
-        py::arg("final").noconvert(), py::arg("lengths").noconvert(), py::arg("resets").noconvert(),
-        py::arg("reverse"), py::arg("save"), py::arg("recompute"));
+        py::arg("final").noconvert(), py::arg("others").noconvert(), py::arg("updates").noconvert(),
+        py::arg("lengths").noconvert(), py::arg("resets").noconvert(), py::arg("reverse"),
+        py::arg("save"), py::arg("recompute"));
   m.attr("STORE_ALL") = kStoreAll;
   m.attr("STORE_STATES") = kStoreStates;
   m.def("memory", &memory, py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"),
         py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(), py::arg("reverse"),
         py::arg("recompute"), py::arg("precision"), py::arg("double_precision"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),
-        py::arg("dfinal").noconvert(), py::arg("dinitial").noconvert(), py::arg("dx").noconvert(),
-        py::arg("accumulate_dx"), py::arg("dweight_ih").noconvert(),
-        py::arg("dweight_hh").noconvert(), py::arg("dbias_ih").noconvert(),
-        py::arg("dbias_hh").noconvert());
+        py::arg("dothers").noconvert(), py::arg("dfinal").noconvert(),
+        py::arg("dinitial").noconvert(), py::arg("dx").noconvert(), py::arg("accumulate_dx"),
+        py::arg("dweight_ih").noconvert(), py::arg("dweight_hh").noconvert(),
+        py::arg("dbias_ih").noconvert(), py::arg("dbias_hh").noconvert(),
+        py::arg("dweight_unit").noconvert());
 }
 
 }  // namespace unrolled

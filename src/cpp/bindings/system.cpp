@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "api/weights.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/register.hpp"
 #include "runtime/arena.hpp"
@@ -15,7 +16,9 @@ namespace {
 
 struct PyCell {
   std::string name;
-  std::vector<std::string> gates, states;
+  std::vector<std::string> gates, states, units;
+  bool recurrent;
+  std::vector<std::string> precisions;
 };
 
 std::vector<PyCell> cells() {
@@ -25,7 +28,10 @@ std::vector<PyCell> cells() {
     const CellInfo& info = table.cells[i];
     list.push_back({info.name,
                     {info.gates, info.gates + info.gate_count},
-                    {info.states, info.states + info.state_count}});
+                    {info.states, info.states + info.state_count},
+                    {info.units, info.units + info.unit_count},
+                    info.recurrent,
+                    cell_precisions(table, i)});
   }
   return list;
 }
@@ -61,7 +67,11 @@ void register_system(py::module_& m) {
       .def_readonly("name", &PyCell::name)
       .def_property_readonly("gates", [](const PyCell& c) { return py::tuple(py::cast(c.gates)); })
       .def_property_readonly("states",
-                             [](const PyCell& c) { return py::tuple(py::cast(c.states)); });
+                             [](const PyCell& c) { return py::tuple(py::cast(c.states)); })
+      .def_property_readonly("units", [](const PyCell& c) { return py::tuple(py::cast(c.units)); })
+      .def_readonly("recurrent", &PyCell::recurrent)
+      .def_property_readonly("precisions",
+                             [](const PyCell& c) { return py::tuple(py::cast(c.precisions)); });
   m.def("cells", &cells);
   m.def("isa", [] { return std::string(kernels().isa); });
   m.def("available_isas", &available_isas);

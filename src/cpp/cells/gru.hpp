@@ -4,11 +4,11 @@
 // Source: Cho 2014 in the form of cuDNN and torch.nn.GRU.
 #pragma once
 
-#include "simd/math.hpp"
+#include "cells/base.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
-struct Gru {
+struct Gru : CellBase {
   static constexpr const char* kName = "gru";
   static constexpr const char* kGates[] = {"r", "z", "n"};
   static constexpr const char* kStates[] = {"h"};
@@ -16,7 +16,8 @@ struct Gru {
   static constexpr bool kSplitGradient = true;  // u_n is multiplied by r before it is added
 
   template <class V>
-  UNROLLED_INLINE void forward(const V* x, const V* u, const V* state, V* next, V* saved) {
+  UNROLLED_INLINE void forward(const V* x, const V* u, const V*, const V* state, V* next,
+                               V* saved) {
     const V r = sigmoid(x[0] + u[0]);
     const V z = sigmoid(x[1] + u[1]);
     const V n = tanh(multiply_add(r, u[2], x[2]));
@@ -25,7 +26,7 @@ struct Gru {
   }
 
   template <class V>
-  UNROLLED_INLINE void backward(const V* saved, const V* state, V* d, V* dx, V* du) {
+  UNROLLED_INLINE void backward(const V* saved, const V*, const V* state, V* d, V* dx, V* du, V*) {
     const V one(1);
     const V r = saved[0], z = saved[1], n = saved[2], u_n = saved[3];
     const V dh = d[0];

@@ -4,11 +4,11 @@
 // Source: Hochreiter & Schmidhuber 1997 with the forget gate of Gers 2000, as torch.nn.LSTM.
 #pragma once
 
-#include "simd/math.hpp"
+#include "cells/base.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
-struct Lstm {
+struct Lstm : CellBase {
   static constexpr const char* kName = "lstm";
   static constexpr const char* kGates[] = {"i", "f", "g", "o"};
   static constexpr const char* kStates[] = {"h", "c"};
@@ -16,7 +16,8 @@ struct Lstm {
   static constexpr bool kSplitGradient = false;
 
   template <class V>
-  UNROLLED_INLINE void forward(const V* x, const V* r, const V* state, V* next, V* saved) {
+  UNROLLED_INLINE void forward(const V* x, const V* r, const V*, const V* state, V* next,
+                               V* saved) {
     const V i = sigmoid(x[0] + r[0]);
     const V f = sigmoid(x[1] + r[1]);
     const V g = tanh(x[2] + r[2]);
@@ -28,7 +29,7 @@ struct Lstm {
   }
 
   template <class V>
-  UNROLLED_INLINE void backward(const V* saved, const V* state, V* d, V* dx, V*) {
+  UNROLLED_INLINE void backward(const V* saved, const V*, const V* state, V* d, V* dx, V*, V*) {
     const V one(1);
     const V i = saved[0], f = saved[1], g = saved[2], o = saved[3];
     // c' is recomputed: one tanh costs less than its memory traffic.

@@ -24,6 +24,8 @@ struct Backward {
   // Sums of gradients by looked-up row are by unit.
   const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
   const OwnRows own = own_rows(plan, team, by_rows);
+  // Whether members need each other's gradients after every step.
+  const bool meets = Cell::kRecurrent && !by_rows;
   const int64_t all_panels = ceil_div(H, kPlainPanel<T>);
   const Range panels = by_rows ? Range{0, all_panels} : share(all_panels, team);
   const int64_t first_unit = panels.begin * kPlainPanel<T>;
@@ -54,12 +56,12 @@ struct Backward {
           cell_step<true>(t, plan.offset[t] - chunk.first_row, buffer);
         else
           cell_step<false>(t, plan.offset[t] - chunk.first_row, buffer);
-        if (!by_rows) sync(team);
+        if (meets) sync(team);
         const Rows<T>& d = a.drecurrent[buffer];
         later = {d.data + (plan.offset[t] - chunk.first_row) * d.stride, d.stride};
         later_t = t;
       }
-      if (by_rows) sync(team);
+      if (!meets) sync(team);
       recurrent_gradients(chunk, buffer);
       if (!lookup) input_gradients(chunk, buffer);
     }
@@ -85,7 +87,7 @@ struct Backward {
   // states that leave the step before it, which has `live` rows.
   void receive(const Rows<T>& later, int64_t later_t, int64_t live) const {
     const int64_t later_live = later_t < 0 ? 0 : plan.live[later_t];
-    if (later_live > 0) {
+    if (Cell::kRecurrent && later_live > 0) {
       const int64_t rows = own.count(later_live);
       const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
       const Rows<T> to = own.of(a.carry[0].data, a.carry[0].stride);
@@ -135,7 +137,11 @@ struct Backward {
           Y::saved_at(a.saved, a.saved_rows, block, plan.offset[t] - first_saved);
       for (int64_t n = 0; n < rows; ++n) {
         const int64_t j = own.row(n), token = plan.offset[t] + j;
-        V saved[Cell::kSavedCount], state[S], d[S], dx[Y::G], dr[Y::G];
+        const auto at = [&](const Sequence<const T>& steps) {
+          return steps.data + t * steps.step + plan.order[j] * steps.row;
+        };
+        V saved[Cell::kSavedCount], p[Y::P + 1], state[S], d[S], stayed[S], dx[Y::G], dr[Y::G],
+            dp[Y::P + 1];
 #pragma GCC unroll 8
         for (int i = 0; i < Cell::kSavedCount; ++i)
           saved[i] = load(saved_block + (j * Cell::kSavedCount + i) * Y::L);
@@ -143,18 +149,32 @@ struct Backward {
         for (int k = 0; k < S; ++k) {
           state[k] = load(a.states[k].data + (token - first_state) * a.states[k].stride + unit);
           d[k] = load(a.carry[k].data + j * a.carry[k].stride + unit);
+          if (a.dy[k].data != nullptr) d[k] = d[k] + load_tail(at(a.dy[k]), unit, H);
+          stayed[k] = V(T(0));
+          if (a.update[k].data != nullptr) {
+            const V taken = load_tail(at(a.update[k]), unit, H) * d[k];
+            stayed[k] = d[k] - taken;
+            d[k] = taken;
+          }
         }
-        if (a.dy.data != nullptr)
-          d[0] = d[0] + load_tail(a.dy.data + t * a.dy.step + plan.order[j] * a.dy.row, unit, H);
-        Cell::backward(saved, state, d, dx, dr);
 #pragma GCC unroll 4
-        for (int k = 0; k < S; ++k) store(a.carry[k].data + j * a.carry[k].stride + unit, d[k]);
+        for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
+        Cell::backward(saved, p, state, d, dx, dr, dp);
+#pragma GCC unroll 4
+        for (int k = 0; k < S; ++k)
+          store(a.carry[k].data + j * a.carry[k].stride + unit, d[k] + stayed[k]);
         T* dx_block = dinput.data + (row + j) * dinput.stride + block * Y::kBlockWidth;
         T* dr_block = drecurrent.data + (row + j) * drecurrent.stride + block * Y::kBlockWidth;
 #pragma GCC unroll 8
         for (int g = 0; g < Y::G; ++g) {
           store(dx_block + g * Y::L, O::rounded(dx[g]));
           if constexpr (Cell::kSplitGradient) store(dr_block + g * Y::L, O::rounded(dr[g]));
+        }
+        if constexpr (Y::P > 0) {
+          const Rows<T>& dunit = a.dunit[buffer];
+#pragma GCC unroll 4
+          for (int i = 0; i < Y::P; ++i)
+            store(Y::unit_at(dunit.data + (row + j) * dunit.stride, block) + i * Y::L, dp[i]);
         }
         if constexpr (lookup) {
           T* sum =
@@ -166,12 +186,26 @@ struct Backward {
     }
   }
 
-  // dW_hh and db_hh: rows of this member's gates.
+  // dW_hh and db_hh, rows of this member's gates, and the gradients of its units' parameters.
   void recurrent_gradients(const Chunk& chunk, int buffer) const {
+    if constexpr (Y::P > 0) unit_gradients(a.dunit[buffer], chunk.rows);
+    if constexpr (!Cell::kRecurrent) return;
     const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
     const int64_t row = chunk.first_row - first_state;
     parameter_gradients(d, {h.data + row * h.stride, h.stride}, chunk.rows, H, a.grads.weight_hh,
                         a.grads.bias_hh);
+  }
+
+  // weight_unit += column sums of d.
+  void unit_gradients(const Rows<T>& d, int64_t rows) const {
+    for (int64_t block = blocks.begin; block < blocks.end; ++block)
+      for (int i = 0; i < Y::P; ++i) {
+        V sum(T(0));
+        const T* column = Y::unit_at(d.data, block) + i * Y::L;
+        for (int64_t row = 0; row < rows; ++row) sum = sum + load(column + row * d.stride);
+        T* to = a.grads.weight_unit + i * H;
+        store_tail(to, block * Y::L, H, load_tail(to, block * Y::L, H) + sum);
+      }
   }
 
   // dW_ih, db_ih and dx of a chunk.

@@ -25,6 +25,8 @@ struct Forward {
   const bool by_rows = a.by_rows && team.size > 1;
   const OwnRows own = own_rows(plan, team, by_rows);
   const Range panels = by_rows ? Range{0, Y::gate_panels(H)} : share(Y::gate_panels(H), team);
+  // Whether members need each other's states after every step.
+  const bool meets = Cell::kRecurrent && !by_rows;
   const int64_t first_unit = panels.begin * Y::kPanelUnits;
   const int64_t end_unit = smaller(panels.end * Y::kPanelUnits, H);
   // Compact rows at which the stored states and the saved values begin, and the row behind the last
@@ -61,6 +63,7 @@ struct Forward {
     copy_entering(index, a.entering, index * plan.B, a.states, state_row(window.begin, window.end));
     sync(team);
     scan(window.begin, window.end);
+    if constexpr (!Cell::kRecurrent) sync(team);  // members met after every step otherwise
   }
 
   // Stores again the saved values of a chunk whose states are stored: its steps are independent
@@ -68,8 +71,7 @@ struct Forward {
   void run_gates(const Chunk& chunk) {
     first_saved = chunk.first_row;
     input_part(chunk);
-    advance({0, 1, chunk.rows}, chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, {},
-            nullptr);
+    advance({0, 1, chunk.rows}, chunk.first_row, chunk.rows, kNowhere, chunk.first_row, chunk, 0);
     sync(team);
   }
 
@@ -86,7 +88,7 @@ struct Forward {
         }
         step(s, end, chunk);
         hand_over(s, end);
-        if (!by_rows || overlaps(s)) sync(team);
+        if (meets || overlaps(s)) sync(team);
       }
     }
   }
@@ -152,7 +154,7 @@ struct Forward {
     const int64_t leaving = state_row(s + 1, end);
     // Other members wrote the rest of each row just now: ask for all of it at once. And they have
     // read, some time ago, what will be written.
-    if (team.size > 1 && !by_rows) {
+    if (team.size > 1 && meets) {
       const Rows<T>& h = a.states[0];
       for (int64_t j = 0; j < plan.live[t]; ++j) {
         const T* row = h.data + (entering + j) * h.stride;
@@ -162,21 +164,20 @@ struct Forward {
       for (int64_t j = 0; j < plan.live[t]; ++j)
         prefetch_to_write(h.data + (leaving + j) * h.stride + first_unit, end_unit - first_unit);
     }
-    const Sequence<T> y = {a.y.data + t * a.y.step, a.y.step, a.y.row};
-    advance(own, entering, plan.live[t], leaving, plan.offset[t], chunk, y, plan.order);
+    advance(own, entering, plan.live[t], leaving, plan.offset[t], chunk, t);
   }
 
   // The recurrent product of `mine` of `live` rows of states from `entering` on, with the cell
-  // applied where it ends. Row j is token `token + j`; its new states go to row `leaving + j` and
-  // its output to row order[j] of y, where these are given. Not inlined: it is most of the code of
-  // a cell.
+  // applied where it ends. Row j is token `token + j` of step t; where the states that leave are
+  // stored at all, they go to row `leaving + j`, and the output to row order[j] of y. Not inlined:
+  // it is most of the code of a cell.
   __attribute__((noinline)) void advance(const OwnRows& mine, int64_t entering, int64_t live,
                                          int64_t leaving, int64_t token, const Chunk& chunk,
-                                         const Sequence<T>& y, const int64_t* order) const {
+                                         int64_t t) const {
     const Rows<T>& states = a.states[0];
     const int64_t rows = mine.count(live);
-    const Rows<const T> h =
-        prepared(mine.of<const T>(states.data + entering * states.stride, states.stride), rows, H);
+    Rows<const T> h = mine.of<const T>(states.data + entering * states.stride, states.stride);
+    if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
     constexpr int NV = Y::kVectors;
     const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
@@ -196,8 +197,9 @@ struct Forward {
                 for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
                   for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
-                O::template tile<NV>(h.data + (begin + first) * h.stride, h.stride,
-                                     packed + part * Y::L, H, tile);
+                if constexpr (Cell::kRecurrent)
+                  O::template tile<NV>(h.data + (begin + first) * h.stride, h.stride,
+                                       packed + part * Y::L, H, tile);
 #pragma GCC unroll 16
                 for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -207,11 +209,10 @@ struct Forward {
         for (int64_t r = 0; r < count; ++r) {
           const int64_t row = mine.row(begin + r);
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
-          T* y_row = y.data == nullptr ? nullptr : y.data + order[row] * y.row;
 #pragma GCC unroll 4
           for (int block = 0; block < Y::kBlocks; ++block)
             apply(panel * Y::kBlocks + block, x, sum[r] + block * Y::G, entering + row,
-                  leaving < 0 ? kNowhere : leaving + row, y_row, token + row);
+                  leaving < 0 ? kNowhere : leaving + row, token + row, t, row);
         }
       }
     }
@@ -224,21 +225,33 @@ struct Forward {
 
   // The cell on one block of units of one row.
   UNROLLED_INLINE_MEMBER void apply(int64_t block, const T* x_row, const V* recurrent,
-                                    int64_t entering, int64_t leaving, T* y, int64_t token) const {
+                                    int64_t entering, int64_t leaving, int64_t token, int64_t t,
+                                    int64_t row) const {
     const int64_t unit = block * Y::L;
     if (unit >= H) return;
-    V x[Y::G], state[S], next[S], keep[Cell::kSavedCount];
+    V x[Y::G], p[Y::P + 1], state[S], next[S], keep[Cell::kSavedCount];
 #pragma GCC unroll 8
     for (int g = 0; g < Y::G; ++g) x[g] = load(x_row + block * Y::kBlockWidth + g * Y::L);
 #pragma GCC unroll 4
     for (int k = 0; k < S; ++k)
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
-    Cell::forward(x, recurrent, state, next, keep);
-    if (leaving >= 0)
 #pragma GCC unroll 4
-      for (int k = 0; k < S; ++k)
+    for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
+    Cell::forward(x, recurrent, p, state, next, keep);
+    if (leaving >= 0) {
+      const auto at = [&](const auto& steps) {
+        return steps.data + t * steps.step + plan.order[row] * steps.row;
+      };
+#pragma GCC unroll 4
+      for (int k = 0; k < S; ++k) {
+        if (a.update[k].data != nullptr) {
+          const V taken = load_tail(at(a.update[k]), unit, H);
+          next[k] = multiply_add(taken, next[k], (V(T(1)) - taken) * state[k]);
+        }
         store(a.states[k].data + leaving * a.states[k].stride + unit, next[k]);
-    if (y != nullptr) store_tail(y, unit, H, next[0]);
+        if (a.y[k].data != nullptr) store_tail(at(a.y[k]), unit, H, next[k]);
+      }
+    }
     if (a.saved == nullptr) return;
     T* saved = Y::saved_at(a.saved, a.saved_rows, block, token - first_saved);
 #pragma GCC unroll 8

@@ -17,7 +17,8 @@ namespace {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName, Cell::kGateCount, Cell::kStateCount, Cell::kGates, Cell::kStates};
+  return {Cell::kName,  Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
+          Cell::kGates, Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent};
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
@@ -57,7 +58,9 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .sum_all = sum_all<T>};
 }
 
-constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA), sizeof(kCells) / sizeof(kCells[0]),
+constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA),
+                                sizeof(kCells) / sizeof(kCells[0]),
+                                sizeof(kCellsBf16) / sizeof(kCellsBf16[0]),
                                 kCells,
                                 kernels<float>(kCellsF32, kCellsBf16, kCellsInt8, &kImagesF32),
                                 kernels<double>(kCellsF64, nullptr, nullptr, &kImagesF64)};

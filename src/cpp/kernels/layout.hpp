@@ -42,7 +42,7 @@ struct GateBias {
 template <class Cell, class T, class O>
 struct Layout {
   static constexpr int L = kLanes<T>;
-  static constexpr int G = Cell::kGateCount;
+  static constexpr int G = Cell::kGateCount, P = Cell::kUnitCount;
   // Blocks of L units in a gate panel: about four vectors, and an even number where for_parts asks
   // for it.
   static constexpr int kBlocks = G >= 3 ? (kVectorRegisters == 32 || G % 2 == 0 ? 1 : 2) : 4 / G;
@@ -61,6 +61,11 @@ struct Layout {
     return saved + (block * rows + row) * Cell::kSavedCount * L;
   }
   UNROLLED_INLINE int64_t gate_panels(int64_t H) { return ceil_div(H, kPanelUnits); }
+  // The parameters of the units of a block, or their gradients.
+  template <class Q>
+  UNROLLED_INLINE Q unit_at(Q row, int64_t block) {
+    return row + block * P * L;
+  }
 
   static LayerSizes sizes(int64_t I, int64_t H) {
     const int64_t width = gate_panels(H) * kPanelWidth;
@@ -70,11 +75,12 @@ struct Layout {
     s.split_width = Cell::kSplitGradient ? gate_width(H) : 0;
     s.saved_width = saved_width(H);
     s.state_width = blocks(H) * L;
+    s.unit = blocks(H) * P * L;
     s.input = width * O::words(I);
-    s.recurrent = width * O::words(H);
+    s.recurrent = Cell::kRecurrent ? width * O::words(H) : 0;
     s.bias = width;
     s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
-    s.recurrent_t = ceil_div(H, plain) * plain * O::words(gate_width(H));
+    s.recurrent_t = Cell::kRecurrent ? ceil_div(H, plain) * plain * O::words(gate_width(H)) : 0;
     s.operand_width = larger(O::row_words(I), O::row_words(H));
     s.gradient_width = O::kRoundedInPlace ? 0 : O::row_words(gate_width(H));
     s.forward_panels = gate_panels(H);
@@ -92,7 +98,8 @@ struct Layout {
       };
     };
     pack_rows<O>(to.input, I, kPanelWidth, panels, packed_row(from.weight_ih, I));
-    pack_rows<O>(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
+    if constexpr (Cell::kRecurrent)
+      pack_rows<O>(to.recurrent, H, kPanelWidth, panels, packed_row(from.weight_hh, H));
     const auto pack_bias = [&](T* packed, const T* bias) {
       for (int64_t p = panels.begin * kPanelWidth; p < panels.end * kPanelWidth; ++p) {
         const int64_t row = torch_row<T>(p, G, H);
@@ -101,12 +108,17 @@ struct Layout {
     };
     pack_bias(to.bias_input, from.bias_ih);
     pack_bias(to.bias_recurrent, from.bias_hh);
+    const Range own = share(blocks(H), team);
+    for (int64_t block = own.begin; block < own.end; ++block)
+      for (int i = 0; i < P; ++i)
+        store(unit_at(to.unit, block) + i * L, load_tail(from.weight_unit + i * H, block * L, H));
     if (to.input_t == nullptr) return;
     const int64_t K = gate_width(H);
     pack_columns<O>(to.input_t, K, I, share(ceil_div(I, kPlainPanel<T>), team),
                     packed_row(from.weight_ih, I));
-    pack_columns<O>(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
-                    packed_row(from.weight_hh, H));
+    if constexpr (Cell::kRecurrent)
+      pack_columns<O>(to.recurrent_t, K, H, share(ceil_div(H, kPlainPanel<T>), team),
+                      packed_row(from.weight_hh, H));
   }
 };
 

@@ -48,12 +48,15 @@ struct PackedLayer {
   T* bias_recurrent;
   T* input_t;      // [panels of I][gate_width][panel]
   T* recurrent_t;  // [panels of H][gate_width][panel]
+  T* unit;         // [blocks of units][P][L]
 };
 
-// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H) or null.
+// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H) or null; the P
+// parameters of each unit (P*H), null where the cell has none. Without a recurrent product
+// weight_hh and bias_hh are null.
 template <class T>
 struct LayerParameters {
-  T *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+  T *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_unit;
 };
 
 // Sizes, in elements, of the arrays of PackedLayer and of the rows of a scan.
@@ -62,6 +65,7 @@ struct LayerSizes {
   int64_t split_width;  // row of a separate recurrent gradient: gate_width or 0
   int64_t saved_width;  // values saved for BPTT, a token
   int64_t state_width;  // row of a state: H rounded up to whole blocks
+  int64_t unit;         // parameters of the units, and the row of their gradients
   int64_t input, recurrent, bias, input_t, recurrent_t;
   int64_t operand_width;   // row of scratch for rows that are converted before a product, or 0
   int64_t gradient_width;  // the same for rows of gradients
@@ -86,7 +90,7 @@ struct Plan {
   int64_t chunk_count, window_count;
 };
 
-inline constexpr int kMaxStates = 2;
+inline constexpr int kMaxStates = 4;
 
 // Input that is looked up: x of compact row n = rows[tokens[n]]. The input product is then done
 // once for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
@@ -103,7 +107,11 @@ struct ForwardArgs {
   const Plan* plan;
   Sequence<const T> x;
   Lookup<T> lookup;
-  Sequence<T> y;
+  // States that leave each step, y[0] the output; data of the others may be null: not wanted.
+  Sequence<T> y[kMaxStates];
+  // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
+  // null: it takes all.
+  Sequence<const T> update[kMaxStates];
   const T* initial[kMaxStates];  // (B, H) or null for zeros
   T* final[kMaxStates];          // (B, H)
   // States that enter each step. By `keep_states`: a row a token plus B spare ones, or 2 * B rows.
@@ -127,8 +135,9 @@ struct BackwardArgs {
   const Plan* plan;
   Sequence<const T> x;
   Lookup<T> lookup;
-  Sequence<const T> dy;  // data may be null: zeros
-  Sequence<T> dx;        // data may be null: not wanted; rows are those of `lookup` if it is used
+  Sequence<const T> dy[kMaxStates];  // data may be null: zeros
+  Sequence<const T> update[kMaxStates];
+  Sequence<T> dx;  // data may be null: not wanted; rows are those of `lookup` if it is used
   bool accumulate_dx;
   const T* dfinal[kMaxStates];  // (B, H) or null for zeros
   T* dinitial[kMaxStates];      // (B, H)
@@ -141,6 +150,7 @@ struct BackwardArgs {
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
+  Rows<T> dunit[2];           // the same for gradients of the units' parameters
   Rows<T> dlookup;            // scratch: V rows, sums of input-part gradients by looked-up row
   T* gathered;                // scratch: [team size][chunk_rows][max(I, 1)]
   T* outer;                   // scratch: [team size][outer_scratch]
@@ -159,9 +169,11 @@ struct CellKernels {
 
 struct CellInfo {
   const char* name;
-  int gate_count, state_count;
+  int gate_count, state_count, unit_count;
   const char* const* gates;
   const char* const* states;
+  const char* const* units;
+  bool recurrent;  // there is a recurrent product
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.
@@ -291,8 +303,9 @@ enum class MathFunction : int { kExp, kSigmoid, kTanh, kLog1p };
 
 template <class T>
 struct Kernels {
-  // By precision, in the order of KernelTable::cells; null where there is none. `backward` is null
-  // where a precision is for inference alone.
+  // By precision, in the order of KernelTable::cells, of which the first `narrow_cells` have all
+  // precisions; null where there is none. `backward` is null where a precision is for inference
+  // alone.
   const CellKernels<T>* cells[kPrecisions];
   int64_t panel;          // columns of a panel of the plain products
   int64_t outer_scratch;  // elements of a thread's scratch for outer products
@@ -326,7 +339,7 @@ inline constexpr int64_t kNormBlock = 4096;
 
 struct KernelTable {
   const char* isa;
-  int cell_count;
+  int cell_count, narrow_cells;
   const CellInfo* cells;
   Kernels<float> f32;
   Kernels<double> f64;

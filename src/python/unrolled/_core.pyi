@@ -21,6 +21,12 @@ class CellInfo:
     def gates(self) -> tuple[str, ...]: ...
     @property
     def states(self) -> tuple[str, ...]: ...
+    @property
+    def units(self) -> tuple[str, ...]: ...
+    @property
+    def recurrent(self) -> bool: ...
+    @property
+    def precisions(self) -> tuple[str, ...]: ...
 
 class Weights:
     @property
@@ -47,6 +53,7 @@ class Stream:
         self,
         weights: Sequence[Weights],  # one a layer
         states: Sequence[Sequence[_Array]],  # (B, H) each; every step reads and writes them
+        updates: Sequence[float],  # empty, or one a state
     ) -> None: ...
     def step(
         self,
@@ -140,9 +147,10 @@ def measure_bandwidth(nbytes: int) -> float: ...
 def pack(
     cell: str,
     weight_ih: _Array,  # (G*H, I)
-    weight_hh: _Array,  # (G*H, H)
+    weight_hh: _Array | None,  # (G*H, H)
     bias_ih: _Array | None,  # (G*H,)
     bias_hh: _Array | None,  # (G*H,)
+    weight_unit: _Array | None,  # (P*H,)
     precision: str,  # "full", "bf16", "int8"
     backward: bool,
 ) -> Weights: ...
@@ -153,6 +161,8 @@ def forward(
     y: _Array,  # (T, B, H)
     initial: Sequence[_Array],  # empty (zeros) or one (B, H) a state
     final: Sequence[_Array],  # one (B, H) a state
+    others: Sequence[_Array],  # empty or one (T, B, H) a state but the first
+    updates: Sequence[_Array],  # empty or one (T, B, H) a state
     lengths: NDArray[np.int64] | None,  # (B,)
     resets: NDArray[np.bool_] | None,  # (T, B)
     reverse: bool,
@@ -174,14 +184,16 @@ def memory(
 def backward(
     saved: Saved,
     dy: _Array | None,  # (T, B, H)
+    dothers: Sequence[_Array],  # empty (zeros) or one (T, B, H) a state but the first
     dfinal: Sequence[_Array],  # empty (zeros) or one (B, H) a state
     dinitial: Sequence[_Array],  # one (B, H) a state
     dx: _Array | None,  # (T, B, I), or (V, I) with tokens
     accumulate_dx: bool,
     dweight_ih: _Array,
-    dweight_hh: _Array,
+    dweight_hh: _Array | None,
     dbias_ih: _Array | None,
     dbias_hh: _Array | None,
+    dweight_unit: _Array | None,
 ) -> None: ...
 def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(

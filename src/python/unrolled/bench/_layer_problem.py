@@ -65,7 +65,13 @@ class LayerProblem(Problem):
     ) -> LayerProblem:
         """Weights uniform in +-1/sqrt(H), as torch initialises them; x and dy normal."""
         rng = np.random.default_rng(seed)
-        rows = len(functional.cell_info(cell).gates) * shape.hidden
+        info = functional.cell_info(cell)
+        if info.units or not info.recurrent:
+            raise ValueError(
+                f"[bench] expected a cell with the parameters of the peers' cells, got {cell}; "
+                "benchmarks/bench_options.py measures the others"
+            )
+        rows = len(info.gates) * shape.hidden
 
         def uniform(*sizes: int) -> Array:
             values = rng.random(sizes, np.float32)

@@ -53,6 +53,7 @@ from ._pool import max_pool as max_pool
 from ._pool import max_pool_backward as max_pool_backward
 from ._precision import Precision as Precision
 from ._precision import check_precision as check_precision
+from ._scan import PARAMETERS as PARAMETERS
 from ._scan import Saved as Saved
 from ._scan import pack as pack
 from ._scan import scan as scan

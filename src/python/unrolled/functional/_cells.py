@@ -10,17 +10,32 @@ from .. import _core
 
 @dataclass(frozen=True)
 class CellInfo:
-    """Name, gate names and state names of a cell, in the order of its arrays."""
+    """What a cell is made of; names in the order of its arrays.
+
+    Attributes:
+        name: of the cell.
+        gates: the G blocks of rows of weight_ih and weight_hh.
+        states: the S states; the first is the output h.
+        units: the P parameters that each unit has for itself, as peephole weights.
+        recurrent: whether there is a product weight_hh h; without it h acts within its unit alone.
+        precisions: the names of `Precision` that it has for float32.
+    """
 
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    recurrent: bool = True
+    precisions: tuple[str, ...] = ("full",)
 
 
 @lru_cache(maxsize=1)
 def cells() -> tuple[CellInfo, ...]:
     """All compiled cells."""
-    return tuple(CellInfo(c.name, c.gates, c.states) for c in _core.cells())
+    return tuple(
+        CellInfo(c.name, c.gates, c.states, c.units, c.recurrent, c.precisions)
+        for c in _core.cells()
+    )
 
 
 def cell_info(name: str) -> CellInfo:

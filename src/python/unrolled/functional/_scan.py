@@ -15,6 +15,9 @@ from ._memory import Recompute, recompute_code
 from ._precision import Precision
 from ._types import Array, States, empty, indices_of
 
+#: The parameters of a scan, in the order of `pack` and of the gradients of `scan_backward`.
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_unit")
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -38,9 +41,10 @@ class Saved:
 def pack(
     cell: str,
     weight_ih: Array,
-    weight_hh: Array,
+    weight_hh: Array | None,
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
+    weight_unit: Array | None = None,
     *,
     precision: Precision = "full",
     backward: bool = True,
@@ -48,19 +52,25 @@ def pack(
     """Copies the parameters of one direction of one layer into the layout of the kernels.
 
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
-    order. The result is a snapshot: later changes of the arrays do not reach it.
+    order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
+    and bias_hh are None. The result is a snapshot: later changes of the arrays do not reach it.
 
     Args:
         cell: a name out of `cells()`.
         precision: in which numbers the products multiply; see `Precision`.
         backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
     """
+
+    def contiguous(array: Array | None) -> Array | None:
+        return None if array is None else np.ascontiguousarray(array)
+
     return _core.pack(
         cell,
         np.ascontiguousarray(weight_ih),
-        np.ascontiguousarray(weight_hh),
-        None if bias_ih is None else np.ascontiguousarray(bias_ih),
-        None if bias_hh is None else np.ascontiguousarray(bias_hh),
+        contiguous(weight_hh),
+        contiguous(bias_ih),
+        contiguous(bias_hh),
+        contiguous(weight_unit),
         precision,
         backward,
     )
@@ -83,6 +93,8 @@ def _run_scan(
     reverse: bool,
     out: Array | None,
     save: bool,
+    steps_out: Sequence[Array] = (),
+    updates: Sequence[Array] = (),
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved | None]:
     lookup, tokens = None, None
@@ -103,6 +115,8 @@ def _run_scan(
         y,
         _states(states),
         final,
+        steps_out,
+        updates,
         _lengths(weights.cell, lengths),
         _resets(weights.cell, resets),
         reverse,
@@ -148,6 +162,8 @@ def scan(
     resets: ArrayLike | None = None,
     reverse: bool = False,
     out: Array | None = None,
+    steps_out: Sequence[Array] = (),
+    updates: Sequence[Array] = (),
 ) -> tuple[Array, States]:
     """Runs a cell over sequences.
 
@@ -161,11 +177,19 @@ def scan(
         resets: where true, the states that enter step t are set to zero.
         reverse: process each row from its last live step to its first.
         out: array to write the output into, for instance one half of a (T, B, 2*H) array.
+        steps_out: arrays (T, B, H) for the other states after each step, as c of an LSTM: one for
+            each state but the first, whose are the output.
+        updates: one array (T, B, H) for each state: the share u of its new value that it takes,
+            s <- s + u * (new s - s). With 0 and 1 this is zoneout (Krueger et al. 2017). They may
+            have any strides over T and B, zero included. There is no gradient for them, and
+            `scan_vjp` does not copy them.
 
     Returns:
         The output y and the final states: those after the last step that was processed.
     """
-    y, final, _ = _run_scan(weights, x, states, lengths, resets, reverse, out, False)
+    y, final, _ = _run_scan(
+        weights, x, states, lengths, resets, reverse, out, False, steps_out, updates
+    )
     return y, final
 
 
@@ -178,13 +202,17 @@ def scan_vjp(
     resets: ArrayLike | None = None,
     reverse: bool = False,
     out: Array | None = None,
+    steps_out: Sequence[Array] = (),
+    updates: Sequence[Array] = (),
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved]:
     """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`.
 
     `recompute` trades time for memory and changes no bit; see `Recompute`.
     """
-    y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, True, recompute)
+    y, final, saved = _run_scan(
+        weights, x, states, lengths, resets, reverse, out, True, steps_out, updates, recompute
+    )
     assert saved is not None
     return y, final, saved
 
@@ -195,6 +223,7 @@ def scan_backward(
     dstates: Sequence[Array] | None = None,
     *,
     grads: Sequence[Array | None],
+    dsteps: Sequence[Array] = (),
     dx: Array | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
@@ -206,7 +235,9 @@ def scan_backward(
     Args:
         dy: gradient of the output, or None for zeros. Ignored where no token is.
         dstates: gradients of the final states, or None for zeros.
-        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh), added to; biases may be None.
+        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit), added to; biases may be
+            None, and what the cell does not have. The last may be left away.
+        dsteps: gradients of the `steps_out` of a `scan_vjp`, or none for zeros.
         dx: array for the gradient of x (of the table of a Lookup); a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
@@ -229,17 +260,18 @@ def scan_backward(
     gathered = None
     if lookup is not None and dx is not None and not lookup.pays:
         gathered = empty((steps, batch, weights.input_size), weights.dtype)
-    if len(grads) != 4:
+    if len(grads) not in (4, 5):
         raise ValueError(
-            f"[{weights.cell}] expected grads to be 4 arrays (dweight_ih, dweight_hh, dbias_ih, "
-            f"dbias_hh), got {len(grads)}"
+            f"[{weights.cell}] expected grads to be 4 or 5 arrays (dweight_ih, dweight_hh, "
+            f"dbias_ih, dbias_hh, dweight_unit), got {len(grads)}"
         )
-    dweight_ih, dweight_hh, dbias_ih, dbias_hh = grads
-    if dweight_ih is None or dweight_hh is None:
-        raise ValueError(f"[{weights.cell}] expected dweight_ih and dweight_hh, got None")
+    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit = (*grads, None)[:5]
+    if dweight_ih is None:
+        raise ValueError(f"[{weights.cell}] expected dweight_ih, got None")
     _core.backward(
         saved._core,
         dy,
+        dsteps,
         _states(dstates),
         dinitial,
         dx if gathered is None else gathered,
@@ -248,6 +280,7 @@ def scan_backward(
         dweight_hh,
         dbias_ih,
         dbias_hh,
+        dweight_unit,
     )
     if lookup is not None and dx is not None and gathered is not None:
         if not accumulate_dx:

@@ -22,10 +22,16 @@ class Stream:
         weights: one a layer, each reading the output of the one before.
         states: for each layer one (B, H) array a state, C-contiguous; every step reads and writes
             them in place.
+        updates: one number for each state, the share of its new value that it takes; see `scan`.
     """
 
-    def __init__(self, weights: Sequence[Weights], states: Sequence[Sequence[Array]]) -> None:
-        self._core = _core.Stream(list(weights), [list(arrays) for arrays in states])
+    def __init__(
+        self,
+        weights: Sequence[Weights],
+        states: Sequence[Sequence[Array]],
+        updates: Sequence[float] = (),
+    ) -> None:
+        self._core = _core.Stream(list(weights), [list(arrays) for arrays in states], updates)
 
     def step(self, x: Array, out: Array) -> None:
         """Reads x (B, I), writes the output of the last layer (B, H) to another array `out`."""

@@ -1,5 +1,7 @@
 """Gated recurrent unit."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -39,6 +41,7 @@ class GRU(Recurrent[Array]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -54,6 +57,7 @@ class GRU(Recurrent[Array]):
             bidirectional,
             variational=variational,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             rng=rng,
             init=init,

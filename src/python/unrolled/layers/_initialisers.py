@@ -65,6 +65,8 @@ def _scheme(input_block: Block, recurrent_block: Block) -> Initialiser:
         if spec.role == "embedding":
             return rng.standard_normal(spec.shape)
         rows = spec.shape[0] // len(spec.gates)
+        if spec.role == "unit":
+            return _of_units(spec, rng)
         if len(spec.shape) == 1:
             # The two biases of a gate are added, so one of them carries the whole 1.
             opened = {"f"} if spec.role == "input_bias" else set()
@@ -73,6 +75,16 @@ def _scheme(input_block: Block, recurrent_block: Block) -> Initialiser:
         return np.concatenate([block(rows, spec.shape[1], rng) for _ in spec.gates])
 
     return initialise
+
+
+def _of_units(spec: ParameterSpec, rng: np.random.Generator) -> Array:
+    """A unit's own recurrent weight u from U(0, 1): from forgetting to keeping all; others small.
+
+    Source: Li et al., "Independently recurrent neural network", 2018; peepholes as torch's rule.
+    """
+    bound = 1.0 / math.sqrt(spec.fan)
+    low, high = (0.0, 1.0) if spec.gates == ("u",) else (-bound, bound)
+    return rng.uniform(low, high, spec.shape)
 
 
 def chrono(span: float) -> Initialiser:
@@ -165,7 +177,8 @@ def initialisers() -> tuple[str, ...]:
     | "torch" | U(-1/sqrt(fan), 1/sqrt(fan)) | the same | the same |
     | "zeros" | 0 | 0 | 0 |
 
-    Matrices are filled gate by gate; embeddings are N(0, 1) (0 under "zeros").
+    Matrices are filled gate by gate; embeddings are N(0, 1) (0 under "zeros"). A unit's own
+    recurrent weight (IndRNN) is U(0, 1), other parameters of units are U(-1/sqrt(H), 1/sqrt(H)).
     """
     return tuple(_registry)
 

@@ -1,5 +1,7 @@
 """Long short-term memory."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -44,6 +46,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -59,6 +62,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             bidirectional,
             variational=variational,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             rng=rng,
             init=init,

@@ -1,9 +1,13 @@
 """The memory that a recurrent layer's training step takes."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .. import functional
-from ._types import Array, DType
+from ._types import Array
+
+if TYPE_CHECKING:
+    from ._recurrent import Recurrent
 
 
 @dataclass(frozen=True)
@@ -36,48 +40,37 @@ class LayerMemory:
 
 
 def stack_memory(
-    cell: str,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    num_directions: int,
-    steps: int,
-    batch: int,
-    *,
-    lengths: Array | None,
-    recompute: functional.Recompute,
-    precision: functional.Precision,
-    dropout: bool,
-    weight_dropout: bool,
-    dtype: DType,
+    layer: "Recurrent[Any]", steps: int, batch: int, lengths: Array | None
 ) -> LayerMemory:
     """The memory of a stack as `Recurrent` runs it; see `Recurrent.memory`."""
-    width, inner = num_directions * hidden_size, num_layers - 1
-    sequence = steps * batch * width * dtype.itemsize
+    item, inner, hidden = layer.dtype.itemsize, layer.num_layers - 1, layer.hidden_size
+    info = functional.cell_info(layer.cell)
+    sequence = steps * batch * layer.output_size * item
     scans = [
         functional.scan_memory(
-            cell,
-            width if layer else input_size,
-            hidden_size,
+            layer.cell,
+            layer.output_size if k else layer.input_size,
+            hidden,
             steps,
             batch,
             lengths=lengths,
             reverse=direction == 1,
-            recompute=recompute,
-            precision=precision,
-            dtype=dtype,
+            recompute=layer.recompute,
+            precision=layer.precision,
+            dtype=layer.dtype,
         )
-        for layer in range(num_layers)
-        for direction in range(num_directions)
+        for k in range(layer.num_layers)
+        for direction in range(layer.num_directions)
     ]
+    # What each scan takes of its new states, with zoneout.
+    updates = len(info.states) * steps * batch * hidden * item if layer.zoneout else 0
     # A gradient between two layers is read while the next one is written; dropout makes a copy.
-    gradients = min(inner, 2) + (1 if inner and dropout else 0)
+    gradients = min(inner, 2) + (1 if inner and layer.dropout else 0)
     # The gradient of a layer's masked recurrent weights, and its masked copy.
-    gates = len(functional.cell_info(cell).gates)
-    matrices = 2 * gates * hidden_size**2 * dtype.itemsize if weight_dropout else 0
+    matrices = 2 * len(info.gates) * hidden**2 * item if layer.weight_dropout else 0
     return LayerMemory(
         weights=sum(scan.weights for scan in scans),
-        saved=sum(scan.saved for scan in scans),
+        saved=sum(scan.saved + updates for scan in scans),
         between=inner * sequence,
         scratch=max(
             max(scan.forward for scan in scans),

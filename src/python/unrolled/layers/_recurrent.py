@@ -1,5 +1,6 @@
 """Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
 
+from collections.abc import Sequence
 from typing import Any, Generic, cast
 
 import numpy as np
@@ -15,11 +16,13 @@ from ._memory import LayerMemory, stack_memory
 from ._options import ScanOptions
 from ._recurrent_steps import RecurrentSteps
 from ._resets import reverse_resets
+from ._scan_parameters import ScanParameters
 from ._specs import recurrent_specs
 from ._state import StateT, as_state, join_state, split_state
 from ._stream import Stream
 from ._tape import RecurrentPullback, Tape
 from ._types import Array
+from ._zoneout import Zoneout
 
 
 class Recurrent(ScanOptions, Layer, Generic[StateT]):
@@ -51,6 +54,9 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         weight_dropout: probability of dropping each recurrent weight (weight_hh), in `vjp` only:
             drawn once for all steps of a call; the others are divided by 1 - weight_dropout
             (DropConnect, Wan et al. 2013; weight drop, Merity et al. 2018).
+        zoneout: probability that a unit keeps its state over a step, in `vjp`: one for all states,
+            or one for each, as (0.15, 0.5) for h and c of an LSTM. Elsewhere a state moves by the
+            mean, 1 - zoneout of the way (Krueger et al. 2017).
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
@@ -74,6 +80,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -94,19 +101,23 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         info = functional.cell_info(cell)
         self._state_names = info.states
         rng = np.random.default_rng() if rng is None else rng
-        # Of each scan, the names of its parameters in the order of `functional.pack`.
-        self._scan_names: list[tuple[str, ...]] = []
+        self.zoneout = Zoneout.of(where, zoneout, info.states)
+        if self.weight_dropout and not info.recurrent:
+            raise ValueError(
+                f"[{where}] expected weight_dropout=0: {cell} has no weight_hh to drop"
+            )
+        self._scans: list[ScanParameters] = []
         own: dict[str, Array] = {}
         for scan in recurrent_specs(
-            info.gates,
+            info,
             self.input_size,
             self.hidden_size,
             self.num_layers,
             self.num_directions,
             bias=self.bias,
         ):
-            self._scan_names.append(tuple(spec.name for spec in scan))
-            own.update({spec.name: initialise(init, spec, rng, kind) for spec in scan})
+            self._scans.append(ScanParameters(cell, {key: s.name for key, s in scan.items()}))
+            own.update({s.name: initialise(init, s, rng, kind) for s in scan.values()})
         super().__init__(own)
 
     @property
@@ -127,21 +138,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
             batch: B.
             lengths: (B,) as in `vjp`; x is taken to be a dense array.
         """
-        return stack_memory(
-            self.cell,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.num_directions,
-            steps,
-            batch,
-            lengths=lengths,
-            recompute=self.recompute,
-            precision=self.precision,
-            dropout=self.dropout > 0,
-            weight_dropout=self.weight_dropout > 0,
-            dtype=self.dtype,
-        )
+        return stack_memory(self, steps, batch, lengths)
 
     def check_state(self, state: Any, batch: int) -> None:
         """Raises ValueError or TypeError if `state` is none of this layer for a batch of B rows."""
@@ -155,6 +152,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         options += [f"dropout={self.dropout:g}"] if self.dropout else []
         options += ["variational=True"] if self.variational else []
         options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
+        options += [f"zoneout={self.zoneout}"] if self.zoneout else []
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
         sizes += [str(self.input_size), str(self.hidden_size)]
         return f"{type(self).__name__}({', '.join(sizes + options)}, dtype={self.dtype})"
@@ -187,6 +185,24 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         """
         y, final, _ = self._run(x, state, lengths, resets, None, training=False)
         return y, final
+
+    def states(
+        self,
+        x: Array | functional.Lookup,
+        state: StateT | None = None,
+        lengths: Array | None = None,
+        resets: Array | None = None,
+    ) -> StateT:
+        """The states of all layers after every step, as c of each layer of an LSTM; see `__call__`.
+
+        Returns:
+            arrays (L*D, T, B, H), with batch_first (L*D, B, T, H), in the form of a state. Zero
+            after the end of a row.
+        """
+        every: list[tuple[Array, ...]] = []
+        self._run(x, state, lengths, resets, None, training=False, every=every)
+        arrays = (np.stack(list(map(self._swapped, of))) for of in zip(*every, strict=True))
+        return cast(StateT, as_state(tuple(arrays)))
 
     def vjp(
         self,
@@ -246,24 +262,14 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         """
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
-        return Stream([self._pack(scan) for scan in range(self.num_layers)], batch)
+        weights = [scan.pack(self._parameters, self.precision) for scan in self._scans]
+        return Stream(weights, batch, self.zoneout.shares)
 
     def steps_vjp(
         self, *, rng: np.random.Generator | None = None, training: bool = True
     ) -> RecurrentSteps:
         """Starts `vjp` step by step, see there; without `training` nothing is dropped."""
         return RecurrentSteps(self, rng, training=training)
-
-    def _pack(self, scan: int, mask: Mask | None = None) -> functional.Weights:
-        """Returns the packed weights of one direction of one layer; with a mask, for training.
-
-        Parameters may be edited in place at any time, so nothing packed is kept between calls.
-        """
-        w_ih, w_hh, *biases = (self._parameters[name] for name in self._scan_names[scan])
-        w_hh = w_hh if mask is None else mask(w_hh)
-        return functional.pack(
-            self.cell, w_ih, w_hh, *biases, precision=self.precision, backward=mask is not None
-        )
 
     def _run(
         self,
@@ -274,8 +280,12 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         rng: np.random.Generator | None,
         *,
         training: bool,
+        every: list[tuple[Array, ...]] | None = None,
     ) -> tuple[Array, StateT, list[Tape]]:
-        """Runs all scans; the tapes are for `_pull`, empty unless training."""
+        """Runs all scans; the tapes are for `_pull`, empty unless training.
+
+        To `every` go the states of each scan after each step, (T, B, H) each.
+        """
         x = time_major_input(
             self._where, x, self.input_size, self.dtype, batch_first=self.batch_first
         )
@@ -301,21 +311,30 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     "resets": reverse_resets(resets, lengths) if direction else resets,
                     "reverse": direction == 1,
                     "out": self._half(y, direction),
+                    "updates": self.zoneout.updates(
+                        (steps, batch, self.hidden_size), self.dtype, rng, training=training
+                    ),
                 }
+                mask: Mask | None = None
                 if training:
                     mask = draw_mask(self._where, "weight_dropout", self.weight_dropout, rng)
                     weight_masks.append(mask)
-                    self._expect(self._scan_names[scan])
-                    _, last, one = functional.scan_vjp(
-                        self._pack(scan, mask),
-                        x,
-                        initial[scan],
-                        recompute=self.recompute,
-                        **options,
-                    )
+                    self._expect(self._scans[scan].names)
+                if every is not None:
+                    others = [np.empty_like(options["out"]) for _ in self._state_names[1:]]
+                    options["steps_out"] = others
+                    every.append((options["out"], *others))
+                last, one = self._scans[scan].run(
+                    self._parameters,
+                    self.precision,
+                    mask,
+                    x,
+                    initial[scan],
+                    recompute=self.recompute,
+                    **options,
+                )
+                if one is not None:
                     saved.append(one)
-                else:
-                    _, last = functional.scan(self._pack(scan), x, initial[scan], **options)
                 final.append(last)
             looked_up = isinstance(x, functional.Lookup)
             tapes.append(Tape(x.shape[2], looked_up, input_mask, tuple(saved), tuple(weight_masks)))
@@ -343,8 +362,8 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                 dx = self._empty(steps, batch, tape.input_size, outer=layer == 0)
             for direction, saved in enumerate(tape.saved):
                 scan = layer * self.num_directions + direction
-                dx, dinitial[scan] = self._pull_scan(
-                    scan,
+                dx, dinitial[scan] = self._scans[scan].pull(
+                    self._grads,
                     saved,
                     tape.weight_masks[direction],
                     None if dy is None else self._half(dy, direction),
@@ -353,30 +372,11 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
                     accumulate_dx=direction > 0,
                     needs_dx=wanted,
                 )
-                self._added(self._scan_names[scan])
+                self._added(self._scans[scan].names)
             dy = None if dx is None else tape.input_mask(dx)
         if dy is not None and not tapes[0].looked_up:
             dy = self._swapped(dy)
         return dy, cast(StateT, as_state(join_state(dinitial)))
-
-    def _pull_scan(
-        self,
-        scan: int,
-        saved: functional.Saved,
-        mask: Mask,
-        dy: Array | None,
-        dfinal: tuple[Array, ...] | None,
-        **options: Any,
-    ) -> tuple[Array | None, tuple[Array, ...]]:
-        """BPTT of one scan, see `functional.scan_backward`; adds to the parameters' gradients."""
-        dw_ih, dw_hh, *dbiases = (self._grads[name] for name in self._scan_names[scan])
-        db_ih, db_hh = dbiases if self.bias else (None, None)
-        dmasked = np.zeros_like(dw_hh) if mask.p else dw_hh
-        grads = (dw_ih, dmasked, db_ih, db_hh)
-        result = functional.scan_backward(saved, dy, dfinal, grads=grads, **options)
-        if mask.p:
-            dw_hh += mask(dmasked)
-        return result
 
     @property
     def _where(self) -> str:

@@ -39,8 +39,8 @@ class RecurrentSteps:
             draw_mask(layer._where, "weight_dropout", drop, rng) for _ in range(layer.num_layers)
         ]
         self._weights = [
-            layer._pack(scan, mask if training else None)
-            for scan, mask in enumerate(self._weight_masks)
+            scan.pack(layer._parameters, layer.precision, mask if training else None)
+            for scan, mask in zip(layer._scans, self._weight_masks, strict=True)
         ]
         self._masks = self._draw_masks()
         self._tape: list[tuple[list[functional.Saved], list[Mask]]] = []
@@ -68,11 +68,17 @@ class RecurrentSteps:
         saved, final = [], []
         y = x[None]
         for weights, own, mask in zip(self._weights, initial, masks, strict=True):
+            options: dict[str, Any] = {
+                "lengths": live,
+                "updates": layer.zoneout.updates(
+                    (1, len(x), layer.hidden_size), layer.dtype, self._rng, training=self._training
+                ),
+            }
             if self._training:
-                y, last, one = functional.scan_vjp(weights, mask(y), own, lengths=live)
+                y, last, one = functional.scan_vjp(weights, mask(y), own, **options)
                 saved.append(one)
             else:
-                y, last = functional.scan(weights, y, own, lengths=live)
+                y, last = functional.scan(weights, y, own, **options)
             final.append(last)
         if self._training:
             self._tape.append((saved, masks))
@@ -90,7 +96,9 @@ class RecurrentSteps:
         dinitial: list[tuple[Array, ...]] = [()] * layer.num_layers
         dx = dy[None]
         for k in range(layer.num_layers - 1, -1, -1):
-            below, dinitial[k] = layer._pull_scan(k, saved[k], self._weight_masks[k], dx, dfinal[k])
+            below, dinitial[k] = layer._scans[k].pull(
+                layer._grads, saved[k], self._weight_masks[k], dx, dfinal[k]
+            )
             assert below is not None
             dx = masks[k](below)
         return dx[0], as_state(join_state(dinitial))

@@ -1,5 +1,6 @@
 """Elman's simple recurrent network."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -38,6 +39,7 @@ class RNN(Recurrent[Array]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -55,6 +57,7 @@ class RNN(Recurrent[Array]):
             bidirectional,
             variational=variational,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             rng=rng,
             init=init,

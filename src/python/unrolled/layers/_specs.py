@@ -1,10 +1,12 @@
 """Which parameters a layer has: their names, roles and shapes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Role: TypeAlias = Literal["input", "recurrent", "input_bias", "recurrent_bias", "embedding"]
+from ..functional import CellInfo
+
+Role: TypeAlias = Literal["input", "recurrent", "input_bias", "recurrent_bias", "unit", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -14,10 +16,11 @@ class ParameterSpec:
     Attributes:
         name: the parameter's name in its layer, as "weight_ih_l0".
         role: what it does: "input" (a matrix applied to the layer's input), "recurrent" (a matrix
-            applied to the state), their biases "input_bias" and "recurrent_bias", or "embedding".
+            applied to the state), their biases "input_bias" and "recurrent_bias", "unit" (what each
+            unit has for itself, as peephole weights), or "embedding".
         shape: (rows, columns) of a matrix, (rows,) of a bias.
         gates: names of the equal blocks of rows, as ("i", "f", "g", "o"); one name for a layer
-            without gates.
+            without gates. Of a "unit", names of its parameters.
         fan: the number of units that torch's uniform rule scales by: H of a recurrent layer, the
             input size of a linear one, the embedding size.
     """
@@ -38,31 +41,41 @@ def linear_specs(input_size: int, output_size: int, *, bias: bool) -> tuple[Para
 
 
 def recurrent_specs(
-    gates: Sequence[str],
+    cell: CellInfo,
     input_size: int,
     hidden_size: int,
     num_layers: int,
     num_directions: int,
     *,
     bias: bool,
-) -> Iterator[tuple[ParameterSpec, ...]]:
+) -> Iterator[dict[str, ParameterSpec]]:
     """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
-    bias_hh (G*H,). Layers after the first read the D*H outputs of the one below.
+    bias_hh (G*H,); of these a cell without a recurrent product has those of the input alone. A cell
+    with parameters of its units has weight_unit (P*H,). Layers after the first read the D*H outputs
+    of the one below. Keys are the arguments of `functional.pack`.
     """
-    rows = len(gates) * hidden_size
+    rows = len(cell.gates) * hidden_size
     for layer in range(num_layers):
         inputs = input_size if layer == 0 else num_directions * hidden_size
         for suffix in ("", "_reverse")[:num_directions]:
             ending = f"_l{layer}{suffix}"
-            plan: list[tuple[str, Role, tuple[int, ...]]] = [
-                ("weight_ih", "input", (rows, inputs)),
-                ("weight_hh", "recurrent", (rows, hidden_size)),
-                ("bias_ih", "input_bias", (rows,)),
-                ("bias_hh", "recurrent_bias", (rows,)),
+            plan: list[tuple[str, Role, tuple[int, ...], bool]] = [
+                ("weight_ih", "input", (rows, inputs), True),
+                ("weight_hh", "recurrent", (rows, hidden_size), cell.recurrent),
+                ("bias_ih", "input_bias", (rows,), bias),
+                ("bias_hh", "recurrent_bias", (rows,), bias and cell.recurrent),
+                ("weight_unit", "unit", (len(cell.units) * hidden_size,), bool(cell.units)),
             ]
-            yield tuple(
-                ParameterSpec(name + ending, role, shape, tuple(gates), hidden_size)
-                for name, role, shape in (plan if bias else plan[:2])
-            )
+            yield {
+                name: ParameterSpec(
+                    name + ending,
+                    role,
+                    shape,
+                    cell.units if role == "unit" else cell.gates,
+                    hidden_size,
+                )
+                for name, role, shape, there in plan
+                if there
+            }

@@ -27,7 +27,9 @@ class Stream(Generic[StateT]):
     Shapes: B batch, I input, H hidden, L layers; x_t (B, I), y_t (B, H), states (L, B, H) each.
     """
 
-    def __init__(self, weights: Sequence[functional.Weights], batch: int) -> None:
+    def __init__(
+        self, weights: Sequence[functional.Weights], batch: int, updates: Sequence[float] = ()
+    ) -> None:
         self._weights = tuple(weights)
         self._batch = checked_size("stream", "batch", batch)
         first, last = self._weights[0], self._weights[-1]
@@ -39,7 +41,8 @@ class Stream(Generic[StateT]):
             tuple(np.zeros(self._output_shape, self._dtype) for _ in self._state_names)
             for _ in self._weights
         ]
-        self._steps = functional.Stream(self._weights, self._states)
+        self._updates = tuple(updates)
+        self._steps = functional.Stream(self._weights, self._states, self._updates)
 
     def __call__(self, x_t: Array, *, out: Array | None = None) -> Array:
         """Advances all B sequences by one step.
@@ -88,4 +91,4 @@ class Stream(Generic[StateT]):
         Args:
             batch: B of the new stream, by default that of this one.
         """
-        return Stream(self._weights, self._batch if batch is None else batch)
+        return Stream(self._weights, self._batch if batch is None else batch, self._updates)

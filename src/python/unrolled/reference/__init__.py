@@ -7,7 +7,6 @@ Shapes: T steps, B batch, I input, H hidden, G gates, N rows, V vocabulary.
 """
 
 from ._attention import attention_vjp as attention_vjp
-from ._cells import CELLS as CELLS
 from ._cells import Cell as Cell
 from ._cells import sigmoid as sigmoid
 from ._conv import batch_norm_vjp as batch_norm_vjp
@@ -23,5 +22,6 @@ from ._operands import round_int8 as round_int8
 from ._optimizers import adam_step as adam_step
 from ._optimizers import rmsprop_step as rmsprop_step
 from ._optimizers import sgd_step as sgd_step
+from ._scan import CELLS as CELLS
 from ._scan import scan as scan
 from ._scan import scan_vjp as scan_vjp

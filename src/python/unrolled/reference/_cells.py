@@ -5,27 +5,36 @@ A cell sees its pre-activations in two parts, because the GRU treats them differ
     a = x_t W_ih^T + b_ih          (B, G*H)    the input part
     r = h_{t-1} W_hh^T + b_hh      (B, G*H)    the recurrent part
 
-To add a cell: write its step and the step's transpose (10-20 lines), then register it in `CELLS`.
+and p, arrays (H,) of the parameters that each unit has for itself. Without a recurrent product
+r = 0.
+
+To add a cell: write its step and the step's transpose (10-20 lines), then list it in `CELLS`
+here or in `_further_cells.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from ._types import Array, Saved, States
+
+Units: TypeAlias = tuple[Array, ...]  # (H,) each
+Gradients: TypeAlias = tuple[Array, Array, tuple[Array, ...], States]
 
 
 @dataclass(frozen=True)
 class Cell:
     """One recurrent cell.
 
-    `step(a, r, states) -> (new states, saved)` applies the gate equations to one time step.
-    `step_backward(saved, dstates) -> (da, dr, dstates_before)` is its transpose: given gradients of
-    the new states it returns those of `a`, of `r` and of the states before. The gradient that
-    reaches h_{t-1} through `r` is added by the scan, so `dstates_before` leaves it out.
+    `step(a, r, p, states) -> (new states, saved)` applies the gate equations to one time step.
+    `step_backward(saved, p, dstates) -> (da, dr, dp, dstates_before)` is its transpose: given
+    gradients of the new states it returns those of `a`, of `r`, of each of `p` in every row (B, H),
+    and of the states before. The gradient that reaches h_{t-1} through `r` is added by the scan, so
+    `dstates_before` leaves it out.
 
     States are (B, H) each and the first one, h, is the output. Gates lie side by side in the last
     axis of `a` and `r`, in the order of `gates`.
@@ -34,8 +43,10 @@ class Cell:
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
-    step: Callable[[Array, Array, States], tuple[States, Saved]]
-    step_backward: Callable[[Saved, States], tuple[Array, Array, States]]
+    step: Callable[[Array, Array, Units, States], tuple[States, Saved]]
+    step_backward: Callable[[Saved, Units, States], Gradients]
+    units: tuple[str, ...] = ()
+    recurrent: bool = True
 
 
 def sigmoid(x: Array) -> Array:
@@ -49,26 +60,26 @@ def sigmoid(x: Array) -> Array:
 # Source: Elman (1990), "Finding structure in time"; torch.nn.RNN.
 
 
-def _rnn_tanh_step(a: Array, r: Array, states: States) -> tuple[States, Saved]:
+def _rnn_tanh_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
     h = np.tanh(a + r)
     return (h,), (h,)
 
 
-def _rnn_tanh_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, States]:
+def _rnn_tanh_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
     (h,), (dh,) = saved, dstates
     da = dh * (1.0 - h * h)
-    return da, da, (np.zeros_like(dh),)
+    return da, da, (), (np.zeros_like(dh),)
 
 
-def _rnn_relu_step(a: Array, r: Array, states: States) -> tuple[States, Saved]:
+def _rnn_relu_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
     h = np.maximum(a + r, 0.0)
     return (h,), (h,)
 
 
-def _rnn_relu_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, States]:
+def _rnn_relu_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
     (h,), (dh,) = saved, dstates
     da = np.where(h > 0.0, dh, 0.0)  # the derivative at 0 is 0, as in torch
-    return da, da, (np.zeros_like(dh),)
+    return da, da, (), (np.zeros_like(dh),)
 
 
 # LSTM --------------------------------------------------------------------------------------------
@@ -78,7 +89,7 @@ def _rnn_relu_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array
 # Source: Hochreiter and Schmidhuber (1997), forget gate of Gers et al. (2000); torch.nn.LSTM.
 
 
-def _lstm_step(a: Array, r: Array, states: States) -> tuple[States, Saved]:
+def _lstm_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
     c_prev = states[1]
     pre_i, pre_f, pre_g, pre_o = np.split(a + r, 4, axis=1)
     i, f, g, o = sigmoid(pre_i), sigmoid(pre_f), np.tanh(pre_g), sigmoid(pre_o)
@@ -87,7 +98,7 @@ def _lstm_step(a: Array, r: Array, states: States) -> tuple[States, Saved]:
     return (o * tanh_c, c), (i, f, g, o, c_prev, tanh_c)
 
 
-def _lstm_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, States]:
+def _lstm_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
     i, f, g, o, c_prev, tanh_c = saved
     dh, dc = dstates
     do = dh * tanh_c
@@ -96,7 +107,7 @@ def _lstm_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, St
     da = np.concatenate(
         [di * i * (1.0 - i), df * f * (1.0 - f), dg * (1.0 - g * g), do * o * (1.0 - o)], axis=1
     )
-    return da, da, (np.zeros_like(dh), dc * f)
+    return da, da, (), (np.zeros_like(dh), dc * f)
 
 
 # GRU, reset-after --------------------------------------------------------------------------------
@@ -107,7 +118,7 @@ def _lstm_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, St
 # cuDNN and torch.nn.GRU; ONNX calls it linear_before_reset=1.
 
 
-def _gru_step(a: Array, r: Array, states: States) -> tuple[States, Saved]:
+def _gru_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
     (h_prev,) = states
     a_r, a_z, a_n = np.split(a, 3, axis=1)
     r_r, r_z, r_n = np.split(r, 3, axis=1)
@@ -117,7 +128,7 @@ def _gru_step(a: Array, r: Array, states: States) -> tuple[States, Saved]:
     return (h,), (reset, z, n, r_n, h_prev)
 
 
-def _gru_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, States]:
+def _gru_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
     reset, z, n, r_n, h_prev = saved
     (dh,) = dstates
     da_n = dh * (1.0 - z) * (1.0 - n * n)
@@ -125,15 +136,12 @@ def _gru_step_backward(saved: Saved, dstates: States) -> tuple[Array, Array, Sta
     da_z = dh * (h_prev - n) * z * (1.0 - z)
     da = np.concatenate([da_r, da_z, da_n], axis=1)
     dr = np.concatenate([da_r, da_z, da_n * reset], axis=1)
-    return da, dr, (dh * z,)
+    return da, dr, (), (dh * z,)
 
 
-CELLS: dict[str, Cell] = {
-    cell.name: cell
-    for cell in (
-        Cell("rnn_tanh", ("h",), ("h",), _rnn_tanh_step, _rnn_tanh_step_backward),
-        Cell("rnn_relu", ("h",), ("h",), _rnn_relu_step, _rnn_relu_step_backward),
-        Cell("lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward),
-        Cell("gru", ("r", "z", "n"), ("h",), _gru_step, _gru_step_backward),
-    )
-}
+CELLS = (
+    Cell("rnn_tanh", ("h",), ("h",), _rnn_tanh_step, _rnn_tanh_step_backward),
+    Cell("rnn_relu", ("h",), ("h",), _rnn_relu_step, _rnn_relu_step_backward),
+    Cell("lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward),
+    Cell("gru", ("r", "z", "n"), ("h",), _gru_step, _gru_step_backward),
+)

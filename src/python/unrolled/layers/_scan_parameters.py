@@ -1,0 +1,79 @@
+"""The parameters of one scan: one direction of one layer of a stack."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import functional
+from ._mask import Mask
+from ._types import Array
+
+
+@dataclass(frozen=True)
+class ScanParameters:
+    """Which of a layer's parameters are those of one scan, by the argument of `functional.pack`."""
+
+    cell: str
+    keys: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters in their layer."""
+        return tuple(self.keys.values())
+
+    def pack(
+        self,
+        parameters: Mapping[str, Array],
+        precision: functional.Precision,
+        mask: Mask | None = None,
+    ) -> functional.Weights:
+        """Returns the packed weights; with a mask of the recurrent weights, for training.
+
+        Parameters may be edited in place at any time, so nothing packed is kept between calls.
+        """
+        own = {key: parameters[name] for key, name in self.keys.items()}
+        w_ih, w_hh = own.pop("weight_ih"), own.pop("weight_hh", None)
+        if mask is not None and w_hh is not None:
+            w_hh = mask(w_hh)
+        return functional.pack(
+            self.cell, w_ih, w_hh, **own, precision=precision, backward=mask is not None
+        )
+
+    def run(
+        self,
+        parameters: Mapping[str, Array],
+        precision: functional.Precision,
+        mask: Mask | None,
+        x: Array | functional.Lookup,
+        states: tuple[Array, ...] | None,
+        *,
+        recompute: functional.Recompute,
+        **options: Any,
+    ) -> tuple[tuple[Array, ...], functional.Saved | None]:
+        """Runs `functional.scan`, or with a mask `scan_vjp`; returns all but the output."""
+        weights = self.pack(parameters, precision, mask)
+        if mask is None:
+            return functional.scan(weights, x, states, **options)[1], None
+        return functional.scan_vjp(weights, x, states, recompute=recompute, **options)[1:]
+
+    def pull(
+        self,
+        gradients: Mapping[str, Array],
+        saved: functional.Saved,
+        mask: Mask,
+        dy: Array | None,
+        dfinal: tuple[Array, ...] | None,
+        **options: Any,
+    ) -> tuple[Array | None, tuple[Array, ...]]:
+        """BPTT, see `functional.scan_backward`; adds to the gradients of the parameters."""
+        own = {key: gradients[name] for key, name in self.keys.items()}
+        dw_hh = own.get("weight_hh")
+        if mask.p and dw_hh is not None:
+            own["weight_hh"] = np.zeros_like(dw_hh)
+        grads = [own.get(key) for key in functional.PARAMETERS]
+        result = functional.scan_backward(saved, dy, dfinal, grads=grads, **options)
+        if mask.p and dw_hh is not None:
+            dw_hh += mask(own["weight_hh"])
+        return result
