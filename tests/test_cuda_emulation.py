@@ -10,13 +10,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from problems import Problem, make_problem
+from problems import Problem, make_problem, present
+from stacks import as_tuple
 from tolerances import assert_close
 from unrolled import functional
 
@@ -60,6 +62,7 @@ class Case(NamedTuple):
     path: str
     training: bool = True
     zeros: bool = False  # dy and the gradients of the final states are left out
+    dothers: tuple[np.ndarray, ...] | None = None  # (T, B, H): gradients of the states after h
     batch_first: bool = False
     accumulate_dx: bool = False
     multiprocessors: int = 3
@@ -67,10 +70,10 @@ class Case(NamedTuple):
     seed: int = 0
 
     def run(self, program: Path) -> dict[str, Any]:
-        """The results that Problem.reference has."""
+        """The results that Problem.reference has, and all states after every step."""
         p, options = self.problem, self.problem.options
         given, output = program.with_name("given"), program.with_name("results")
-        numbers = [CELLS.index(p.cell), p.x.shape[2], p.weights[1].shape[1], *p.x.shape[:2]]
+        numbers = [CELLS.index(p.cell), p.x.shape[2], p.dy.shape[2], *p.x.shape[:2]]
         numbers += [self.training, options["reverse"], self.batch_first, self.accumulate_dx]
         numbers += [PATHS[self.path], self.multiprocessors, SHARED_BYTES]
         numbers += [BARRIERS[self.barriers], self.seed]
@@ -79,10 +82,10 @@ class Case(NamedTuple):
             + optional(options.get("lengths"))
             + optional(options.get("resets"))
             + self.swapped(p.x).tobytes()
-            + b"".join(w.tobytes() for w in p.weights[:2] if w is not None)
-            + b"".join(optional(b) for b in p.weights[2:])
+            + b"".join(optional(w) for w in p.weights)
             + optional(None if p.states is None else np.stack(p.states))
-            + optional(None if self.zeros else self.swapped(p.dy))
+            + optional(self.by_state(options.get("updates")))
+            + optional(None if self.zeros else self.by_state(self.dy()))
             + optional(None if self.zeros else np.stack(p.dstates))
         )
         done = subprocess.run(
@@ -100,12 +103,22 @@ class Case(NamedTuple):
             return self.swapped(take(self.swapped(like)))
 
         states = list(p.dstates)
-        results = {"y": take_swapped(p.dy), "states": tuple(map(take, states))}
+        y, *others = [take_swapped(p.dy) for _ in states]
+        results = {"y": y, "states": tuple(map(take, states)), "others": others}
         if self.training:
             results["dx"], results["dstates"] = take_swapped(p.x), tuple(map(take, states))
-            results["grads"] = tuple(None if w is None else take(w) for w in p.weights)
+            results["grads"] = tuple(map(take, present(p.weights)))
         assert begin == values.size
         return results
+
+    def dy(self) -> list[np.ndarray]:
+        """The gradients of all states after every step."""
+        dy, others = self.problem.dy, len(self.problem.dstates) - 1
+        return [dy, *(self.dothers or [np.zeros_like(dy)] * others)]
+
+    def by_state(self, arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
+        """One array a state, one behind the other, as the program gets them."""
+        return None if arrays is None else np.stack([self.swapped(a) for a in arrays])
 
     def swapped(self, tokens: np.ndarray) -> np.ndarray:
         """Between (T, B, n) and what the program gets."""
@@ -123,22 +136,22 @@ class Case(NamedTuple):
             results["dx"] += UNTOUCHED
         else:
             results["dx"][np.broadcast_to(dead, p.x.shape[:2])] = UNTOUCHED
-        results["grads"] = tuple(None if g is None else g + GRADS_BEFORE for g in results["grads"])
+        results["grads"] = tuple(g + GRADS_BEFORE for g in results["grads"])
         return results
 
     def check(self, program: Path) -> None:
         results, expected = self.run(program), self.expected()
-        for key, actual in results.items():
+        for key, truth in expected.items():
+            if key not in results:
+                continue
+            actual = results[key]
             kind = "forward" if key in ("y", "states") else "gradient"
             roundings = self.problem.forward_roundings
             if kind == "gradient":
                 roundings = self.problem.gradient_roundings + 1  # and what it is added to
-            pairs = [(actual, expected[key])]
-            if isinstance(actual, tuple):
-                pairs = list(zip(actual, expected[key], strict=True))
+            pairs = zip(as_tuple(actual), as_tuple(truth), strict=True)
             for i, (a, e) in enumerate(pairs):
-                if e is not None:
-                    assert_close(a, e, K=roundings, kind=kind, what=f"{key} {i}")
+                assert_close(a, e, K=roundings, kind=kind, what=f"{key} {i}")
 
 
 def optional(array: np.ndarray | None) -> bytes:
@@ -175,10 +188,34 @@ class TestEveryCell:
         problem = make(cell, 6, 5, 3, 8, ragged=True, biases=(True, False))
         Case(problem, path, training=False).check(program)
 
+    def test_zoneout(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 4, 3, 2, 9, ragged=True, resets=True)
+        rng = np.random.default_rng(0)
+        shape = (len(problem.dstates), *problem.dy.shape)
+        problem.options["updates"] = list(rng.random(shape).astype(np.float32))
+        Case(problem, path, batch_first=True).check(program)
+
 
 @pytest.mark.parametrize("path", PATHS)
 class TestAnyCell:
-    cell = CELLS[-1]
+    cell = "gru"  # its recurrent gradient is an array of its own
+
+    def test_states_after_every_step(self, program: Path, path: str) -> None:
+        """At a row's last step they are its final states, and have the same gradients."""
+        problem = make("slstm", 4, 5, 2, 9, ragged=True)
+        last = problem.options["lengths"] - 1
+        rows = np.flatnonzero(last >= 0)
+        zeros = tuple(np.zeros_like(d) for d in problem.dstates[1:])
+        dothers = tuple(np.zeros_like(problem.dy) for _ in zeros)
+        for to, d in zip(dothers, problem.dstates[1:], strict=True):
+            to[last[rows], rows] = d[rows]
+        after = Case(problem.but(dstates=(problem.dstates[0], *zeros)), path, dothers=dothers)
+        at_end, after_steps = Case(problem, path).run(program), after.run(program)
+        for state, final in zip(after_steps["others"], at_end["states"][1:], strict=True):
+            np.testing.assert_array_equal(state[last[rows], rows], final[rows])
+        np.testing.assert_array_equal(at_end["dx"], after_steps["dx"])
+        for a, b in zip(at_end["grads"], after_steps["grads"], strict=True):
+            np.testing.assert_array_equal(a, b)
 
     def test_no_steps(self, program: Path, path: str) -> None:
         Case(make(self.cell, 0, 3, 2, 4), path).check(program)
@@ -209,13 +246,13 @@ class TestAnyCell:
 
 def test_too_little_shared_memory_falls_back(program: Path) -> None:
     """W_hh of this layer does not fit into one block."""
-    Case(make(CELLS[-1], 2, 2, 2, 80), "persistent", multiprocessors=1).check(program)
+    Case(make("gru", 2, 2, 2, 80), "persistent", multiprocessors=1).check(program)
 
 
 @pytest.mark.parametrize("barriers", [name for name in BARRIERS if name != "all"])
 def test_a_missing_barrier_is_seen(program: Path, barriers: str) -> None:
     """The emulation lets threads run ahead: without a kind of barrier, results are wrong."""
-    problem = make(CELLS[-1], 3, 5, 2, 9)
+    problem = make("gru", 3, 5, 2, 9)
     results = Case(problem, "persistent", barriers=barriers).run(program)
     expected = Case(problem, "persistent").expected()
     assert not np.allclose(results["y"], expected["y"], atol=1e-3)

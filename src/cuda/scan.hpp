@@ -24,7 +24,7 @@ struct Pieces {
 
 template <class Cell>
 struct Scan {
-  static constexpr int G = Cell::kGateCount, S = Cell::kStateCount;
+  static constexpr int G = Cell::kGateCount, S = Cell::kStateCount, P = Cell::kUnitCount;
 
   struct ForwardPieces : Pieces {
     int64_t counter, gates, recurrent, gathered;
@@ -32,17 +32,18 @@ struct Scan {
     ForwardPieces(int64_t I, int64_t H, const Plan& plan)
         : counter(take(1)),
           gates(take(plan.tokens * G * H)),
-          recurrent(take(plan.B * G * H)),
+          recurrent(take(Cell::kRecurrent ? plan.B * G * H : 0)),
           gathered(take(plan.tokens * I)) {}
   };
 
   struct BackwardPieces : Pieces {
-    int64_t counter, carry[S], dinput, drecurrent, gathered;
+    int64_t counter, carry[S], dinput, drecurrent, dunit, gathered;
 
     BackwardPieces(int64_t I, int64_t H, const Plan& plan) : counter(take(1)) {
       for (int64_t& at : carry) at = take(plan.B * H);
       dinput = take(plan.tokens * G * H);
       drecurrent = Cell::kSplitGradient ? take(plan.tokens * G * H) : dinput;
+      dunit = take(plan.tokens * P * H);
       gathered = take(plan.tokens * I);
     }
   };
@@ -66,32 +67,74 @@ struct Scan {
   }
 
   static bool fits(int64_t H, const Device& device) {
-    return has_room(forward_slice(H, kTileRows, device), device) &&
+    return Cell::kRecurrent && has_room(forward_slice(H, kTileRows, device), device) &&
            has_room(backward_slice(H, kTileRows, device), device);
   }
 
   static void forward(const Forward& a, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = a.layer.H;
-    const LayerParameters<const float>& w = a.layer.weights;
     const ForwardPieces at(a.layer.I, H, plan);
-    float *gates = a.scratch + at.gates, *recurrent = a.scratch + at.recurrent;
-    input_product(a, G * H, gates, a.scratch + at.gathered, device);
-    ForwardScan scan{.plan = on_device(plan, a.arrays),
-                     .H = H,
-                     .gates = gates,
-                     .bias_input = w.bias_ih,
-                     .bias_recurrent = w.bias_hh,
-                     .y = a.y,
-                     .initial = {},
-                     .final = {},
-                     .states = {},
-                     .saved = a.saved};
+    input_product(a, G * H, a.scratch + at.gates, a.scratch + at.gathered, device);
+    ForwardScan scan{};
+    scan.plan = on_device(plan, a.arrays);
+    scan.H = H;
+    scan.gates = a.scratch + at.gates;
+    scan.bias_input = a.layer.weights.bias_ih;
+    scan.bias_recurrent = a.layer.weights.bias_hh;
+    scan.weight_unit = a.layer.weights.weight_unit;
+    scan.saved = a.saved;
     for (int k = 0; k < S; ++k) {
+      scan.y[k] = a.y[k];
+      scan.update[k] = a.update[k];
       scan.initial[k] = a.initial[k];
       scan.final[k] = a.final[k];
       scan.states[k] = a.states[k];
     }
+    if constexpr (Cell::kRecurrent)
+      forward_steps(a, scan, at, device);
+    else
+      launch(forward_alone<Cell>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
+  }
+
+  static void backward(const Backward& a, Device& device) {
+    const Plan& plan = *a.plan;
+    const int64_t H = a.layer.H;
+    const BackwardPieces at(a.layer.I, H, plan);
+    BackwardScan scan{};
+    scan.plan = on_device(plan, a.arrays);
+    scan.H = H;
+    scan.weight_unit = a.layer.weights.weight_unit;
+    scan.saved = a.saved;
+    scan.dinput = a.scratch + at.dinput;
+    scan.drecurrent = a.scratch + at.drecurrent;
+    scan.dunit = a.scratch + at.dunit;
+    for (int k = 0; k < S; ++k) {
+      scan.dy[k] = a.dy[k];
+      scan.update[k] = a.update[k];
+      scan.dfinal[k] = a.dfinal[k];
+      scan.dinitial[k] = a.dinitial[k];
+      scan.states[k] = a.states[k];
+      scan.carry[k] = a.scratch + at.carry[k];
+    }
+    // Rows without any step; what this gives to the others is overwritten.
+    const Position outside = position(plan, -1);
+    if (plan.T == 0 || plan.live[0] < plan.B) step(scan, outside, outside, plan.B, device);
+    if constexpr (Cell::kRecurrent)
+      backward_steps(a, scan, at, device);
+    else
+      launch(backward_alone<Cell>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
+    products_backward(a, G * H, scan.dinput, scan.drecurrent, a.scratch + at.gathered, device);
+    add_column_sums(scan.dunit, plan.tokens, P * H, a.grads.weight_unit, device);
+  }
+
+ private:
+  static void forward_steps(const Forward& a, const ForwardScan& scan, const ForwardPieces& at,
+                            Device& device) {
+    const Plan& plan = *a.plan;
+    const int64_t H = scan.H;
+    const float* weight_hh = a.layer.weights.weight_hh;
+    float* recurrent = a.scratch + at.recurrent;
     const auto step = [&](int64_t s, int64_t rows) {
       launch(forward_step<Cell>, {scan, position(plan, s), position(plan, s + 1), recurrent},
              step_blocks(rows, H), kStepThreads, 0, device.stream);
@@ -102,65 +145,45 @@ struct Scan {
     if (is_persistent(a.path, slice, plan.B, device)) {
       launch_persistent(
           slice.tile == 1 ? persistent_forward<Cell, 1> : persistent_forward<Cell, kTileRows>,
-          Persistent<ForwardScan>{scan, slice, w.weight_hh, counter(a, at)}, device);
+          Persistent<ForwardScan>{scan, slice, weight_hh, counter(a, at)}, device);
       return;
     }
     for (int64_t s = 0; s < plan.T; ++s) {
       const Position here = position(plan, s);
       multiply(device, false, true, here.live, G * H, H,
-               {a.states[0] + state_row(scan, here) * H, H}, {w.weight_hh, H}, 0.0f,
+               {a.states[0] + state_row(scan, here) * H, H}, {weight_hh, H}, 0.0f,
                {recurrent, G * H});
       step(s, larger(here.live, position(plan, s + 1).live));
     }
   }
 
-  static void backward(const Backward& a, Device& device) {
+  static void backward_steps(const Backward& a, const BackwardScan& scan, const BackwardPieces& at,
+                             Device& device) {
     const Plan& plan = *a.plan;
-    const int64_t H = a.layer.H;
-    const BackwardPieces at(a.layer.I, H, plan);
-    const Rows<const float> weight_hh = {a.layer.weights.weight_hh, H};
-    float *dinput = a.scratch + at.dinput, *drecurrent = a.scratch + at.drecurrent;
-    BackwardScan scan{.plan = on_device(plan, a.arrays),
-                      .H = H,
-                      .dy = a.dy,
-                      .dfinal = {},
-                      .dinitial = {},
-                      .states = {},
-                      .saved = a.saved,
-                      .carry = {},
-                      .dinput = dinput,
-                      .drecurrent = drecurrent};
-    for (int k = 0; k < S; ++k) {
-      scan.dfinal[k] = a.dfinal[k];
-      scan.dinitial[k] = a.dinitial[k];
-      scan.states[k] = a.states[k];
-      scan.carry[k] = a.scratch + at.carry[k];
-    }
-    const auto step = [&](const Position& here, const Position& later, int64_t rows) {
-      launch(backward_step<Cell>, {scan, here, later}, step_blocks(rows, H), kStepThreads, 0,
-             device.stream);
-    };
-
-    // Rows without any step; what this gives to the others is overwritten.
-    const Position outside = position(plan, -1);
-    if (plan.T == 0 || plan.live[0] < plan.B) step(outside, outside, plan.B);
+    const int64_t H = scan.H;
+    const float* weight_hh = a.layer.weights.weight_hh;
     const Slice slice = backward_slice(H, plan.B, device);
     if (is_persistent(a.path, slice, plan.B, device)) {
       launch_persistent(
           slice.tile == 1 ? persistent_backward<Cell, 1> : persistent_backward<Cell, kTileRows>,
-          Persistent<BackwardScan>{scan, slice, weight_hh.data, counter(a, at)}, device);
-    } else {
-      for (int64_t s = plan.T - 1; s >= -1; --s) {
-        const Position here = position(plan, s), later = position(plan, s + 1);
-        multiply(device, false, false, later.live, H, G * H,
-                 {drecurrent + later.token * G * H, G * H}, weight_hh, 1.0f, {scan.carry[0], H});
-        step(here, later, larger(here.live, later.live));
-      }
+          Persistent<BackwardScan>{scan, slice, weight_hh, counter(a, at)}, device);
+      return;
     }
-    products_backward(a, G * H, dinput, drecurrent, a.scratch + at.gathered, device);
+    for (int64_t s = plan.T - 1; s >= -1; --s) {
+      const Position here = position(plan, s), later = position(plan, s + 1);
+      multiply(device, false, false, later.live, H, G * H,
+               {scan.drecurrent + later.token * G * H, G * H}, {weight_hh, H}, 1.0f,
+               {scan.carry[0], H});
+      step(scan, here, later, larger(here.live, later.live), device);
+    }
   }
 
- private:
+  static void step(const BackwardScan& scan, const Position& here, const Position& later,
+                   int64_t rows, Device& device) {
+    launch(backward_step<Cell>, {scan, here, later}, step_blocks(rows, scan.H), kStepThreads, 0,
+           device.stream);
+  }
+
   static bool has_room(const Slice& slice, const Device& device) {
     return device.multiprocessors > 0 && slice.units * slice.tile <= kPersistentThreads &&
            slice.shared_bytes() <= device.shared_bytes;

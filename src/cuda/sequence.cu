@@ -12,8 +12,13 @@ struct Entry {
   void (*backward)(const Backward& args, Device& device);
 };
 
-#define UNROLLED_INFO(Cell) \
-  {Cell::kName, Cell::kGateCount, Cell::kStateCount, Cell::kGates, Cell::kStates},
+template <class Cell>
+constexpr CellInfo cell_info() {
+  return {Cell::kName,  Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
+          Cell::kGates, Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent};
+}
+
+#define UNROLLED_INFO(Cell) cell_info<Cell>(),
 constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
 
 #define UNROLLED_ENTRY(Cell) \

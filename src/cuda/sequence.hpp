@@ -45,7 +45,7 @@ struct PlanArrays {
 struct Layer {
   int cell;  // its place in UNROLLED_CELLS
   int64_t I, H;
-  LayerParameters<const float> weights;  // biases may be null
+  LayerParameters<const float> weights;
 };
 
 // Sizes of the arrays that the host gives, in floats.
@@ -60,7 +60,12 @@ struct Forward {
   const Plan* plan;  // on the host: live, offset, order and resets point to host memory
   PlanArrays arrays;
   Sequence<const float> x;
-  Sequence<float> y;                 // dead tokens are left as they are
+  // States that leave each step, y[0] the output; data of the others may be null: not wanted. Dead
+  // tokens are left as they are.
+  Sequence<float> y[kMaxStates];
+  // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
+  // null: it takes all.
+  Sequence<const float> update[kMaxStates];
   const float* initial[kMaxStates];  // (B, H) or null for zeros
   float* final[kMaxStates];          // (B, H), each written for all rows
   // The states that enter each token, and what else BPTT needs: what `sizes` says. At inference
@@ -76,9 +81,10 @@ struct Backward {
   const Plan* plan;
   PlanArrays arrays;
   Sequence<const float> x;
-  Sequence<const float> dy;  // data may be null: zeros; dead tokens are not read
-  Sequence<float> dx;        // data may be null: not wanted; dead tokens are left as they are
-  bool accumulate_dx;        // dx is added to
+  Sequence<const float> dy[kMaxStates];  // data may be null: zeros; dead tokens are not read
+  Sequence<const float> update[kMaxStates];
+  Sequence<float> dx;  // data may be null: not wanted; dead tokens are left as they are
+  bool accumulate_dx;  // dx is added to
   const float* dfinal[kMaxStates];  // (B, H) or null for zeros
   float* dinitial[kMaxStates];      // (B, H), each written for all rows
   const float* states[kMaxStates];  // as left by forward

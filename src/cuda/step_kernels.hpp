@@ -1,5 +1,4 @@
-// One kernel per step: the element-wise part that follows a matrix product. Blocks of threads take
-// neighbouring units of one row.
+// The element-wise part of steps as kernels. Blocks of threads take neighbouring units of one row.
 #pragma once
 
 #include "cuda/step.hpp"
@@ -23,6 +22,7 @@ __device__ inline Unit own_unit(int64_t H) {
   return {blockIdx.x / blocks, blockIdx.x % blocks * blockDim.x + threadIdx.x};
 }
 
+// One step, behind its matrix product.
 struct ForwardStep {
   ForwardScan scan;
   Position here, next;
@@ -53,6 +53,31 @@ __global__ void backward_step(BackwardStep a) {
   if (u >= a.scan.H) return;
   BackwardUnit<Cell> unit = load_unit<Cell>(a.scan, a.here, a.later, j, u);
   finish_unit(a.scan, a.here, unit, 0.0f);
+}
+
+// All steps of a cell without a recurrent product: its units do not see each other.
+template <class Cell>
+__global__ void forward_alone(ForwardScan a) {
+  const auto [j, u] = own_unit(a.H);
+  if (u >= a.H) return;
+  for (int64_t s = -1; s < a.plan.T; ++s) {
+    const Position here = position(a.plan, s), next = position(a.plan, s + 1);
+    if (s >= 0 && j >= larger(here.live, next.live)) continue;
+    float recurrent[Cell::kGateCount] = {};
+    finish_unit(a, here, next, load_unit<Cell>(a, here, j, u), recurrent);
+  }
+}
+
+template <class Cell>
+__global__ void backward_alone(BackwardScan a) {
+  const auto [j, u] = own_unit(a.H);
+  if (u >= a.H) return;
+  for (int64_t s = a.plan.T - 1; s >= -1; --s) {
+    const Position here = position(a.plan, s), later = position(a.plan, s + 1);
+    if (j >= larger(here.live, later.live)) continue;
+    BackwardUnit<Cell> unit = load_unit<Cell>(a, here, later, j, u);
+    finish_unit(a, here, unit, 0.0f);
+  }
 }
 
 }  // namespace unrolled::cuda

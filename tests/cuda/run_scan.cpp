@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "api/plan.hpp"
@@ -99,23 +100,28 @@ int main(int argc, char** argv) {
   device.shared_bytes = in.number();
   emulation::barriers = static_cast<emulation::Barriers>(in.number());
   emulation::seed(static_cast<unsigned>(in.number()));
-  const int64_t S = cuda::cells()[cell].state_count;
-  const int64_t GH = cuda::cells()[cell].gate_count * H;
+  const CellInfo& info = cuda::cells()[cell];
+  const int64_t S = info.state_count, GH = info.gate_count * H, PH = info.unit_count * H;
 
   auto lengths = in.optional<int64_t>(B);
   auto resets = in.optional<uint8_t>(T * B);
   auto x = in.array<float>(T * B * I);
-  auto weight_ih = in.array<float>(GH * I), weight_hh = in.array<float>(GH * H);
+  auto weight_ih = in.optional<float>(GH * I), weight_hh = in.optional<float>(GH * H);
   auto bias_ih = in.optional<float>(GH), bias_hh = in.optional<float>(GH);
+  auto weight_unit = in.optional<float>(PH);
   auto initial = in.optional<float>(S * B * H);
-  auto dy = in.optional<float>(T * B * H), dfinal = in.optional<float>(S * B * H);
+  auto update = in.optional<float>(S * T * B * H);
+  auto dy = in.optional<float>(S * T * B * H), dfinal = in.optional<float>(S * B * H);
 
   const RaggedPlan plan("run_scan", T, B, view(lengths, {B}), view(resets, {T, B}), reverse);
   const Plan& host = plan.view();
   const cuda::PlanArrays arrays = {host.live, host.offset, host.order, host.resets};
   const cuda::Sizes sizes = cuda::sizes(cell, I, H, host, training);
   const cuda::Layer layer = {
-      cell, I, H, {weight_ih.data(), weight_hh.data(), data(bias_ih), data(bias_hh)}};
+      cell,
+      I,
+      H,
+      {data(weight_ih), data(weight_hh), data(bias_ih), data(bias_hh), data(weight_unit)}};
   const auto sequence = [&](auto* values, int64_t width) {
     using E = std::remove_pointer_t<decltype(values)>;
     return batch_first ? Sequence<E>{values, width, T * width}
@@ -123,12 +129,24 @@ int main(int argc, char** argv) {
   };
   const Sequence<const float> input = sequence(static_cast<const float*>(x.data()), I);
 
-  auto y = unset(T * B * H, kUntouched), final = unset(S * B * H);
+  auto y = unset(S * T * B * H, kUntouched), final = unset(S * B * H);
   auto saved = unset(sizes.saved), scratch = unset(sizes.forward);
   std::vector<std::vector<float>> states(static_cast<size_t>(S), unset(sizes.states));
-  cuda::Forward forward{layer, &host,       arrays,         input, sequence(y.data(), H), {}, {},
-                        {},    data(saved), scratch.data(), path};
+  // One array a state, one behind the other; null where they were left out.
+  const auto of_state = [&](auto& values, int64_t k) {
+    return sequence(values.empty() ? nullptr : values.data() + k * T * B * H, H);
+  };
+  cuda::Forward forward{};
+  forward.layer = layer;
+  forward.plan = &host;
+  forward.arrays = arrays;
+  forward.x = input;
+  forward.saved = data(saved);
+  forward.scratch = scratch.data();
+  forward.path = path;
   for (int64_t k = 0; k < S; ++k) {
+    forward.y[k] = of_state(y, k);
+    forward.update[k] = of_state(std::as_const(update), k);
     forward.initial[k] = initial.empty() ? nullptr : initial.data() + k * B * H;
     forward.final[k] = final.data() + k * B * H;
     forward.states[k] = states[static_cast<size_t>(k)].data();
@@ -139,33 +157,33 @@ int main(int argc, char** argv) {
   if (!training) return std::fclose(out);
 
   auto dx = unset(T * B * I, kUntouched), dinitial = unset(S * B * H);
-  auto dweight_ih = unset(GH * I, 1.0f), dweight_hh = unset(GH * H, 1.0f);
-  auto dbias_ih = unset(GH, 1.0f), dbias_hh = unset(GH, 1.0f);
+  const auto gradient = [](const std::vector<float>& of) { return unset(std::ssize(of), 1.0f); };
+  auto dweight_ih = gradient(weight_ih), dweight_hh = gradient(weight_hh);
+  auto dbias_ih = gradient(bias_ih), dbias_hh = gradient(bias_hh);
+  auto dweight_unit = gradient(weight_unit);
   auto scratch_back = unset(sizes.backward);
-  cuda::Backward backward{
-      layer,
-      &host,
-      arrays,
-      input,
-      sequence(static_cast<const float*>(data(dy)), H),
-      sequence(dx.data(), I),
-      accumulate_dx,
-      {},
-      {},
-      {},
-      saved.data(),
-      {dweight_ih.data(), dweight_hh.data(), bias_ih.empty() ? nullptr : dbias_ih.data(),
-       bias_hh.empty() ? nullptr : dbias_hh.data()},
-      scratch_back.data(),
-      path};
+  cuda::Backward backward{};
+  backward.layer = layer;
+  backward.plan = &host;
+  backward.arrays = arrays;
+  backward.x = input;
+  backward.dx = sequence(dx.data(), I);
+  backward.accumulate_dx = accumulate_dx;
+  backward.saved = saved.data();
+  backward.grads = {data(dweight_ih), data(dweight_hh), data(dbias_ih), data(dbias_hh),
+                    data(dweight_unit)};
+  backward.scratch = scratch_back.data();
+  backward.path = path;
   for (int64_t k = 0; k < S; ++k) {
+    backward.dy[k] = of_state(std::as_const(dy), k);
+    backward.update[k] = of_state(std::as_const(update), k);
     backward.dfinal[k] = dfinal.empty() ? nullptr : dfinal.data() + k * B * H;
     backward.dinitial[k] = dinitial.data() + k * B * H;
     backward.states[k] = states[static_cast<size_t>(k)].data();
   }
   cuda::backward(backward, device);
-  for (const auto* values : {&dx, &dinitial, &dweight_ih, &dweight_hh}) write(out, *values);
-  if (!bias_ih.empty()) write(out, dbias_ih);
-  if (!bias_hh.empty()) write(out, dbias_hh);
+  for (const auto* values :
+       {&dx, &dinitial, &dweight_ih, &dweight_hh, &dbias_ih, &dbias_hh, &dweight_unit})
+    write(out, *values);
   return std::fclose(out);
 }
