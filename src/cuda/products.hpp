@@ -26,17 +26,18 @@ inline void multiply(Device& device, bool transpose_a, bool transpose_b, int64_t
                 c.stride);
 }
 
-// True when row n of the compact order is row n of the user's array, so that it is used in place.
+// True when row n of the compact order is row n of the user's array, and rows lie apart, so that
+// they are used in place as a matrix.
 template <class T>
-bool in_place(const Plan& plan, const Sequence<T>& user) {
-  return plan.ordered && user.step == plan.B * user.row;
+bool in_place(const Plan& plan, const Sequence<T>& user, int64_t width) {
+  return plan.ordered && user.step == plan.B * user.row && user.row >= width;
 }
 
 // The rows of all tokens as one matrix: in place where possible, else gathered.
 inline Rows<const float> token_rows(const Plan& plan, const PlanArrays& arrays,
                                     const Sequence<const float>& user, int64_t width,
                                     float* gathered, Device& device) {
-  if (in_place(plan, user)) return {user.data, user.row};
+  if (in_place(plan, user, width)) return {user.data, user.row};
   launch(gather_rows, {on_device(plan, arrays), user, gathered, width, false}, plan.tokens,
          kRowThreads, 0, device.stream);
   return {gathered, width};
@@ -73,7 +74,7 @@ inline void products_backward(const Backward& a, int64_t width, const float* din
     multiply(device, true, false, width, I, tokens, {dinput, width},
              token_rows(plan, a.arrays, a.x, I, scratch, device), 1.0f, {a.grads.weight_ih, I});
   if (a.dx.data == nullptr) return;
-  const bool direct = in_place(plan, a.dx);
+  const bool direct = in_place(plan, a.dx, I);
   const Rows<float> dx = direct ? Rows<float>{a.dx.data, a.dx.row} : Rows<float>{scratch, I};
   multiply(device, false, false, tokens, I, width, {dinput, width}, {a.layer.weights.weight_ih, I},
            direct && a.accumulate_dx ? 1.0f : 0.0f, dx);
