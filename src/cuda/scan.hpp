@@ -6,9 +6,11 @@
 
 namespace unrolled::cuda {
 
-// Rows of the batch up to which a step is taken to be cheaper inside a persistent kernel: an
-// estimate from the traffic in shared memory beside that of two launches, not measured.
-inline constexpr int64_t kPersistentBatch = 32;
+// Rows of the batch up to which Path::kAuto takes a persistent kernel: estimates, not measured. A
+// tile of rows costs reading the block's weights from shared memory, and its own values, of which
+// there are G times as many on the way back, from the L2 cache into every multiprocessor. A matrix
+// product of few rows costs reading all weights from the L2 cache, and two launches.
+inline constexpr int64_t kPersistentForwardBatch = 16, kPersistentBackwardBatch = 8;
 
 // Pieces of scratch, one after the other: where each begins, and the floats of all.
 struct Pieces {
@@ -142,7 +144,7 @@ struct Scan {
 
     step(-1, plan.B);  // into the first position; rows without any step end here
     const Slice slice = forward_slice(H, plan.B, device);
-    if (is_persistent(a.path, slice, plan.B, device)) {
+    if (is_persistent(a.path, slice, plan.B <= kPersistentForwardBatch, device)) {
       launch_persistent(
           slice.tile == 1 ? persistent_forward<Cell, 1> : persistent_forward<Cell, kTileRows>,
           Persistent<ForwardScan>{scan, slice, weight_hh, counter(a, at)}, device);
@@ -163,7 +165,7 @@ struct Scan {
     const int64_t H = scan.H;
     const float* weight_hh = a.layer.weights.weight_hh;
     const Slice slice = backward_slice(H, plan.B, device);
-    if (is_persistent(a.path, slice, plan.B, device)) {
+    if (is_persistent(a.path, slice, plan.B <= kPersistentBackwardBatch, device)) {
       launch_persistent(
           slice.tile == 1 ? persistent_backward<Cell, 1> : persistent_backward<Cell, kTileRows>,
           Persistent<BackwardScan>{scan, slice, weight_hh, counter(a, at)}, device);
@@ -189,9 +191,9 @@ struct Scan {
            slice.shared_bytes() <= device.shared_bytes;
   }
 
-  static bool is_persistent(Path path, const Slice& slice, int64_t B, const Device& device) {
-    return path != Path::kSteps && has_room(slice, device) &&
-           (path == Path::kPersistent || B <= kPersistentBatch);
+  static bool is_persistent(Path path, const Slice& slice, bool few_rows, const Device& device) {
+    return (path == Path::kPersistent || (path == Path::kAuto && few_rows)) &&
+           has_room(slice, device);
   }
 
   template <class Args, class At>
