@@ -6,24 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from problems import Problem, make_problem
+from problems import Problem, make_problem, present
 from tolerances import assert_close
-from unrolled import cuda
+from unrolled import cuda, functional
 
 
 class Run:
     """A problem's arrays on a device, and its scan there."""
 
+    functions: Any = cuda
+
     def __init__(self, device: Any, problem: Problem, **options: Any) -> None:
         self.device, self.problem = device, problem
-        self.weights = cuda.pack(problem.cell, *self.put_some(problem.weights), **options)
-        self.x, self.dy = device.put(problem.x), device.put(problem.dy)
+        self.weights = self.functions.pack(problem.cell, *self.put_some(problem.weights), **options)
+        self.x, self.dy = self.put(problem.x), self.put(problem.dy)
         self.states = None if problem.states is None else self.put_some(problem.states)
         self.dstates = self.put_some(problem.dstates)
         self.grads = self.put_some(problem.zero_grads())
 
+    def put(self, array: np.ndarray) -> Any:
+        return self.device.put(array.astype(np.float32))
+
     def put_some(self, arrays: Any) -> tuple[Any, ...]:
-        return tuple(None if array is None else self.device.put(array) for array in arrays)
+        return tuple(None if array is None else self.put(array) for array in arrays)
 
     def get_some(self, arrays: Any) -> tuple[Any, ...]:
         return tuple(None if array is None else self.device.get(array) for array in arrays)
@@ -41,8 +46,23 @@ class Run:
             "states": self.get_some(states),
             "dx": self.device.get(dx),
             "dstates": self.get_some(dstates),
-            "grads": self.get_some(self.grads),
+            "grads": present(self.get_some(self.grads)),
         }
+
+
+class HostRun(Run):
+    """The same on the host, in float64."""
+
+    functions = functional
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(None, problem)
+
+    def put(self, array: np.ndarray) -> Any:
+        return array.astype(np.float64)
+
+    def get_some(self, arrays: Any) -> tuple[Any, ...]:
+        return tuple(arrays)
 
 
 def check(problem: Problem, results: dict[str, Any]) -> None:

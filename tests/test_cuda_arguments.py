@@ -14,7 +14,7 @@ import pytest
 from cuda_devices import STREAM, InterfaceArray
 from cuda_runs import Run, check, make
 from dlpack import RELEASE, Managed, ManagedVersioned, Tensor, capsule_name, make_capsule
-from unrolled import cuda
+from unrolled import cuda, functional
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ class Refused:
         self.run = Run(device, self.problem)
 
     def pack(self, **changes: Any) -> None:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        names = functional.PARAMETERS
         given = dict(zip(names, self.run.put_some(self.problem.weights), strict=True))
         cuda.pack(**{"cell": "lstm", **given, **changes})
 
@@ -112,15 +112,39 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         r"resets of shape \(T, B\) = \(4, 3\), got \(3, 4\)",
     ),
     "recompute": (lambda r: r.scan(recompute="gates"), ValueError, 'to be "none" on a CUDA'),
-    "three gradients": (lambda r: r.backward(grads=[None] * 3), ValueError, "to be 4 arrays"),
-    "no gradient": (lambda r: r.backward(grads=[None] * 4), ValueError, "dweight_hh, got None"),
+    "three gradients": (lambda r: r.backward(grads=[None] * 3), ValueError, "to be 4 or 5 arrays"),
+    "no gradient": (
+        lambda r: r.backward(grads=[None] * 4),
+        ValueError,
+        "expected dweight_ih, got None",
+    ),
     "gradient of a shape": (
-        lambda r: r.backward(grads=(*r.run.grads[:3], r.zeros(6))),
+        lambda r: r.backward(grads=(*r.run.grads[:3], r.zeros(6), None)),
         ValueError,
         r"dbias_hh of shape \(G\*H,\) = \(24,\), got \(6,\)",
     ),
     "dy of a shape": (lambda r: r.backward(dy=r.zeros(4, 3, 5)), ValueError, "dy of shape"),
     "dx of a shape": (lambda r: r.backward(dx=r.zeros(4, 3, 6)), ValueError, "dx of shape"),
+    "no recurrent weights": (
+        lambda r: r.pack(weight_hh=None),
+        ValueError,
+        r"weight_hh of shape \(G\*H, H\), got None",
+    ),
+    "weights that the cell lacks": (
+        lambda r: r.pack(weight_unit=r.zeros(18)),
+        ValueError,
+        "expected no weight_unit, which this cell does not have",
+    ),
+    "two updates too few": (
+        lambda r: r.scan(updates=[r.zeros(4, 3, 6)]),
+        ValueError,
+        "expected 2 arrays update of shape",
+    ),
+    "steps of a shape": (
+        lambda r: r.scan(steps_out=[r.zeros(4, 3, 5)]),
+        ValueError,
+        r"steps of c of shape \(T, B, H\) = \(4, 3, 6\), got \(4, 3, 5\)",
+    ),
     "no dx": (lambda r: r.backward(accumulate_dx=True), ValueError, "expected dx with accumulate"),
 }
 
@@ -238,7 +262,7 @@ class TestDlpack:
     def test_vectors_are_no_numbers(self, module: ModuleType) -> None:
         weight = module.Array("here", "w", Producer(lanes=4), 0)
         with pytest.raises(TypeError, match="weight_ih of dtype float32, got vectors"):
-            module.Weights("gru", weight, weight, None, None, "full", "auto")
+            module.Weights("gru", weight, weight, None, None, None, "full", "auto")
 
     @pytest.mark.parametrize("device_type", [1, 3, 10])
     def test_other_devices(self, module: ModuleType, device_type: int) -> None:
@@ -265,7 +289,7 @@ class TestDlpack:
         first, second = Producer(shape=(4, 4)), Producer(shape=(4, 4), device_id=1)
         views = [module.Array("gru", "w", producer, 0) for producer in (first, second)]
         with pytest.raises(ValueError, match="all arrays on one device, cuda:0, got weight_hh on"):
-            module.Weights("rnn_tanh", *views, None, None, "full", "auto")
+            module.Weights("rnn_tanh", *views, None, None, None, "full", "auto")
 
 
 class TestInterface:

@@ -17,8 +17,8 @@ import pytest
 
 import unrolled
 from cuda_devices import InterfaceArray
-from cuda_runs import Run, check, make
-from problems import Problem
+from cuda_runs import HostRun, Run, check, make
+from problems import Problem, present
 from processes import run_python
 from tolerances import assert_close, assert_same_bits
 from unrolled import cuda
@@ -66,6 +66,31 @@ class TestAgainstTheReference:
         problem = make(cell, 4, 3, 5, 9)
         check(problem, Run(device, problem).vjp())
 
+    def test_updates_and_steps_out(self, device: Any, path: str) -> None:
+        """As on the CPU, in float64: shares of new states, and the states after every step."""
+        problem = make("lstm_peephole", 5, 4, 3, 6, ragged=True, resets=True)
+        rng = np.random.default_rng(5)
+        updates = [(rng.random((5, 4, 6)) < 0.7).astype(np.float32) for _ in range(2)]
+        dsteps = rng.standard_normal((5, 4, 6)).astype(np.float32)
+        results = []
+        for run in (HostRun(problem), Run(device, problem, path=path)):
+            steps = run.put(np.full((5, 4, 6), np.nan))
+            y, states, saved = run.functions.scan_vjp(
+                run.weights,
+                run.x,
+                run.states,
+                **problem.options,
+                steps_out=[steps],
+                updates=[run.put(update) for update in updates],
+            )
+            dx, dstates = run.functions.scan_backward(
+                saved, run.dy, run.dstates, grads=run.grads, dsteps=[run.put(dsteps)]
+            )
+            results.append([*run.get_some((y, steps, *states)), *run.get_some((dx, *dstates))])
+            results[-1] += present(run.get_some(run.grads))
+        for expected, actual in zip(*results, strict=True):
+            assert_close(actual, expected, K=problem.gradient_roundings, kind="gradient")
+
     def test_saved_serves_two_pullbacks(self, device: Any) -> None:
         problem = make("gru", 4, 3, 5, 6)
         run = Run(device, problem)
@@ -73,7 +98,7 @@ class TestAgainstTheReference:
         for _ in range(2):
             cuda.scan_backward(saved, run.dy, run.dstates, grads=run.grads)
         once = problem.reference()["grads"]
-        for grad, expected in zip(run.get_some(run.grads), once, strict=True):
+        for grad, expected in zip(present(run.get_some(run.grads)), once, strict=True):
             assert_close(grad, 2 * expected, K=2 * problem.gradient_roundings, kind="gradient")
         assert saved.nbytes > 0
 
@@ -140,7 +165,7 @@ class TestLayouts:
         _, _, saved = cuda.scan_vjp(run.weights, run.x, run.states)
         dx, _ = cuda.scan_backward(saved, None, None, grads=run.grads, needs_dx=False)
         assert dx is None
-        assert not any(grad.any() for grad in run.get_some(run.grads))
+        assert not any(grad.any() for grad in present(run.get_some(run.grads)))
 
     def test_arguments_are_left_as_they_are(self, device: Any, path: str) -> None:
         problem = make("lstm", 4, 3, 5, 6, ragged=True, resets=True)
@@ -183,7 +208,7 @@ def test_a_scan_that_comes_again_is_a_graph(emulated_device: Any) -> None:
         return made, launched
 
     def call(problem: Problem) -> None:
-        for grad in run.grads:
+        for grad in present(run.grads):
             grad[...] = 0
         check(problem, run.vjp())
 

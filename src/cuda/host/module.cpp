@@ -63,9 +63,9 @@ void register_array(py::module_& m) {
 void register_weights(py::module_& m) {
   py::class_<Weights>(m, "Weights", py::module_local(), "One direction of one layer.")
       .def(py::init([](const std::string& cell, Argument weight_ih, Argument weight_hh,
-                       Argument bias_ih, Argument bias_hh, const std::string& precision,
-                       const std::string& path) {
-             return Weights(cell, weight_ih, weight_hh, bias_ih, bias_hh,
+                       Argument bias_ih, Argument bias_hh, Argument weight_unit,
+                       const std::string& precision, const std::string& path) {
+             return Weights(cell, {weight_ih, weight_hh, bias_ih, bias_hh, weight_unit},
                             one_of<Math>("precision", precision,
                                          {{"full", Math::kFloat32}, {"tf32", Math::kTf32}}),
                             one_of<Path>("path", path,
@@ -73,10 +73,10 @@ void register_weights(py::module_& m) {
                                           {"steps", Path::kSteps},
                                           {"persistent", Path::kPersistent}}));
            }),
-           py::arg("cell"), py::arg("weight_ih").none(false), py::arg("weight_hh").none(false),
-           py::arg("bias_ih"), py::arg("bias_hh"), py::arg("precision"), py::arg("path"),
-           py::keep_alive<1, 3>(), py::keep_alive<1, 4>(), py::keep_alive<1, 5>(),
-           py::keep_alive<1, 6>())
+           py::arg("cell"), py::arg("weight_ih").none(false), py::arg("weight_hh"),
+           py::arg("bias_ih"), py::arg("bias_hh"), py::arg("weight_unit"), py::arg("precision"),
+           py::arg("path"), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(), py::keep_alive<1, 5>(),
+           py::keep_alive<1, 6>(), py::keep_alive<1, 7>())
       .def_property_readonly("cell", [](const Weights& w) { return w.info().name; })
       .def_property_readonly("input_size", [](const Weights& w) { return w.layer.I; })
       .def_property_readonly("hidden_size", [](const Weights& w) { return w.layer.H; })
@@ -109,31 +109,44 @@ void register_scan(py::module_& m) {
   m.def(
       "forward",
       [](const Weights& weights, const DevicePlan& plan, Argument x, Argument y,
-         const Arrays& initial, const Arrays& final, const Arrays& states, Argument saved,
-         Argument scratch, uintptr_t stream) {
+         const Arrays& others, const Arrays& updates, const Arrays& initial, const Arrays& final,
+         const Arrays& states, Argument saved, Argument scratch, uintptr_t stream) {
         const py::gil_scoped_release release;
-        forward(weights, plan, {x, y, initial, final, states, saved, scratch}, stream);
+        forward(weights, plan, {x, y, others, updates, initial, final, states, saved, scratch},
+                stream);
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("y").none(false),
-      py::arg("initial"), py::arg("final"), py::arg("states"), py::arg("saved"),
-      py::arg("scratch").none(false), py::arg("stream"));
+      py::arg("others"), py::arg("updates"), py::arg("initial"), py::arg("final"),
+      py::arg("states"), py::arg("saved"), py::arg("scratch").none(false), py::arg("stream"));
   m.def(
       "backward",
       [](const Weights& weights, const DevicePlan& plan, Argument x, Argument dy, Argument dx,
-         bool accumulate_dx, const Arrays& dfinal, const Arrays& dinitial, const Arrays& states,
-         Argument saved, Argument dweight_ih, Argument dweight_hh, Argument dbias_ih,
-         Argument dbias_hh, Argument scratch, uintptr_t stream) {
+         bool accumulate_dx, const Arrays& dothers, const Arrays& updates, const Arrays& dfinal,
+         const Arrays& dinitial, const Arrays& states, Argument saved, Argument dweight_ih,
+         Argument dweight_hh, Argument dbias_ih, Argument dbias_hh, Argument dweight_unit,
+         Argument scratch, uintptr_t stream) {
         const py::gil_scoped_release release;
         backward(weights, plan,
-                 {x, dy, dx, accumulate_dx, dfinal, dinitial, states, saved, dweight_ih, dweight_hh,
-                  dbias_ih, dbias_hh, scratch},
+                 {x,
+                  dy,
+                  dx,
+                  accumulate_dx,
+                  dothers,
+                  updates,
+                  dfinal,
+                  dinitial,
+                  states,
+                  saved,
+                  {dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit},
+                  scratch},
                  stream);
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("dy"), py::arg("dx"),
-      py::arg("accumulate_dx"), py::arg("dfinal"), py::arg("dinitial"), py::arg("states"),
-      py::arg("saved").none(false), py::arg("dweight_ih").none(false),
-      py::arg("dweight_hh").none(false), py::arg("dbias_ih"), py::arg("dbias_hh"),
-      py::arg("scratch").none(false), py::arg("stream"));
+      py::arg("accumulate_dx"), py::arg("dothers"), py::arg("updates"), py::arg("dfinal"),
+      py::arg("dinitial"), py::arg("states"), py::arg("saved").none(false),
+      py::arg("dweight_ih").none(false), py::arg("dweight_hh"), py::arg("dbias_ih"),
+      py::arg("dbias_hh"), py::arg("dweight_unit"), py::arg("scratch").none(false),
+      py::arg("stream"));
 }
 
 }  // namespace

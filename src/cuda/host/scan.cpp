@@ -12,8 +12,6 @@
 namespace unrolled::cuda {
 namespace {
 
-constexpr const char* kStateNames[] = {"state h", "state c"};
-constexpr const char* kGradientNames[] = {"dstate h", "dstate c"};
 constexpr ArrayView kAbsent{};
 
 const ArrayView& view(Argument argument) {
@@ -50,15 +48,51 @@ class Arguments {
     note(name, argument);
     return found;
   }
-  // (B, H) arrays, one a state, or none of them where `may_miss`.
+  // One array a state, or none of them where they may be missing. `prefix` and the state's name are
+  // what an array is called.
   template <class T>
-  void states(const char* const* names, std::initializer_list<int64_t> shape, const char* letters,
+  void states(const char* prefix, const char* letters, std::initializer_list<int64_t> shape,
               const std::vector<Argument>& given, bool may_miss, T** out) {
     if (given.empty() && may_miss) return;
-    if (static_cast<int>(given.size()) != info_.state_count)
-      fail_value("[", info_.name, "] expected ", info_.state_count, " state arrays for cell ",
-                 info_.name, ", got ", given.size());
-    for (size_t k = 0; k < given.size(); ++k) out[k] = array<T>(names[k], letters, shape, given[k]);
+    check_count("state arrays", 0, given);
+    for (int k = 0; k < info_.state_count; ++k) {
+      const std::string name = std::string(prefix) + info_.states[k];
+      out[k] = array<T>(name.c_str(), letters, shape, given[static_cast<size_t>(k)]);
+    }
+  }
+  // (T, B, H) arrays of the states from number `first` on, all or none.
+  template <class T>
+  void step_states(const char* prefix, int first, std::initializer_list<int64_t> shape,
+                   const std::vector<Argument>& given, Sequence<T>* out) {
+    if (given.empty()) return;
+    check_count((std::string("arrays ") + prefix + " of shape (T, B, H)").c_str(), first, given);
+    for (int k = first; k < info_.state_count; ++k) {
+      const std::string name = std::string(prefix) + " of " + info_.states[k];
+      out[k] = sequence<T>(name.c_str(), "(T, B, H)", shape, given[static_cast<size_t>(k - first)]);
+    }
+  }
+  // Parameters, or, where they are written, their gradients. All that the cell has must be there,
+  // but for biases.
+  template <class T>
+  LayerParameters<T> parameters(const ParameterArguments& given, int64_t I, int64_t H) {
+    const auto take = [&](const char* name, const char* letters,
+                          std::initializer_list<int64_t> shape, Argument argument, bool possible,
+                          bool needed) {
+      name += access<T>() == Access::kWrite ? 0 : 1;  // "dweight_ih" or "weight_ih"
+      if (argument != nullptr && !possible)
+        fail_value("[", info_.name, "] expected no ", name, ", which this cell does not have");
+      if (argument == nullptr && needed)
+        fail_value("[", info_.name, "] expected ", name, " of shape ", letters, ", got None");
+      return array<T>(name, letters, shape, argument);
+    };
+    const int64_t rows = info_.gate_count * H;
+    const bool recurrent = info_.recurrent, units = info_.unit_count > 0;
+    return {
+        take("dweight_ih", "(G*H, I)", {rows, I}, given.weight_ih, true, true),
+        take("dweight_hh", "(G*H, H)", {rows, H}, given.weight_hh, recurrent, recurrent),
+        take("dbias_ih", "(G*H,)", {rows}, given.bias_ih, true, false),
+        take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
+        take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units)};
   }
   // The device of all arrays.
   int device() const {
@@ -73,6 +107,12 @@ class Arguments {
   template <class T>
   static constexpr Access access() {
     return std::is_const_v<T> ? Access::kRead : Access::kWrite;
+  }
+  void check_count(const char* what, int first, const std::vector<Argument>& given) const {
+    const int expected = info_.state_count - first;
+    if (static_cast<int>(given.size()) != expected)
+      fail_value("[", info_.name, "] expected ", expected, " ", what, " for cell ", info_.name,
+                 ", got ", given.size());
   }
   void note(const char* name, Argument argument) {
     if (argument == nullptr) return;
@@ -108,17 +148,12 @@ void clear(const Sequence<float>& to, int64_t T, int64_t B, int64_t width, cudaS
 
 }  // namespace
 
-Weights::Weights(const std::string& cell, Argument weight_ih, Argument weight_hh, Argument bias_ih,
-                 Argument bias_hh, Math math, Path path)
+Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path)
     : math(math), path(path) {
   layer.cell = find_cell(cell);
-  const int64_t G = info().gate_count;
-  const int64_t I = layer.I = axis(view(weight_ih), 1), H = layer.H = axis(view(weight_hh), 1);
-  Arguments given(info());
-  layer.weights = {given.array<const float>("weight_ih", "(G*H, I)", {G * H, I}, weight_ih),
-                   given.array<const float>("weight_hh", "(G*H, H)", {G * H, H}, weight_hh),
-                   given.array<const float>("bias_ih", "(G*H,)", {G * H}, bias_ih),
-                   given.array<const float>("bias_hh", "(G*H,)", {G * H}, bias_hh)};
+  const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
+  const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
+  layer.weights = Arguments(info()).parameters<const float>(arrays, I, H);
   if (I < 1 || H < 1)
     fail_value("[", cell, "] expected input_size and hidden_size of at least 1, got ", I, " and ",
                H);
@@ -171,18 +206,23 @@ void forward(const Weights& weights, const DevicePlan& plan, const ForwardArgume
   args.plan = &plan.host.view();
   args.arrays = plan.device;
   args.x = given.sequence<const float>("x", "(T, B, I)", {T, B, I}, arrays.x);
-  args.y = given.sequence<float>("out", "(T, B, H)", {T, B, H}, arrays.y);
-  given.states<const float>(kStateNames, {B, H}, "(B, H)", arrays.initial, true, args.initial);
-  given.states<float>(kStateNames, {B, H}, "(B, H)", arrays.final, false, args.final);
-  given.states<float>(kStateNames, {size.states}, "(states,)", arrays.states, false, args.states);
+  args.y[0] = given.sequence<float>("out", "(T, B, H)", {T, B, H}, arrays.y);
+  given.step_states<float>("steps", 1, {T, B, H}, arrays.others, args.y);
+  given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
+  given.states<const float>("state ", "(B, H)", {B, H}, arrays.initial, true, args.initial);
+  given.states<float>("state ", "(B, H)", {B, H}, arrays.final, false, args.final);
+  given.states<float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
+                      args.states);
   args.saved = given.array<float>("saved", "(saved,)", {size.saved}, arrays.saved);
   args.scratch = given.array<float>("scratch", "(scratch,)", {size.forward}, arrays.scratch);
   args.path = weights.path;
 
   const CurrentDevice current(given.device());
   Context& context = Context::of(given.device(), reinterpret_cast<void*>(stream));
-  if (!args.plan->ordered) clear(args.y, T, B, H, reinterpret_cast<cudaStream_t>(stream));
-  const Key key('f', weights.math, args.layer, *args.plan, args.arrays, args.x, args.y,
+  for (const Sequence<float>& y : args.y)
+    if (y.data != nullptr && !args.plan->ordered)
+      clear(y, T, B, H, reinterpret_cast<cudaStream_t>(stream));
+  const Key key('f', weights.math, args.layer, *args.plan, args.arrays, args.x, args.y, args.update,
                 args.initial, args.final, args.states, args.saved, args.scratch, args.path);
   context.run(weights.math, key.bytes(), [&] { forward(args, context); });
 }
@@ -190,7 +230,6 @@ void forward(const Weights& weights, const DevicePlan& plan, const ForwardArgume
 void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,
               uintptr_t stream) {
   const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
-  const int64_t G = weights.info().gate_count;
   const Sizes size = sizes(weights, plan, true);
   Arguments given(weights.info());
   Backward args{};
@@ -198,18 +237,17 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   args.plan = &plan.host.view();
   args.arrays = plan.device;
   args.x = given.sequence<const float>("x", "(T, B, I)", {T, B, I}, arrays.x);
-  args.dy = given.sequence<const float>("dy", "(T, B, H)", {T, B, H}, arrays.dy);
+  args.dy[0] = given.sequence<const float>("dy", "(T, B, H)", {T, B, H}, arrays.dy);
+  given.step_states<const float>("dsteps", 1, {T, B, H}, arrays.dothers, args.dy);
+  given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
   args.dx = given.sequence<float>("dx", "(T, B, I)", {T, B, I}, arrays.dx);
   args.accumulate_dx = arrays.accumulate_dx;
-  given.states<const float>(kGradientNames, {B, H}, "(B, H)", arrays.dfinal, true, args.dfinal);
-  given.states<float>(kGradientNames, {B, H}, "(B, H)", arrays.dinitial, false, args.dinitial);
-  given.states<const float>(kStateNames, {size.states}, "(states,)", arrays.states, false,
+  given.states<const float>("dstate ", "(B, H)", {B, H}, arrays.dfinal, true, args.dfinal);
+  given.states<float>("dstate ", "(B, H)", {B, H}, arrays.dinitial, false, args.dinitial);
+  given.states<const float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
                             args.states);
   args.saved = given.array<const float>("saved", "(saved,)", {size.saved}, arrays.saved);
-  args.grads = {given.array<float>("dweight_ih", "(G*H, I)", {G * H, I}, arrays.dweight_ih),
-                given.array<float>("dweight_hh", "(G*H, H)", {G * H, H}, arrays.dweight_hh),
-                given.array<float>("dbias_ih", "(G*H,)", {G * H}, arrays.dbias_ih),
-                given.array<float>("dbias_hh", "(G*H,)", {G * H}, arrays.dbias_hh)};
+  args.grads = given.parameters<float>(arrays.grads, I, H);
   args.scratch = given.array<float>("scratch", "(scratch,)", {size.backward}, arrays.scratch);
   args.path = weights.path;
 
@@ -218,8 +256,8 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   if (args.dx.data != nullptr && !args.accumulate_dx && !args.plan->ordered)
     clear(args.dx, T, B, I, reinterpret_cast<cudaStream_t>(stream));
   const Key key('b', weights.math, args.layer, *args.plan, args.arrays, args.x, args.dy, args.dx,
-                args.accumulate_dx, args.dfinal, args.dinitial, args.states, args.saved, args.grads,
-                args.scratch, args.path);
+                args.update, args.accumulate_dx, args.dfinal, args.dinitial, args.states,
+                args.saved, args.grads, args.scratch, args.path);
   context.run(weights.math, key.bytes(), [&] { backward(args, context); });
 }
 

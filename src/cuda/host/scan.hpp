@@ -14,10 +14,14 @@ namespace unrolled::cuda {
 
 using Argument = const DeviceArray*;  // null where it was left out
 
-// The parameters of one direction of one layer, in torch's shapes: views of the caller's arrays.
+// In torch's shapes; null is what the cell does not have, and biases may be.
+struct ParameterArguments {
+  Argument weight_ih, weight_hh, bias_ih, bias_hh, weight_unit;
+};
+
+// The parameters of one direction of one layer: views of the caller's arrays.
 struct Weights {
-  Weights(const std::string& cell, Argument weight_ih, Argument weight_hh, Argument bias_ih,
-          Argument bias_hh, Math math, Path path);
+  Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path);
   const CellInfo& info() const { return cells()[layer.cell]; }
 
   Layer layer;
@@ -45,18 +49,20 @@ class DevicePlan {
 
 struct ForwardArguments {
   Argument x, y;
-  std::vector<Argument> initial, final;  // initial may be empty: zeros
-  std::vector<Argument> states;          // memory that `sizes` tells
-  Argument saved, scratch;               // likewise; saved null at inference
+  std::vector<Argument> others, updates;  // may be empty: not wanted, no zoneout
+  std::vector<Argument> initial, final;   // initial may be empty: zeros
+  std::vector<Argument> states;           // memory that `sizes` tells
+  Argument saved, scratch;                // likewise; saved null at inference
 };
 
 struct BackwardArguments {
   Argument x, dy, dx;  // dy and dx may be null
   bool accumulate_dx;
+  std::vector<Argument> dothers, updates;
   std::vector<Argument> dfinal, dinitial;  // dfinal may be empty: zeros
   std::vector<Argument> states;
   Argument saved;
-  Argument dweight_ih, dweight_hh, dbias_ih, dbias_hh;  // biases may be null
+  ParameterArguments grads;
   Argument scratch;
 };
 

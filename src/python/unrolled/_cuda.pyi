@@ -2,7 +2,7 @@
 
 There only in a build with UNROLLED_CUDA=ON. A stream is a cudaStream_t as a number; nothing waits
 for one unless it says so. Arrays named `y`, `dx`, `final`, `dinitial`, `scratch` are written, in
-`forward` also `states` and `saved`; `dweight*` and `dbias*` are added to.
+`forward` also `others`, `states` and `saved`; `dweight*` and `dbias*` are added to.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,10 @@ class Weights:
         self,
         cell: str,
         weight_ih: Array,  # (G*H, I)
-        weight_hh: Array,  # (G*H, H)
+        weight_hh: Array | None,  # (G*H, H)
         bias_ih: Array | None,  # (G*H,)
         bias_hh: Array | None,  # (G*H,)
+        weight_unit: Array | None,  # (P*H,)
         precision: str,
         path: str,
     ) -> None: ...
@@ -68,6 +69,8 @@ def forward(
     plan: Plan,
     x: Array,  # (T, B, I)
     y: Array,  # (T, B, H)
+    others: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
+    updates: Sequence[Array],  # (T, B, H) each; may be empty
     initial: Sequence[Array],  # (B, H) each; empty: zeros
     final: Sequence[Array],  # (B, H) each
     states: Sequence[Array],
@@ -82,14 +85,17 @@ def backward(
     dy: Array | None,  # (T, B, H)
     dx: Array | None,  # (T, B, I)
     accumulate_dx: bool,
+    dothers: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
+    updates: Sequence[Array],  # (T, B, H) each; may be empty
     dfinal: Sequence[Array],  # (B, H) each; empty: zeros
     dinitial: Sequence[Array],  # (B, H) each
     states: Sequence[Array],
     saved: Array,
     dweight_ih: Array,  # (G*H, I)
-    dweight_hh: Array,  # (G*H, H)
+    dweight_hh: Array | None,  # (G*H, H)
     dbias_ih: Array | None,  # (G*H,)
     dbias_hh: Array | None,  # (G*H,)
+    dweight_unit: Array | None,  # (P*H,)
     scratch: Array,
     stream: int,
 ) -> None: ...

@@ -75,8 +75,8 @@ class Weights:
 class Saved:
     """What `scan_vjp` keeps for its pullbacks; may be used for any number of them.
 
-    It refers to the caller's x and parameters (no copy is made): they must not change before the
-    last pullback.
+    It refers to the caller's x, updates and parameters (no copy is made): they must not change
+    before the last pullback.
     """
 
     weights: Weights
@@ -84,6 +84,7 @@ class Saved:
     """(T, B) of the sequence."""
     _plan: _cuda.Plan
     _x: Any
+    _updates: tuple[Any, ...]
     _states: tuple[Any, ...]
     _values: Any
 
@@ -96,9 +97,10 @@ class Saved:
 def pack(
     cell: str,
     weight_ih: Any,
-    weight_hh: Any,
+    weight_hh: Any | None,
     bias_ih: Any | None = None,
     bias_hh: Any | None = None,
+    weight_unit: Any | None = None,
     *,
     precision: Precision = "full",
     backward: bool = True,
@@ -107,7 +109,8 @@ def pack(
     """Takes the parameters of one direction of one layer, C-contiguous arrays on a device.
 
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
-    order. Unlike those of `functional.pack`, the result is no snapshot; see `Weights`.
+    order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
+    and bias_hh are None. The result is no snapshot as that of `functional.pack` is; see `Weights`.
 
     Args:
         cell: a name out of `functional.cells()`.
@@ -123,9 +126,10 @@ def pack(
         _cuda.Weights(
             cell,
             views.of("weight_ih", weight_ih),
-            views.of("weight_hh", weight_hh),
+            views.of_some("weight_hh", weight_hh),
             views.of_some("bias_ih", bias_ih),
             views.of_some("bias_hh", bias_hh),
+            views.of_some("weight_unit", weight_unit),
             precision,
             path,
         )
@@ -141,6 +145,8 @@ def scan(
     resets: ArrayLike | None = None,
     reverse: bool = False,
     out: Any | None = None,
+    steps_out: Sequence[Any] = (),
+    updates: Sequence[Any] = (),
 ) -> tuple[Any, tuple[Any, ...]]:
     """Runs a cell over sequences; see `functional.scan`.
 
@@ -148,8 +154,11 @@ def scan(
     lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
 
     Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
+    `steps_out` and `updates` are as in `functional.scan`.
     """
-    y, final, _ = _run_scan(weights, x, states, lengths, resets, reverse, out, save=False)
+    y, final, _ = _run_scan(
+        weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=False
+    )
     return y, final
 
 
@@ -162,6 +171,8 @@ def scan_vjp(
     resets: ArrayLike | None = None,
     reverse: bool = False,
     out: Any | None = None,
+    steps_out: Sequence[Any] = (),
+    updates: Sequence[Any] = (),
     recompute: Literal["none"] = "none",
 ) -> tuple[Any, tuple[Any, ...], Saved]:
     """`scan` that also returns what `scan_backward` needs. All values are stored."""
@@ -169,7 +180,9 @@ def scan_vjp(
         raise ValueError(
             f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'
         )
-    y, final, saved = _run_scan(weights, x, states, lengths, resets, reverse, out, save=True)
+    y, final, saved = _run_scan(
+        weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=True
+    )
     assert saved is not None
     return y, final, saved
 
@@ -180,6 +193,7 @@ def scan_backward(
     dstates: Sequence[Any] | None = None,
     *,
     grads: Sequence[Any | None],
+    dsteps: Sequence[Any] = (),
     dx: Any | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
@@ -191,7 +205,9 @@ def scan_backward(
     Args:
         dy: gradient of the output, or None for zeros. Ignored where no token is.
         dstates: gradients of the final states, or None for zeros.
-        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh), added to; biases may be None.
+        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit), added to; biases may be
+            None, and what the cell does not have. The last may be left away.
+        dsteps: gradients of the `steps_out` of a `scan_vjp`, or none for zeros.
         dx: array for the gradient of x; a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
@@ -203,14 +219,14 @@ def scan_backward(
 
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
-    if len(grads) != 4:
+    if len(grads) not in (4, 5):
         raise ValueError(
-            f"[{cell}] expected grads to be 4 arrays (dweight_ih, dweight_hh, dbias_ih, "
-            f"dbias_hh), got {len(grads)}"
+            f"[{cell}] expected grads to be 4 or 5 arrays (dweight_ih, dweight_hh, dbias_ih, "
+            f"dbias_hh, dweight_unit), got {len(grads)}"
         )
-    dweight_ih, dweight_hh, dbias_ih, dbias_hh = grads
-    if dweight_ih is None or dweight_hh is None:
-        raise ValueError(f"[{cell}] expected dweight_ih and dweight_hh, got None")
+    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit = (*grads, None)[:5]
+    if dweight_ih is None:
+        raise ValueError(f"[{cell}] expected dweight_ih, got None")
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
     arrays = array_module(cell, saved._x)
@@ -228,14 +244,17 @@ def scan_backward(
         views.of_some("dy", dy),
         views.of_some("dx", dx),
         accumulate_dx,
+        views.of_all("dsteps", dsteps),
+        views.of_all("updates", saved._updates),
         views.of_all("dstate", dstates),
         views.of_all("dstate", dinitial),
         views.of_all("states", saved._states),
         views.of("saved", saved._values),
         views.of("dweight_ih", dweight_ih),
-        views.of("dweight_hh", dweight_hh),
+        views.of_some("dweight_hh", dweight_hh),
         views.of_some("dbias_ih", dbias_ih),
         views.of_some("dbias_hh", dbias_hh),
+        views.of_some("dweight_unit", dweight_unit),
         views.of("scratch", arrays.empty((scratch,))),
         views.stream,
     )
@@ -262,8 +281,7 @@ class _Views:
             return []
         if not isinstance(arrays, tuple | list):
             raise TypeError(
-                f"[{self.cell}] expected {name} as a tuple of arrays (B, H), "
-                f"got {type(arrays).__name__}"
+                f"[{self.cell}] expected {name} as a tuple of arrays, got {type(arrays).__name__}"
             )
         return [self.of(name, array) for array in arrays]
 
@@ -276,6 +294,8 @@ def _run_scan(
     resets: ArrayLike | None,
     reverse: bool,
     out: Any | None,
+    steps_out: Sequence[Any],
+    updates: Sequence[Any],
     *,
     save: bool,
 ) -> tuple[Any, tuple[Any, ...], Saved | None]:
@@ -305,6 +325,8 @@ def _run_scan(
         plan,
         seen,
         views.of("out", y),
+        views.of_all("steps_out", steps_out),
+        views.of_all("updates", updates),
         views.of_all("states", states),
         views.of_all("states", final),
         views.of_all("states", kept),
@@ -312,7 +334,9 @@ def _run_scan(
         views.of("scratch", arrays.empty((scratch_size,))),
         views.stream,
     )
-    return y, final, Saved(weights, (steps, batch), plan, x, kept, values) if save else None
+    if not save:
+        return y, final, None
+    return y, final, Saved(weights, (steps, batch), plan, x, tuple(updates), kept, values)
 
 
 def _empty_states(arrays: ArrayModule, weights: Weights, batch: int) -> tuple[Any, ...]:
