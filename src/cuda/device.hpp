@@ -4,9 +4,8 @@
 //
 //   UNROLLED_SHARED(name)  declares the block's dynamic shared memory: floats, as many as launched
 //   launch(...)            puts a kernel with one struct as its argument on a stream
-//   arrive(p), peek(p)     add one to a counter in global memory, and read it: who sees the new
-//   value
-//                          sees all that was written before it was added
+//   arrive(p), peek(p)     add one to a counter in global memory, and read it: who sees the one
+//                          sees all that was written before it
 #pragma once
 
 #include <cstdint>

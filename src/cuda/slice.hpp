@@ -66,8 +66,7 @@ __device__ float add_lanes(float* value) {
   }
 }
 
-// sums[part][weight row][tile row] = the products of this block's weights with the rows of its
-// tile.
+// sums[part][weight row][tile row] = products of this block's weights with the rows of its tile.
 template <int kTile>
 __device__ void multiply_slice(const Slice& slice, float* shared) {
   constexpr int N = kGroupRows * kTile, kLanesPerSum = kWarp / N;
