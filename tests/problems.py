@@ -65,19 +65,14 @@ class Problem:
         steps, _, inputs = self.x.shape
         gates = len(functional.cell_info(self.cell).gates)
         hidden = len(self.weights[0]) // gates
-        return steps * (inputs + self._products * hidden + gates)
+        return steps * (inputs + sums_of_a_step(self.cell) * hidden + gates)
 
     @property
     def gradient_roundings(self) -> int:
         steps, batch, inputs = self.x.shape
         rows = len(self.weights[0])
         hidden = rows // len(functional.cell_info(self.cell).gates)
-        return steps * (inputs + self._products * (rows + hidden) + batch)
-
-    @property
-    def _products(self) -> int:
-        """How many sums follow each other in a step: of products, or of a norm behind one."""
-        return 2 if isinstance(reference.CELLS[self.cell], reference.PhasedCell) else 1
+        return steps * (inputs + sums_of_a_step(self.cell) * (rows + hidden) + batch)
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -146,6 +141,13 @@ class Problem:
             dstates=tuple(d[b : b + 1].copy() for d in self.dstates),
             options=options,
         )
+
+
+def sums_of_a_step(cell: str) -> int:
+    """How many sums follow each other: of a product, the mean and the variance behind one."""
+    if functional.cell_info(cell).normalises:
+        return 5 if "gain_c" in functional.cell_info(cell).units else 3
+    return 2 if isinstance(reference.CELLS[cell], reference.PhasedCell) else 1
 
 
 def make_problem(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from problems import sums_of_a_step
 from unrolled import functional, reference
 from unrolled.layers import Recurrent
 
@@ -100,16 +101,15 @@ def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
     """K of tolerances.py for the output of a stack: each layer follows the one below."""
     rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return layer.num_layers * steps * (widest + _products(layer) * hidden + rows // hidden)
+    return (
+        layer.num_layers * steps * (widest + sums_of_a_step(layer.cell) * hidden + rows // hidden)
+    )
 
 
 def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
     """K of tolerances.py for the gradients of a stack: through all layers and back."""
     rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return layer.num_layers * steps * (widest + _products(layer) * (rows + hidden) + batch)
-
-
-def _products(layer: Recurrent[Any]) -> int:
-    """How many sums follow each other in a step; see `Problem`."""
-    return 2 if isinstance(reference.CELLS[layer.cell], reference.PhasedCell) else 1
+    return (
+        layer.num_layers * steps * (widest + sums_of_a_step(layer.cell) * (rows + hidden) + batch)
+    )

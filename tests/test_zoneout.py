@@ -21,7 +21,7 @@ def test_kernels_do_what_the_specification_says(
     cell: str, isa: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     problem = make_problem(cell, Dims(T, B, I, H), dtype, ragged=True, resets=True, reverse=True)
-    updates = [rng.random((T, B, H)).astype(dtype) for _ in problem.dstates]
+    updates = [rng.random((T, *d.shape)).astype(dtype) for d in problem.dstates]
     problem = problem.but(options={**problem.options, "updates": updates})
     got, truth = problem.vjp(), problem.reference()
     K, L = problem.forward_roundings, problem.gradient_roundings
@@ -36,8 +36,8 @@ def test_kernels_do_what_the_specification_says(
 def test_recomputing_zones_out_the_same(cell: str, isa: str, recompute: Any) -> None:
     problem = make_problem(cell, Dims(40, 9, I, H), np.float32, ragged=True)
     updates = [
-        (np.random.default_rng(1).random((40, 9, H)) < 0.7).astype(np.float32)
-        for _ in problem.dstates
+        (np.random.default_rng(1).random((40, *d.shape)) < 0.7).astype(np.float32)
+        for d in problem.dstates
     ]
     options = {**problem.options, "updates": updates}
     expected = problem.but(options=options).vjp()

@@ -150,10 +150,12 @@ def pack_scans(
 def scan_arguments(arrays: Sequence[Array]) -> list[Any]:
     """torch's weight_ih, weight_hh, two biases if there are any, and weight_hr if there is one.
 
-    Returns them in the order of `functional.pack`, with None for absent biases.
+    Returns them in the order of `functional.PARAMETERS`, with None for what is absent.
     """
     w_ih, w_hh, *others = arrays
-    return [w_ih, w_hh, *([None, None] if len(others) < 2 else []), *others]
+    biases = others[:2] if len(others) >= 2 else [None, None]
+    w_hr = others[-1] if len(others) % 2 else None
+    return [w_ih, w_hh, *biases, None, w_hr]
 
 
 _OF_MODULES: "weakref.WeakKeyDictionary[Any, PackedWeights]" = weakref.WeakKeyDictionary()
