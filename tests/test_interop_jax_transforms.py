@@ -111,6 +111,12 @@ def test_vmap_of_any_argument_and_axis(problem: Problem) -> None:
         assert_same_bits(y, jnp.stack(expected, 1), str(axis))
 
 
+def test_vmap_over_nothing(problem: Problem) -> None:
+    x, _ = stacked(problem)
+    y = jax.vmap(lambda x: call(problem, tree(problem), x, None)[0])(x[:0])
+    assert y.shape == (0, *problem.dy.shape)
+
+
 def test_vmap_in_vmap(problem: Problem) -> None:
     x, _ = stacked(problem)
     x = np.stack([x, 2 * x])

@@ -164,9 +164,8 @@ def _lengths(where: str, lengths: Any, steps: int, batch: tuple[int, ...]) -> An
                 raise ValueError(
                     f"[{where}] expected lengths in 0 .. T = {steps}, got {length} for row {row}"
                 )
-    return jax.numpy.asarray(given).astype(
-        np.int64 if given.dtype.itemsize == 8 and jax.config.jax_enable_x64 else np.int32
-    )
+    array = jax.numpy.asarray(given)
+    return array.astype(np.int64 if array.dtype.itemsize == 8 else np.int32)
 
 
 def _resets(where: str, resets: Any, shape: tuple[int, ...]) -> Any:

@@ -94,7 +94,11 @@ def _fold(operands: Sequence[Any], axes: Sequence[Any], *, scan: Scan) -> tuple[
         )
     ]
     y, *final = _scan.bind(*operands[:_PARAMETERS], *rows, scan=scan)
-    results = [_apart(y, 1, size), *(_apart(state, 0, size) for state in final)]
+    x, axis = operands[_PARAMETERS], axes[_PARAMETERS]
+    batch = [length for n, length in enumerate(x.shape) if n != axis][1]
+    # The mapped axis comes before the batch.
+    results = [y.reshape(y.shape[0], size, batch, y.shape[2])]
+    results += [state.reshape(size, batch, state.shape[1]) for state in final]
     return results, [1, *[0] * len(final)]
 
 
@@ -105,12 +109,6 @@ def _rows(operand: Any, axis: int | None, batch_axis: int, size: int) -> Any:
     operand = jax.numpy.moveaxis(operand, axis, batch_axis)
     *before, _, batch = operand.shape[: batch_axis + 2]
     return operand.reshape(*before, size * batch, *operand.shape[batch_axis + 2 :])
-
-
-def _apart(result: Any, batch_axis: int, size: int) -> Any:
-    """Undoes `_rows`, with the mapped axis before the batch."""
-    *before, rows = result.shape[: batch_axis + 1]
-    return result.reshape(*before, size, rows // size, *result.shape[batch_axis + 1 :])
 
 
 def _one_by_one(operands: Sequence[Any], axes: Sequence[Any], scan: Scan) -> tuple[Any, Any]:
