@@ -264,7 +264,7 @@ def _too_few_rows(node: Any, constants: dict[str, np.ndarray]) -> None:
         ("lstm", {"direction": "sideways"}, "got 'sideways'"),
         ("lstm", {"clip": 1.0}, "needs clip"),
         ("lstm", {"input_forget": 1, "change": _peephole}, "needs peepholes, input_forget"),
-        ("gru", {"linear_before_reset": 0}, "linear_before_reset = 0"),
+        ("gru", {"linear_before_reset": 0, "clip": 1.0}, "needs clip, linear_before_reset = 0"),
         ("rnn_tanh", {"activations": ["Elu"]}, r"activations \['Elu'\]"),
         ("lstm", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "needs activations"),
         ("lstm_peephole", {"change": _few_peepholes}, "do not fit together"),

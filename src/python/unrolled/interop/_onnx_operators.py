@@ -104,6 +104,7 @@ OPERATORS: Mapping[str, Operator] = {
         "LSTM", (0, 2, None, 1), DEFAULT_ACTIVATIONS["LSTM"], {"input_forget": 1}, negated=(0,)
     ),
     "gru": Operator("GRU", (1, 0, 2), DEFAULT_ACTIVATIONS["GRU"], {"linear_before_reset": 1}),
+    "gru_reset_before": Operator("GRU", (1, 0, 2), DEFAULT_ACTIVATIONS["GRU"]),
     "rnn_tanh": Operator("RNN", (0,), DEFAULT_ACTIVATIONS["RNN"]),
     "rnn_relu": Operator("RNN", (0,), ("Relu",)),
 }
