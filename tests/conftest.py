@@ -7,13 +7,17 @@ set that this CPU runs is tested on every run.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
 from problems import DIMS, Dims
-from unrolled import functional
+from unrolled import cuda, functional
 
 settings.register_profile(
     "suite",
@@ -81,3 +85,26 @@ def one_thread(threads: None) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, Path]:
+    """The module _cuda of the emulated device, see cuda_devices.py, and its file."""
+    path = build_emulated(tmp_path_factory.mktemp("emulated"))
+    return load(path), path
+
+
+@pytest.fixture
+def emulated_device(
+    emulated: tuple[ModuleType, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    yield use_emulated(monkeypatch, *emulated)
+    cuda._library.require.cache_clear()
+
+
+@pytest.fixture(params=["emulated", *(["cupy", "torch"] if cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest) -> Any:
+    """A device that unrolled.cuda runs on; a GPU only where there is one."""
+    if request.param == "emulated":
+        return request.getfixturevalue("emulated_device")
+    return CupyDevice() if request.param == "cupy" else TorchDevice()

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import unrolled
-from unrolled.cells import absolute, exp, maximum, minimum, relu, sigmoid, softplus, tanh
+from unrolled.cells import (
+    absolute,
+    exp,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    softplus,
+    tanh,
+    where_positive,
+)
 
 
 @unrolled.cell(gates=("h",), states=("h",))
@@ -49,6 +59,18 @@ def custom_slstm(x, u, s):
     c = f * s.c + i * tanh(x.z + u.z)
     n = f * s.n + i
     return {"h": sigmoid(x.o + u.o) * c / n, "c": c, "n": n, "m": m}
+
+
+@unrolled.cell(gates=("a",))
+def linear(x, u, s):
+    """Nothing of it has to be saved."""
+    return {"h": 0.5 * s.h - (x.a + u.a) / 4}
+
+
+@unrolled.cell(gates=("a",))
+def threshold(x, u, s):
+    """No gradient passes."""
+    return {"h": where_positive(x.a + u.a, 1, 0)}
 
 
 @unrolled.cell(gates=("a", "b"), states=("h", "m", "k"), units=("w", "v"))

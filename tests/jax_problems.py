@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from problems import Problem
+from unrolled import functional
 
 jax = pytest.importorskip("jax", reason='jax is not installed: pip install "unrolled[jax]"')
 
 from unrolled.bench._jax import _equations  # noqa: E402 - needs jax
 from unrolled.interop import jax as fast  # noqa: E402 - needs jax
 
-NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+NAMES = tuple(f"{name}_l0" for name in functional.PARAMETERS)
 CELLS: dict[str, tuple[Any, dict[str, str]]] = {
     "lstm": (fast.lstm, {}),
     "gru": (fast.gru, {}),
@@ -53,14 +54,14 @@ def vjp(problem: Problem) -> dict[str, Any]:
         "states": states,
         "dx": dx,
         "dstates": dstates,
-        "grads": tuple(grads.get(name) for name in NAMES),
+        "grads": tuple(grads[name] for name in params),
     }
 
 
 def plain(problem: Problem, params: Any, x: Any, states: Any) -> tuple[Any, tuple]:
     """`call` as a `lax.scan` over the equations, for JAX's own differentiation."""
     jnp, equations = jax.numpy, _equations(jax, problem.cell)
-    w_ih, w_hh, b_ih, b_hh = (params[name] for name in NAMES)
+    w_ih, w_hh, b_ih, b_hh = (params[name] for name in NAMES[:4])
     steps, batch, _ = x.shape
     lengths = problem.options.get("lengths", np.full(batch, steps))
     resets = problem.options.get("resets", np.zeros((steps, batch), bool))

@@ -1,7 +1,8 @@
 """The layers hold: an include or an import only ever points to the right.
 
-C++     bindings -> api -> runtime -> kernels -> cells -> simd
-Python  cli -> tasks -> training -> models, audio, video -> layers -> cells -> functional -> _core
+C++     bindings, cuda/host -> api -> runtime -> cuda -> kernels -> cells -> simd
+Python  cli -> tasks -> training -> models, audio, video -> layers -> cells, cuda -> functional
+        -> _core
 """
 
 from __future__ import annotations
@@ -21,11 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 CPP, PYTHON = ROOT / "src" / "cpp", ROOT / "src" / "python" / "unrolled"
 
 # From the bottom up; modules of one set may import each other.
-CPP_LAYERS = [{"simd"}, {"cells"}, {"kernels"}, {"cuda"}, {"runtime"}, {"api"}, {"bindings"}]
-PYTHON_LAYERS = [
-    {"_core", "_extras"},
-    {"functional"},
+CPP_LAYERS = [
+    {"simd"},
     {"cells"},
+    {"kernels"},
+    {"cuda"},
+    {"runtime"},
+    {"api"},
+    {"bindings", "cuda/host"},
+]
+PYTHON_LAYERS = [
+    {"_core", "_cuda", "_extras"},
+    {"functional"},
+    {"cells", "cuda"},
     {"layers"},
     {"models", "audio", "video"},
     {"training", "interop"},
@@ -58,20 +67,25 @@ def includes(path: Path) -> list[tuple[str, str]]:
     return re.findall(r'^\s*#\s*include\s*(["<])([^">]+)[">]', text, flags=re.MULTILINE)
 
 
+def cpp_layer(name: str) -> str:
+    """The layer of a file by its path from src/cpp, or from src for what lies in src/cuda."""
+    return "cuda/host" if name.startswith("cuda/host/") else name.split("/")[0]
+
+
 def test_includes_point_right() -> None:
     checked = 0
     for path in (
         *sources(CPP, ".hpp", ".cpp"),
         *sources(ROOT / "src" / "cuda", ".hpp", ".cpp", ".cu"),
     ):
-        layer = path.relative_to(ROOT / "src").parts[0]
-        layer = path.relative_to(CPP).parts[0] if layer == "cpp" else layer
+        base = CPP if CPP in path.parents else ROOT / "src"
+        layer = cpp_layer(path.relative_to(base).as_posix())
         here = rank(CPP_LAYERS, layer, path)
         for kind, name in includes(path):
             if kind == "<":
                 continue
             assert "/" in name, f"{path}: include {name!r} by its path from src/cpp"
-            there = rank(CPP_LAYERS, name.split("/")[0], path)
+            there = rank(CPP_LAYERS, cpp_layer(name), path)
             assert there <= here, f"{path}: {layer} must not include {name}"
             checked += 1
     assert checked > 20
@@ -132,10 +146,11 @@ def test_imports_point_right() -> None:
             assert there <= here, f"{path}: {layer} must not import {name}"
 
 
-def test_only_functional_imports_the_extension() -> None:
+@pytest.mark.parametrize(("extension", "package"), [("_core", "functional"), ("_cuda", "cuda")])
+def test_only_one_package_imports_an_extension(extension: str, package: str) -> None:
     for path in sources(PYTHON, ".py"):
-        if any(name.startswith("unrolled._core") for name in imports(path)):
-            assert path.parent == PYTHON / "functional", path
+        if any(name.startswith(f"unrolled.{extension}") for name in imports(path)):
+            assert path.parent == PYTHON / package, path
 
 
 def test_the_reference_stands_alone() -> None:
@@ -152,6 +167,7 @@ def test_numpy_is_the_only_dependency() -> None:
         import numpy, numpy.random
         known = {name.split(".")[0] for name in sys.modules}
         import unrolled, unrolled.functional, unrolled.layers, unrolled.models, unrolled.training
+        import unrolled.cuda
         new = {name.split(".")[0] for name in sys.modules} - known - set(sys.stdlib_module_names)
         print(*sorted(n for n in new if not n.startswith("_")))
         """

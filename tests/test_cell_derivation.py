@@ -10,14 +10,25 @@ import re
 import numpy as np
 import pytest
 
+import unrolled
 from unrolled import functional, reference
 
-sympy = pytest.importorskip("sympy", reason='pip install "unrolled[cells]"')
+pytest.importorskip("sympy", reason='pip install "unrolled[cells]"')
 
-import custom_cells  # noqa: E402
-from custom_cells import TWINS  # noqa: E402
+import custom_cells
+from custom_cells import TWINS
+from unrolled.cells import (
+    exp,
+    maximum,
+    minimum,
+    sigmoid,
+    softplus,
+    tanh,
+    where_positive,
+)
+from unrolled.cells._expressions import FUNCTIONS
 
-CELLS = (*TWINS, "oddity")
+CELLS = (*TWINS, "linear", "threshold", "oddity")
 SIZE = 64
 EPS = float(np.finfo(np.float64).eps)
 
@@ -28,19 +39,13 @@ class Run:
     def __init__(self, header: str, function: str, **arrays: list[np.ndarray]) -> None:
         body = header.split(f"void {function}(")[1].split(") {\n")[1].split("  }\n")[0]
         code = re.sub(r"const V (\w+) =", r"\1 =", body).replace(";", "").replace("    ", "")
-        names = {f.__name__: f.compute for f in custom_cells_functions()}
+        names = {f.__name__: f.compute for f in FUNCTIONS}
         names.update(V=np.float64, max=np.maximum, min=np.minimum)
         self.arrays = {name: list(values) for name, values in arrays.items()}
         exec(code, {**names, **self.arrays})  # our own text, of the test's own cells
 
     def __getitem__(self, name: str) -> list[np.ndarray]:
         return self.arrays[name]
-
-
-def custom_cells_functions() -> tuple:
-    from unrolled.cells._expressions import FUNCTIONS
-
-    return FUNCTIONS
 
 
 def draw(rng: np.random.Generator, info: functional.CellInfo) -> dict[str, list[np.ndarray]]:
@@ -137,3 +142,45 @@ def test_as_little_is_saved_as_by_hand(name: str) -> None:
     assert int(re.search(r"kSavedCount = (\d+)", header)[1]) <= SAVED[name]
     assert ("kSplitGradient = true" in header) == (name == "custom_gru")
     assert ("kRecurrent = true" in header) == (name != "custom_min_gru")
+
+
+def random_expression(rng: np.random.Generator, depth: int, leaves: list) -> object:
+    """Of a few functions and operations, which stays of order one for inputs of order one."""
+    if depth == 0:
+        return leaves[rng.integers(len(leaves))]
+
+    def part() -> object:
+        return random_expression(rng, depth - 1, leaves)
+
+    made = [
+        lambda: sigmoid(part()),
+        lambda: exp(tanh(part())),
+        lambda: softplus(part()),
+        lambda: part() + part(),
+        lambda: part() - part() * float(rng.choice([0.5, 2.0, 0.1])),
+        lambda: part() * part(),
+        lambda: part() / (2 + tanh(part())),
+        lambda: maximum(part(), part()),
+        lambda: minimum(part(), 0.3),
+        lambda: where_positive(part(), part(), part()),
+        lambda: tanh(part()) ** int(rng.choice([2, 3])),
+    ]
+    return made[rng.integers(len(made))]()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_equations(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+
+    @unrolled.cell(gates=("a", "b"), states=("h", "c"), units=("w",), name="arbitrary")
+    def arbitrary(x, u, s, p):
+        leaves = [x.a, u.a, x.a + u.a, x.b + u.b, x.b + u.b, s.h, s.c, p.w]
+        zero = tanh((x.a + u.a * s.h) * p.w + x.b + u.b)  # what a unit of zeros is multiplied by
+
+        def some(depth: int) -> object:
+            return random_expression(rng, depth, leaves)
+
+        return {state: zero * tanh(some(3) + some(2)) for state in ("h", "c")}
+
+    monkeypatch.setattr(custom_cells, "arbitrary", arbitrary, raising=False)
+    test_the_code_computes_the_twin("arbitrary", rng)

@@ -25,6 +25,8 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
         r"functions out of unrolled.cells .*, got sin\(x_a\)",
     ),
     "unknown power": (lambda x, u, s: {"h": tanh(x.a) ** s.h}, {}, "integer powers"),
+    "large power": (lambda x, u, s: {"h": tanh(x.a) ** 17}, {}, "integer powers up to 16"),
+    "no number": (lambda x, u, s: {"h": x.a * sqrt(-1)}, {}, "got nan"),
     "infinity": (lambda x, u, s: {"h": x.a * sympy.oo}, {}, "got oo"),
     "foreign symbol": (
         lambda x, u, s: {"h": x.a * sympy.Symbol("q")},

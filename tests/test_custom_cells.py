@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -156,6 +157,16 @@ def test_layers_streams_and_files(rng: np.random.Generator) -> None:
     assert lstm.memory(7, 3).peak > 0
 
 
+def test_models_are_restored_by_the_name(rng: np.random.Generator) -> None:
+    """A file holds the configuration, with the cell's name, and parameters."""
+    model = unrolled.LanguageModel(9, embedding_size=6, hidden_size=11, cell="custom_gru", rng=rng)
+    restored = unrolled.LanguageModel.from_parameters(model.config, model.parameters)
+    tokens = rng.integers(0, 9, (5, 3))
+    assert_same_bits(restored.losses(tokens, tokens)[0], model.losses(tokens, tokens)[0])
+    same = copy.deepcopy(model)
+    assert_same_bits(same.losses(tokens, tokens)[0], model.losses(tokens, tokens)[0])
+
+
 def test_it_is_listed_and_specified() -> None:
     info = functional.cell_info("custom_lstm")
     assert (info.gates, info.states) == (("i", "f", "g", "o"), ("h", "c"))
@@ -219,10 +230,11 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         ({"PATH": "", "CXX": ""}, "or one of c++, g++, clang++, found none: install one"),
         ({"CXX": "no-such-compiler -O1"}, "the one that CXX names"),
         ({"CXX": sys.executable}, "to compile C++20"),
+        ({"XDG_CACHE_HOME": __file__}, "let XDG_CACHE_HOME name a folder"),
     ],
-    ids=["none", "unknown", "broken"],
+    ids=["none", "unknown", "broken", "no cache"],
 )
-def test_no_compiler(variables: dict[str, str], text: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_said(variables: dict[str, str], text: str, tmp_path: Path) -> None:
     result = run_python(
         f"""
         import sys
@@ -233,8 +245,7 @@ def test_no_compiler(variables: dict[str, str], text: str, tmp_path: Path) -> No
         except RuntimeError as error:
             print(error)
         """,
-        XDG_CACHE_HOME=str(tmp_path),
-        **variables,
+        **{"XDG_CACHE_HOME": str(tmp_path), **variables},
     )
     assert text in result.stdout, result.stdout + result.stderr
     assert not list(tmp_path.rglob("*.so"))

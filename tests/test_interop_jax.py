@@ -76,10 +76,8 @@ def test_gradients_are_those_that_jax_derives(
             (f"state {k}", ours["states"][k], state, forward, "forward"),
             (f"dstate {k}", ours["dstates"][k], dstate, gradient, "gradient"),
         ]
-    for actual, (key, expected) in zip(
-        ours["grads"], ((key, grads[key]) for key in tree(problem)), strict=True
-    ):
-        pairs.append((f"d{key}", actual, expected, gradient, "gradient"))
+    for key, actual in zip(tree(problem), ours["grads"], strict=True):
+        pairs.append((f"d{key}", actual, grads[key], gradient, "gradient"))
     for what, actual, expected, count, kind in pairs:
         # Both round, the plain scan in float64.
         kind = "peer" if dtype is np.float64 else kind

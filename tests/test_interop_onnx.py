@@ -211,6 +211,26 @@ def _cut(model: Any, operator: str, *inputs: str, **attributes: Any) -> Any:
     return model
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes(seed: int) -> None:
+    """What a file says is not trusted: an error that is told, or other numbers."""
+    rng = np.random.default_rng(seed)
+    data = make_node_model("lstm_peephole", 1).SerializeToString()
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        for place in rng.integers(0, len(data) - 3, 3):
+            if rng.random() < 0.5:
+                damaged[place] = rng.integers(0, 256)
+            else:
+                del damaged[place]
+        try:
+            interop.recurrent_nodes(bytes(damaged))
+        except ValueError:
+            refused += 1
+    assert refused > 50
+
+
 def test_constants_that_cannot_be_computed() -> None:
     models = [
         _cut(make_node_model("gru", 1), "Reshape", "w", "r"),
@@ -263,8 +283,8 @@ def _too_few_rows(node: Any, constants: dict[str, np.ndarray]) -> None:
     [
         ("lstm", {"direction": "sideways"}, "got 'sideways'"),
         ("lstm", {"clip": 1.0}, "needs clip"),
-        ("lstm", {"input_forget": 1, "change": _peephole}, "needs peepholes, input_forget"),
-        ("gru", {"linear_before_reset": 0, "clip": 1.0}, "needs clip, linear_before_reset = 0"),
+        ("lstm", {"input_forget": 1, "change": _peephole}, "needs peepholes with input_forget"),
+        ("gru_reset_before", {"clip": 1.0}, "needs clip with linear_before_reset = 0"),
         ("rnn_tanh", {"activations": ["Elu"]}, r"activations \['Elu'\]"),
         ("lstm", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "needs activations"),
         ("lstm_peephole", {"change": _few_peepholes}, "do not fit together"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from tolerances import assert_close, assert_same_bits
 
 onnx = pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
 from unrolled.interop import onnx_backend as backend  # noqa: E402
+from unrolled.interop.onnx import recurrent_nodes  # noqa: E402
 
 RECURRENT = r"^test_(lstm|gru|rnn|simple_rnn)_"
 
@@ -97,7 +99,43 @@ def test_a_whole_model() -> None:
     assert_same_bits(prepared.run({"tokens": tokens}).logits, logits)
     assert_same_bits(backend.run_model(model, tokens)[0], logits)
     with pytest.raises(ValueError, match=r"expected the inputs \['tokens'\], got none for"):
-        prepared.run([])
+        prepared.run({})
+    for inputs in ([], [tokens, tokens]):
+        with pytest.raises(ValueError, match=rf"inputs \['tokens'\], got {len(inputs)}"):
+            prepared.run(inputs)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_what_torch_exports(kind: str) -> None:
+    """Two layers both ways and a matrix, for any steps and batch; the layers can be trained."""
+    torch = pytest.importorskip("torch", reason="torch comes with the extra [torch]")
+    torch.manual_seed(0)
+
+    class Tagger(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = getattr(torch.nn, kind)(4, 6, 2, bidirectional=True, batch_first=True)
+            self.head = torch.nn.Linear(12, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.rnn(x)[0])
+
+    tagger, file = Tagger().eval(), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, which has a successor with more needs
+        torch.onnx.export(
+            tagger, (torch.zeros(2, 3, 4),), file, dynamo=False, input_names=["x"],
+            dynamic_axes={"x": {0: "B", 1: "T"}},
+        )  # fmt: skip
+    model = onnx.load_model_from_string(file.getvalue())
+    x = torch.randn(5, 7, 4)
+    (y,) = backend.prepare(model).run([x.numpy()])
+    assert_close(y, tagger(x).detach().numpy(), K=2 * 7 * (12 + 6 + 4) + 12, kind="peer")
+    first, second = (node.layer for node in recurrent_nodes(model))
+    hidden, _ = first(x.numpy().swapaxes(0, 1))
+    hidden, _ = second(hidden)
+    expected = tagger.rnn(x)[0].detach().numpy().swapaxes(0, 1)
+    assert_close(hidden, expected, K=2 * 7 * (12 + 6 + 4), kind="peer")
 
 
 def test_one_node() -> None:

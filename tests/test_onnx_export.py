@@ -43,6 +43,7 @@ SHAPES = [(1, 1), (6, 3), (11, 2)]  # T, B
 LAYERS: dict[str, Any] = {
     "lstm": LSTM,
     "gru": GRU,
+    "gru_reset_before": lambda *sizes, **options: GRU(*sizes, reset_after=False, **options),
     "rnn": RNN,
     "relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
     "lstm_peephole": lambda *sizes, **options: Recurrent("lstm_peephole", *sizes, **options),
@@ -161,6 +162,16 @@ def test_float64_runs_here(rng: np.random.Generator, tmp_path: Path) -> None:
     (y,) = backend.prepare(exported.proto).run([x])
     assert y.dtype == np.float64
     np.testing.assert_array_equal(y, layer(x)[0])
+
+
+def test_whole_models_run_here(rng: np.random.Generator, tmp_path: Path) -> None:
+    backend = pytest.importorskip("unrolled.interop.onnx_backend", reason="needs onnx")
+    model = AcousticModel(8, 4, hidden_size=H, conv=3, bidirectional=True, rng=rng)
+    exported = Exported(model, tmp_path, lengths=True)
+    x, lengths = draw(rng, 30, 2, 8), np.array([30, 17])
+    y, steps = backend.prepare(exported.proto).run({"x": x, "lengths": lengths})
+    assert_close(y, model(x, lengths), K=30 * (40 + 2 * H + 3) + 3 * 25 + 2 * H, kind="peer")
+    np.testing.assert_array_equal(steps, model.steps(lengths))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +340,7 @@ def test_what_is_not_exported(rng: np.random.Generator, tmp_path: Path) -> None:
         assert not path.exists()
 
 
-@pytest.mark.parametrize("cell", ["mgu", "min_gru", "indrnn", "slstm"])
+@pytest.mark.parametrize("cell", ["mgu", "min_gru", "indrnn", "slstm", "lstm_norm"])
 def test_a_cell_that_onnx_does_not_have(cell: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"expected a cell out of lstm, .* got '{cell}'"):
         export(Recurrent(cell, I, H), tmp_path / "model.onnx")

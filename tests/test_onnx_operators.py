@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import onnx_nodes as nodes
+from onnx_loops import by_loops
 from tolerances import assert_close, assert_same_bits
 
 onnx = pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
@@ -109,101 +110,6 @@ def test_defaults_are_those_of_the_operator_of_the_same_name(name: str) -> None:
     assert_same_bits(list(ours("RNN", arrays, activations=[name])), list(given))
 
 
-# The same written as loops over rows, steps and units.
-
-
-FUNCTIONS: dict[str, Callable[[float, float, float], float]] = {
-    "Relu": lambda x, a, b: max(x, 0.0),
-    "Tanh": lambda x, a, b: float(np.tanh(x)),
-    "Sigmoid": lambda x, a, b: 1.0 / (1.0 + float(np.exp(-x))),
-    "Affine": lambda x, a, b: a * x + b,
-    "LeakyRelu": lambda x, a, b: x if x >= 0 else a * x,
-    "ThresholdedRelu": lambda x, a, b: x if x >= a else 0.0,
-    "ScaledTanh": lambda x, a, b: a * float(np.tanh(b * x)),
-    "HardSigmoid": lambda x, a, b: min(max(a * x + b, 0.0), 1.0),
-    "Elu": lambda x, a, b: x if x >= 0 else a * (float(np.exp(x)) - 1.0),
-    "Softsign": lambda x, a, b: x / (1.0 + abs(x)),
-    "Softplus": lambda x, a, b: float(np.log(1.0 + np.exp(x))),
-}
-
-
-def functions_of(op_type: str, directions: int, attributes: dict[str, Any]) -> list[Any]:
-    """The functions of each direction; parameters are given for all or for none."""
-    plain = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-    names = attributes.get("activations", plain[op_type] * directions)
-    alphas = iter(attributes.get("activation_alpha", []))
-    betas = iter(attributes.get("activation_beta", []))
-    functions = [
-        np.vectorize(lambda x, f=FUNCTIONS[name], a=a, b=b: f(x, a, b), otypes=[np.float64])
-        for name in names
-        for a in [next(alphas) if name in nodes.ALPHA else 0.0]
-        for b in [next(betas) if name in nodes.BETA else 0.0]
-    ]
-    count = len(functions) // directions
-    return [functions[d * count : (d + 1) * count] for d in range(directions)]
-
-
-def step(op_type: str, functions: Any, attributes: Any, gates: Any, h: Any, c: Any) -> Any:
-    """One row: `gates(g, h)` is W_g x + b_g + R_g h; `gates(g, h, r)` scales the product's part."""
-    clip = attributes.get("clip", np.inf)
-    f = lambda z: functions[0](np.clip(z, -clip, clip))  # noqa: E731
-    if op_type == "RNN":
-        return f(gates(0, h)), c
-    g = lambda z: functions[1](np.clip(z, -clip, clip))  # noqa: E731
-    if op_type == "GRU":
-        z, r = f(gates(0, h)), f(gates(1, h))
-        after = attributes.get("linear_before_reset", 0)
-        candidate = g(gates(2, h, r) if after else gates(2, r * h))
-        return (1 - z) * candidate + z * h, c
-    peep = gates.peepholes
-    i = f(gates(0, h) + peep[0] * c)
-    forget = 1 - i if attributes.get("input_forget", 0) else f(gates(2, h) + peep[2] * c)
-    c = forget * c + i * g(gates(3, h))
-    return f(gates(1, h) + peep[1] * c) * functions[2](c), c
-
-
-class Row:
-    """What the gates of one row and step are computed from."""
-
-    def __init__(self, arrays: dict[str, np.ndarray], d: int, x: np.ndarray) -> None:
-        self.hidden = arrays["R"].shape[2]
-        self.w, self.r = arrays["W"][d], arrays["R"][d]
-        zeros = np.zeros(2 * len(self.w))
-        self.wb, self.rb = np.split(arrays["B"][d] if "B" in arrays else zeros, 2)
-        self.peepholes = np.split(arrays["P"][d] if "P" in arrays else np.zeros(3 * self.hidden), 3)
-        self.x = x
-
-    def __call__(self, gate: int, h: np.ndarray, scale: Any = 1.0) -> np.ndarray:
-        rows = slice(gate * self.hidden, (gate + 1) * self.hidden)
-        product = self.r[rows] @ h + self.rb[rows]
-        return self.w[rows] @ self.x + self.wb[rows] + scale * product
-
-
-def by_loops(op_type: str, arrays: dict[str, np.ndarray], **attributes: Any) -> list[np.ndarray]:
-    """The outputs of a node in float64; with layout 0."""
-    direction = attributes.get("direction", "forward")
-    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-    steps, batch, _ = wide["X"].shape
-    directions, _, hidden = wide["R"].shape
-    lengths = arrays.get("sequence_lens", np.full(batch, steps))
-    y = np.zeros((steps, directions, batch, hidden))
-    last = np.zeros((2, directions, batch, hidden))
-    for d, functions in enumerate(functions_of(op_type, directions, attributes)):
-        for b in range(batch):
-            states = [
-                wide[name][d, b] if name in wide else np.zeros(hidden)
-                for name in ("initial_h", "initial_c")
-            ]
-            order = range(lengths[b])
-            for t in reversed(order) if direction == "reverse" or d else order:
-                states = step(
-                    op_type, functions, attributes, Row(wide, d, wide["X"][t, b]), *states
-                )
-                y[t, d, b] = states[0]
-            last[:, d, b] = states
-    return [y, *last[: nodes.STATES[op_type]]]
-
-
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("op_type", OPERATORS)
@@ -245,14 +151,34 @@ def test_nan_stays_in_its_row(name: str) -> None:
     assert_same_bits([y[:, :, others], y_h[:, others]], [each[..., others, :] for each in clean])
 
 
+@pytest.mark.parametrize("name", ["FLOAT16", "BFLOAT16"])
 @pytest.mark.parametrize("op_type", OPERATORS)
-def test_float16(op_type: str) -> None:
+def test_narrow_numbers(op_type: str, name: str) -> None:
     """Computed in float32 and rounded once."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, name))
     arrays = nodes.make_arrays(np.random.default_rng(0), op_type, 1, SIZES)
-    small = {name: array.astype(np.float16) for name, array in arrays.items()}
+    small = {name: array.astype(kind) for name, array in arrays.items()}
     wide = {name: array.astype(np.float32) for name, array in small.items()}
-    expected = [each.astype(np.float16) for each in ours(op_type, wide)]
-    assert_same_bits(list(ours(op_type, small)), expected)
+    expected = [each.astype(kind) for each in ours(op_type, wide)]
+    given = [small[name] for name in nodes.INPUTS if name in small and name != "sequence_lens"]
+    names = [name if name in small else "" for name in nodes.INPUTS]
+    node = onnx.helper.make_node(op_type, names, ["Y", "Y_h", "Y_c"][: len(expected)])
+    assert_same_bits(list(backend.run_node(node, given)), expected)
+
+
+@pytest.mark.parametrize("op_type", OPERATORS)
+@pytest.mark.parametrize("opset", [1, 6, 7, 13, 14, 17, 22])
+def test_versions_of_onnx(opset: int, op_type: str) -> None:
+    """The equations are the same in all of them, and so are the inputs."""
+    arrays = nodes.make_arrays(np.random.default_rng(0), op_type, 2, SIZES)
+    options: dict[str, Any] = {"direction": "bidirectional", "clip": 1.0}
+    expected = ours(op_type, arrays, **options)
+    names = [name if name in arrays else "" for name in nodes.INPUTS]
+    if opset < 7:
+        options["output_sequence"] = 1
+    node = onnx.helper.make_node(op_type, names, ["Y", "Y_h", "Y_c"][: len(expected)], **options)
+    given = [arrays[name] for name in names if name]
+    assert_same_bits(list(backend.run_node(node, given, opset_version=opset)), list(expected))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +188,7 @@ def test_float16(op_type: str) -> None:
         ("LSTM", {"peepholes": True}),
         ("LSTM", {"input_forget": 1}),
         ("GRU", {"linear_before_reset": 1}),
+        ("GRU", {}),
         ("RNN", {}),
         ("RNN", {"activations": ["Relu"] * 2}),
     ],
@@ -342,12 +269,13 @@ def _lengths(*lengths: Any) -> Callable[[dict[str, np.ndarray]], None]:
         ),
         (None, {"clip": 0.0}, "expected clip > 0, got 0.0"),
         (None, {"clip": float("nan")}, "expected clip > 0, got nan"),
-        (None, {"clip": 1}, "expected clip of type FLOAT"),
+        (None, {"clip": 1}, "expected clip of type FLOAT, got INT"),
         (None, {"direction": "sideways"}, "expected a direction out of .* got 'sideways'"),
         (None, {"hidden_size": -1}, "expected hidden_size >= 1, got -1"),
         (None, {"hidden_size": 8}, r"\(1, 28, 3\).* with hidden_size 8, which do not fit"),
         (None, {"layout": 2}, "expected layout = 0 or 1, got 2"),
-        (None, {"layout": 1, "opset": 13}, "a layout, which came with opset 14, in opset 13"),
+        (None, {"layout": 1, "opset": 13}, "'layout', unknown for LSTM in opset 13"),
+        (None, {"output_sequence": 1}, "'output_sequence', unknown for LSTM in opset 17"),
         (None, {"linear_before_reset": 1}, "'linear_before_reset', unknown for LSTM"),
         (None, {"colour": "red"}, "'colour', unknown for LSTM"),
         (_missing, {}, "expected the inputs X, W and R"),

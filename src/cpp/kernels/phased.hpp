@@ -85,8 +85,10 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
           }
           Cell::second(x, sum[i], state, next, saved);
           if (leaving >= 0) {
-            if (Cell::kProjects && a.update[0].data != nullptr)
-              state[0] = load(h.data + (entering + row) * h.stride + block * L);
+            if constexpr (Cell::kProjects)  // read with zoneout alone
+              state[0] = a.update[0].data == nullptr
+                             ? next[0]
+                             : load(h.data + (entering + row) * h.stride + block * L);
             scan.leave(0, state[0], next[0], leaving + row, block * L, t, row);
           }
           if (!kept) continue;

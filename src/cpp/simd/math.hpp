@@ -1,6 +1,12 @@
 // exp, sigmoid, tanh and log1p on Vec. Each states source, valid range and maximum error;
 // tests/test_math.py sweeps them through unrolled._core.apply_math.
+//
+// A unit whose V is no Vec defines UNROLLED_MATH: its own header with the same functions.
 #pragma once
+
+#if defined(UNROLLED_MATH)
+#include UNROLLED_MATH
+#else
 
 #include "simd/vec.hpp"
 
@@ -123,3 +129,5 @@ UNROLLED_INLINE Vec<T> log1p(Vec<T> u) {
 }
 
 }  // namespace unrolled::UNROLLED_ISA
+
+#endif

@@ -8,12 +8,14 @@
     dx, _ = pullback(dy)                     # adds to lstm.grads
 
 Parts: `layers` and `models` (the names below), `training` and `tasks` on top of them,
-`functional` (the kernels on plain arrays), `reference` (what they compute, in float64 NumPy).
+`functional` (the kernels on plain arrays), `cuda` (the scan on a CUDA device), `reference` (what
+they compute, in float64 NumPy).
 """
 
 from importlib.metadata import version as _version
 
 from . import cells as cells
+from . import cuda as cuda
 from . import functional as functional
 from . import layers as layers
 from . import models as models

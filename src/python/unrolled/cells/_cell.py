@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import functional, reference
+from .. import functional
 from ._compiler import compile_unit
-
-MAX_GATES, MAX_STATES, MAX_UNITS = 8, 4, 4
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,8 @@ class Cell(functional.CellInfo):
         """
         functional.load_kernels(self.name, dtype, precision)
 
-    def _build(self, isa: str, dtype: str, precision: functional.Precision) -> Path:
+    def build(self, isa: str, dtype: str, precision: functional.Precision) -> Path:
+        """The shared object with these kernels of the cell, see `functional.add_cell`."""
         kernels = (
             "ExtensionF64<Cell>"
             if dtype == "float64"
@@ -104,49 +100,19 @@ def cell(
         ValueError: the equations cannot be compiled; the text says why.
     """
 
+    for kind, names in (("gates", gates), ("states", states), ("units", units)):
+        if isinstance(names, str):
+            raise TypeError(f'[cell] expected {kind} as a tuple of names, as ("r", "z"), got a str')
+
     def make(function: Equations) -> Cell:
-        chosen = function.__name__ if name is None else name
-        where = f"cell {chosen}"
-        _check_names(where, chosen, gates, states, units)
-        symbols = import_module("._symbols", __package__).Symbols(
-            tuple(gates), tuple(states), tuple(units)
-        )
-        equations = import_module("._equations", __package__).write_down(where, function, symbols)
-        derivation = import_module("._derivation", __package__).derive(symbols, equations)
-        text = import_module("._cpp", __package__).header(chosen, symbols, derivation)
-        made = Cell(
-            chosen,
+        from ._definition import define  # needs SymPy
+
+        return define(
+            function.__name__ if name is None else name,
+            function,
             tuple(gates),
             tuple(states),
             tuple(units),
-            recurrent=derivation.recurrent,
-            precisions=get_args(functional.Precision) if derivation.recurrent else ("full",),
-            header=text,
         )
-        twin = import_module("._twin", __package__).twin(
-            chosen, symbols, equations, recurrent=derivation.recurrent
-        )
-        functional.add_cell(made, made._build)
-        reference.CELLS[chosen] = twin
-        return made
 
     return make
-
-
-def _check_names(
-    where: str, name: str, gates: Sequence[str], states: Sequence[str], units: Sequence[str]
-) -> None:
-    for kind, names, least, most in (
-        ("gates", gates, 1, MAX_GATES),
-        ("states", states, 1, MAX_STATES),
-        ("units", units, 0, MAX_UNITS),
-    ):
-        if isinstance(names, str):
-            raise TypeError(f'[{where}] expected {kind} as a tuple of names, as ("r", "z")')
-        if not least <= len(names) <= most:
-            raise ValueError(f"[{where}] expected {least} to {most} {kind}, got {len(names)}")
-        if len(set(names)) != len(names):
-            raise ValueError(f"[{where}] expected {kind} of different names, got {tuple(names)}")
-    for word in (name, *gates, *states, *units):
-        if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", word) or keyword.iskeyword(word):
-            raise ValueError(f"[{where}] expected names of ASCII letters and digits, got {word!r}")

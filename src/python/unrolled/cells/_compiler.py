@@ -32,7 +32,7 @@ def compile_unit(name: str, source: str, isa: str) -> Path:
         isa: the instruction set, which decides the flags.
 
     Raises:
-        RuntimeError: there is no compiler, or it fails; the text says what to do.
+        RuntimeError: there is no compiler, or it fails, or no cache; the text says what to do.
     """
     include = functional.include_folder()
     try:
@@ -42,7 +42,7 @@ def compile_unit(name: str, source: str, isa: str) -> Path:
             f"[cell {name}] expected the kernels' headers in {include}, where the package's "
             f"installation puts them: {error}"
         ) from error
-    folder = _cache_folder()
+    folder = _cache_folder(name)
     stem = f"{name}-{isa}-{_digest(source, _headers(include), flags, *_LANGUAGE)}"
     compiler = _compiler()
     if compiler is None:
@@ -108,10 +108,16 @@ def _headers(include: Path) -> str:
     return digest.hexdigest()
 
 
-def _cache_folder() -> Path:
+def _cache_folder(name: str) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base, "unrolled", "cells")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise RuntimeError(
+            f"[cell {name}] expected to keep compiled cells in {folder}, got: {error}; let "
+            "XDG_CACHE_HOME name a folder that can be written"
+        ) from error
     return folder
 
 

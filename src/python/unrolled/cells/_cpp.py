@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._derivation import Code, Derivation
 from ._expressions import CellFunction, Expression, maximum, minimum, sympy, where_positive
 from ._symbols import Symbols
-
-Name = Callable[[Any], str]
 
 
 def header(name: str, symbols: Symbols, derivation: Derivation) -> str:

@@ -56,70 +56,86 @@ def derive(symbols: Symbols, equations: Sequence[Expression]) -> Derivation:
     """Derives the code of a cell whose states become `equations`."""
     sums, outputs = _sums(symbols, equations)
     values, outputs = _graph(outputs)
-    order = [symbol for symbol, _ in values]
-
-    # Reverse mode: `terms` collects what each symbol's gradient is the sum of.
-    terms: dict[Any, list[Expression]] = {}
-    gradients: Code = []
-
-    def add(expression: Expression, gradient: Expression) -> None:
-        for symbol in sorted(expression.free_symbols, key=str):
-            terms.setdefault(symbol, []).append(gradient * sympy.diff(expression, symbol))
-
-    def total(symbol: Any) -> Expression:
-        return sympy.Add(*terms.get(symbol, ()))
-
-    for gradient, output in zip(symbols.dstates, outputs, strict=True):
-        add(output, gradient)
     expressions = dict(values)
-    for symbol in reversed(order):
-        gradient = total(symbol)
-        if gradient == 0:
-            continue
-        expression = expressions[symbol]
-        if not isinstance(expression, CellFunction):
-            add(expression, _named(gradients, f"g_{symbol}", gradient))
-            continue
-        arguments = expression.args
-        if len(arguments) > 1:
-            gradient = _named(gradients, f"g_{symbol}", gradient)
-        for index, argument in enumerate(arguments):
-            partial = expression.partial(index, arguments, symbol)
-            if argument.free_symbols and partial != 0:
-                slope = _named(gradients, f"g_{symbol}_{index}", gradient * partial)
-                add(argument, slope)
 
-    dx = [total(symbols.sum[g] if g in sums else symbols.x[g]) for g in symbols.gates]
-    du = [total(symbols.sum[g] if g in sums else symbols.u[g]) for g in symbols.gates]
-    dstates = [total(symbol) for symbol in symbols.states]
-    dunits = [total(symbol) for symbol in symbols.units]
-    results = [*dx, *du, *dstates, *dunits]
+    reverse = _Reverse()
+    for gradient, output in zip(symbols.dstates, outputs, strict=True):
+        reverse.add(output, gradient)
+    for symbol, expression in reversed(values):
+        reverse.through(symbol, expression)
+    x, u = ({**of, **{g: symbols.sum[g] for g in sums}} for of in (symbols.x, symbols.u))
+    inputs = [*x.values(), *u.values(), *symbols.states, *symbols.units]
+    results = [reverse.total(symbol) for symbol in inputs]
 
-    leaves = {*symbols.sum.values(), *symbols.x.values(), *symbols.u.values()}
-    needed = _reached(results, gradients) & ({*order} | leaves)
-    known = {*symbols.states, *symbols.units}
-    saved = _choose_saved(needed, values, known)
-    # The kernels read no saved values as "none are stored".
-    saved = saved or {order[0] if order else sorted(leaves & _symbols_of(outputs), key=str)[0]}
-    again = [(s, e) for s, e in values if s in _missing(needed, saved, expressions)]
-    backward, results = _shared([*again, *gradients], results, "e")
+    given = {*symbols.states, *symbols.units}
+    leaves = {*x.values(), *u.values()}
+    reached = _missing(_symbols_of(results), given, dict(reverse.code))
+    needed = reached & (leaves | set(expressions))
+    saved = _choose_saved(needed, values, given)
+    if not saved:  # which the kernels would take for "not stored"
+        saved = {min(leaves & _symbols_of([*outputs, *expressions.values()]), key=str)}
+    again = _missing(needed, saved, expressions)
+    backward, results = _shared(
+        [*((s, e) for s, e in values if s in again), *reverse.code], results, "e"
+    )
 
     recurrent = not _symbols_of(equations).isdisjoint(symbols.u.values())
-    count = len(symbols.gates)
-    rest = results[2 * count :]
+    gates, states = len(symbols.gates), len(symbols.states)
+    dx, du, rest = results[:gates], results[gates : 2 * gates], results[2 * gates :]
     return Derivation(
         sums=sums,
         forward=values,
         next=outputs,
-        saved=sorted(saved, key=lambda s: (order.index(s) if s in order else -1, str(s))),
+        saved=sorted(saved, key=str),
         backward=backward,
-        dx=results[:count],
-        du=results[count : 2 * count],
-        dstates=rest[: len(symbols.states)],
-        dunits=rest[len(symbols.states) :],
+        dx=dx,
+        du=du,
+        dstates=rest[:states],
+        dunits=rest[states:],
         recurrent=recurrent,
         split=recurrent and dx != du,
     )
+
+
+class _Reverse:
+    """Gradients of symbols, as sums of terms that what is computed of them contributes."""
+
+    def __init__(self) -> None:
+        self.code: Code = []
+        self._terms: dict[Any, list[Expression]] = {}
+
+    def add(self, expression: Expression, gradient: Expression) -> None:
+        """Adds what a sum or product with this gradient contributes."""
+        for symbol in sorted(expression.free_symbols, key=str):
+            slope = gradient * sympy.diff(expression, symbol)
+            self._terms.setdefault(symbol, []).append(slope)
+
+    def total(self, symbol: Any) -> Expression:
+        return sympy.Add(*self._terms.get(symbol, ()))
+
+    def through(self, symbol: Any, expression: Expression) -> None:
+        """Adds what a value contributes, whose own gradient is complete."""
+        gradient = self.total(symbol)
+        if gradient == 0:
+            return
+        if not isinstance(expression, CellFunction):
+            self.add(expression, self._named(f"g_{symbol}", gradient))
+            return
+        arguments = expression.args
+        if len(arguments) > 1:
+            gradient = self._named(f"g_{symbol}", gradient)
+        for index, argument in enumerate(arguments):
+            slope = gradient * expression.partial(index, arguments, symbol)
+            if argument.free_symbols and slope != 0:
+                self.add(argument, self._named(f"g_{symbol}_{index}", slope))
+
+    def _named(self, name: str, expression: Expression) -> Expression:
+        """The expression, under a name of its own unless it is one or a number."""
+        if expression.is_Symbol or expression.is_number:
+            return expression
+        symbol = sympy.Symbol(name)
+        self.code.append((symbol, expression))
+        return symbol
 
 
 def _sums(
@@ -183,22 +199,8 @@ def _shared(
     return ordered, results
 
 
-def _named(code: Code, name: str, expression: Expression) -> Expression:
-    """The expression, under a name of its own unless it is one or a number."""
-    if expression.is_Symbol or expression.is_number:
-        return expression
-    symbol = sympy.Symbol(name)
-    code.append((symbol, expression))
-    return symbol
-
-
 def _symbols_of(expressions: Iterable[Expression]) -> set[Any]:
     return set().union(*(e.free_symbols for e in expressions))
-
-
-def _reached(results: Iterable[Expression], code: Code) -> set[Any]:
-    """All symbols that the results depend on."""
-    return _missing(_symbols_of(results), set(), dict(code))
 
 
 def _missing(needed: set[Any], given: set[Any], expressions: dict[Any, Expression]) -> set[Any]:

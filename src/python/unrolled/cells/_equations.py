@@ -14,6 +14,7 @@ from ._twin import twin
 
 # What grows by a factor a step would be beyond float32 after so many.
 _PADDED_STEPS, _LARGEST = 200, 1e30
+_LARGEST_POWER = 16
 _OPERATIONS = (sympy.Symbol, sympy.Number, sympy.NumberSymbol, sympy.Add, sympy.Mul)
 
 
@@ -23,7 +24,7 @@ def write_down(where: str, function: Callable[..., Any], symbols: Symbols) -> li
     Raises:
         ValueError: the states are not those that were declared, an expression holds what the
             kernels have no function for, a gate is not used, or a padded unit would not
-            stay zero.
+            keep its output zero.
     """
     arguments = [
         Names(where, "gate", symbols.x),
@@ -34,9 +35,11 @@ def write_down(where: str, function: Callable[..., Any], symbols: Symbols) -> li
     if symbols.units:
         arguments.append(Names(where, "parameter", symbols.unit))
         letters += ", p"
-    given = ", ".join(inspect.signature(function).parameters)
-    if given.count(",") != letters.count(","):
-        raise ValueError(f"[{where}] expected a function of ({letters}), got one of ({given})")
+    parameters = inspect.signature(function).parameters
+    if len(parameters) != len(arguments):
+        raise ValueError(
+            f"[{where}] expected a function of ({letters}), got one of ({', '.join(parameters)})"
+        )
     try:
         result = function(*arguments)
     except TypeError as error:
@@ -70,12 +73,13 @@ def _checked(where: str, state: str, value: Any, symbols: Symbols) -> Expression
     for part in sympy.preorder_traversal(equation):
         if isinstance(part, sympy.Symbol) and part not in symbols.arguments:
             raise ValueError(f"[{where}] expected the symbols of its arguments alone, got {part}")
-        known = isinstance(part, _OPERATIONS) and part.is_finite is not False
+        known = isinstance(part, _OPERATIONS) and (part.is_finite or not part.is_number)
         power = isinstance(part, sympy.Pow) and (2 * part.exp).is_Integer
+        power = power and abs(part.exp) <= _LARGEST_POWER
         if not (known or power or isinstance(part, FUNCTIONS)):
             raise ValueError(
-                f"[{where}] expected + - * /, integer powers, numbers and functions out of "
-                f"unrolled.cells ({names}), got {part} in the equation of {state}"
+                f"[{where}] expected + - * /, integer powers up to {_LARGEST_POWER}, numbers and "
+                f"functions out of unrolled.cells ({names}), got {part} in the equation of {state}"
             )
     return equation
 

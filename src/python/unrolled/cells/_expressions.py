@@ -33,9 +33,10 @@ class CellFunction(sympy.Function):
 
     @classmethod
     def eval(cls, *arguments: Expression) -> Expression | None:
-        if all(a.is_number for a in arguments):
+        if not all(a.is_number for a in arguments):
+            return None
+        with np.errstate(all="ignore"):
             return sympy.Float(float(cls.compute(*(np.float64(a) for a in arguments))))
-        return None
 
     def fdiff(self, argindex: int = 1) -> Expression:
         return self.partial(argindex - 1, self.args, self)

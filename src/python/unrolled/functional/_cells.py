@@ -86,7 +86,7 @@ def _compiled() -> tuple[CellInfo, ...]:
 
 def cells() -> tuple[CellInfo, ...]:
     """All cells: the compiled ones, then those of `add_cell`."""
-    return (*_compiled(), *(added.info for added in _added.values()))
+    return (*_compiled(), *(added.info for added in tuple(_added.values())))
 
 
 def add_cell(info: CellInfo, build: Build) -> None:

@@ -1,28 +1,37 @@
 """What a node of ONNX's operators LSTM, GRU and RNN says of itself."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._extras import import_extra
 from ..layers._types import Array
 from ._onnx_activations import Activation, read_activations
 from ._onnx_operators import DEFAULT_ACTIVATIONS, GATES, OPERATORS
 
-#: The attributes that the operators have, by their type: i(nteger), f(loat), s(tring), and lists.
-_ATTRIBUTES: Mapping[str, str] = {
-    "activation_alpha": "FLOATS",
-    "activation_beta": "FLOATS",
-    "activations": "STRINGS",
-    "clip": "FLOAT",
-    "direction": "STRING",
-    "hidden_size": "INT",
-    "layout": "INT",
-    "output_sequence": "INT",  # until opset 6; which outputs a node has says the same
-    "input_forget": "INT",
-    "linear_before_reset": "INT",
+
+class _Attribute(NamedTuple):
+    """One that the operators have, or one of them, in some versions of ONNX."""
+
+    type: str
+    op_type: str = ""
+    since: int = 1
+    until: float = math.inf
+
+
+_ATTRIBUTES: Mapping[str, _Attribute] = {
+    "activation_alpha": _Attribute("FLOATS"),
+    "activation_beta": _Attribute("FLOATS"),
+    "activations": _Attribute("STRINGS"),
+    "clip": _Attribute("FLOAT"),
+    "direction": _Attribute("STRING"),
+    "hidden_size": _Attribute("INT"),
+    "layout": _Attribute("INT", since=14),
+    "output_sequence": _Attribute("INT", until=6),  # which outputs there are says the same
+    "input_forget": _Attribute("INT", "LSTM"),
+    "linear_before_reset": _Attribute("INT", "GRU", since=3),
 }
-_OF_ONE_OPERATOR = {"input_forget": "LSTM", "linear_before_reset": "GRU"}
 
 #: Of each direction that a node may have, which of its scans read from the last step to the first.
 _DIRECTIONS: Mapping[str, tuple[bool, ...]] = {
@@ -72,7 +81,7 @@ class Equations:
             "linear_before_reset = 0": self.op_type == "GRU" and not self.option,
             f"activations {list(names)}": names != plain,
         }
-        return ", ".join(trait for trait, present in traits.items() if present)
+        return " with ".join(trait for trait, present in traits.items() if present)
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ def read_options(node: Any, opset: int) -> NodeOptions:
         ValueError: an attribute is unknown or has no possible value; the text names the node.
     """
     where = name_of(node)
-    given = _attributes(where, node)
+    given = _attributes(where, node, opset)
     op_type = str(node.op_type)
     direction = given.get("direction", "forward")
     if direction not in _DIRECTIONS:
@@ -152,8 +161,6 @@ def read_options(node: Any, opset: int) -> NodeOptions:
     clip = given.get("clip")
     if clip is not None and not clip > 0:
         raise ValueError(f"{where} expected clip > 0, got {clip}")
-    if "layout" in given and opset < 14:
-        raise ValueError(f"{where} has a layout, which came with opset 14, in opset {opset}")
     for name in ("layout", "input_forget", "linear_before_reset"):
         if given.get(name, 0) not in (0, 1):
             raise ValueError(f"{where} expected {name} = 0 or 1, got {given[name]}")
@@ -180,25 +187,34 @@ def name_of(node: Any) -> str:
     return f"[onnx] {node.op_type} {name}"
 
 
-def _attributes(where: str, node: Any) -> dict[str, Any]:
+def _attributes(where: str, node: Any, opset: int) -> dict[str, Any]:
     onnx = import_extra("onnx", "onnx")
     types = onnx.AttributeProto.AttributeType
     result: dict[str, Any] = {}
     for item in node.attribute:
-        expected = _ATTRIBUTES.get(item.name)
-        if expected is None or _OF_ONE_OPERATOR.get(item.name, node.op_type) != node.op_type:
-            raise ValueError(f"{where} has an attribute {item.name!r}, unknown for {node.op_type}")
-        if item.type != types.Value(expected):
-            raise ValueError(f"{where} expected {item.name} of type {expected}, got {item.type}")
+        known = _ATTRIBUTES.get(item.name)
+        if (
+            known is None
+            or known.op_type not in ("", node.op_type)
+            or not known.since <= opset <= known.until
+        ):
+            raise ValueError(
+                f"{where} has an attribute {item.name!r}, unknown for {node.op_type} in "
+                f"opset {opset}"
+            )
+        if item.type != types.Value(known.type):
+            raise ValueError(
+                f"{where} expected {item.name} of type {known.type}, got {types.Name(item.type)}"
+            )
         if item.ref_attr_name:
             raise ValueError(
                 f"{where} takes {item.name} from the function around it: inline functions first "
                 "(onnx.inliner)"
             )
         value = onnx.helper.get_attribute_value(item)
-        if expected == "STRINGS":
+        if known.type == "STRINGS":
             value = [_text(each) for each in value]
-        result[item.name] = _text(value) if expected == "STRING" else value
+        result[item.name] = _text(value) if known.type == "STRING" else value
     return result
 
 

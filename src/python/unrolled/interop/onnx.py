@@ -77,8 +77,8 @@ def recurrent_nodes(model: Model) -> list[RecurrentNode]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no ONNX model, or a node does what no layer here does (other activations,
-            clipping, coupled gates with peepholes, a reset gate before the product), or its weights
-            come from outside or do not fit together; the text names the node.
+            clipping, coupled gates with peepholes), or its weights come from outside or do not fit
+            together; the text names the node.
         ImportError: the extra [onnx] is not installed.
     """
     proto = _read(model)

@@ -76,15 +76,16 @@ class UnrolledRep(_BackendRep):  # type: ignore[misc]
             inputs: one array for each input of the model, in its order, or a mapping by name.
 
         Raises:
-            ValueError: inputs are missing, or a recurrent node does not fit what it reads.
+            ValueError: inputs are missing or too many, or do not fit a recurrent node.
         """
-        if isinstance(inputs, Mapping):
-            feed = dict(inputs)
-        else:
-            feed = dict(zip(self._inputs, _listed(inputs), strict=False))
-        if missing := [name for name in self._inputs if name not in feed]:
+        if not isinstance(inputs, Mapping):
+            arrays = _listed(inputs)
+            if len(arrays) != len(self._inputs):
+                raise ValueError(f"[onnx] expected the inputs {self._inputs}, got {len(arrays)}")
+            inputs = dict(zip(self._inputs, arrays, strict=True))
+        if missing := [name for name in self._inputs if name not in inputs]:
             raise ValueError(f"[onnx] expected the inputs {self._inputs}, got none for {missing}")
-        results = self._evaluator.run(None, feed)
+        results = self._evaluator.run(None, dict(inputs))
         named = _base.namedtupledict("Outputs", self._outputs)
         outputs: tuple[Any, ...] = named(*results)
         return outputs

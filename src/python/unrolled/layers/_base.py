@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from .. import functional
 from ._flat import FlatBuffer
 from ._listener import GradientListener
 from ._options import ScanOptions
+from ._place import Place, functions_of, move, on_device
 from ._types import Array, DType
+
+LayerT = TypeVar("LayerT", bound="Layer")
 
 
 class Layer:
@@ -33,7 +36,7 @@ class Layer:
     (`layer.parameters["bias"][:] = 0`); the mapping itself is read-only, since an array put there
     would be no part of the buffer.
 
-    Copies and pickles of a layer have a buffer of their own, with the gradients at zero.
+    Copies and pickles of a layer have a buffer of their own on the host, their gradients zero.
 
     One layer may be called from several threads at once; pullbacks may not, since they all add to
     the same gradients.
@@ -105,6 +108,12 @@ class Layer:
         return next((a.dtype for a in self._parameters.values()), np.dtype(np.float32))
 
     @property
+    def place(self) -> Place:
+        """Where the parameters lie: "cpu" or "cuda"; see `to`."""
+        own = next(iter(self._parameters.values()), None)
+        return "cpu" if own is None or not on_device(own) else "cuda"
+
+    @property
     def num_parameters(self) -> int:
         """How many numbers the parameters hold."""
         return sum(array.size for array in self._parameters.values())
@@ -112,10 +121,55 @@ class Layer:
     def zero_grads(self) -> None:
         """Sets every gradient to zero."""
         if self._flat is not None:
-            functional.zero(self._flat.grads)
+            functions_of(self._flat.grads).zero(self._flat.grads)
             return
         for grad in self._grads.values():
             grad.fill(0)
+
+    def to(self: LayerT, place: Place) -> LayerT:
+        """Moves all parameters and gradients to a CUDA device, "cuda", or back to the host, "cpu".
+
+        ::
+
+            lstm = unrolled.LSTM(16, 32).to("cuda")
+            y, (h, c) = lstm(cupy.asarray(x))      # CuPy arrays in and out
+
+        Parameters are then arrays of CuPy on its current device; see `unrolled.cuda`. What runs
+        there is a recurrent layer with `vjp`, in float32.
+
+        Returns:
+            the layer itself.
+
+        Raises:
+            ValueError: another place; TypeError: a layer that runs on the host alone.
+        """
+        where = type(self).__name__
+        if place not in get_args(Place):
+            raise ValueError(f"[{where}] expected one of cpu, cuda, got {place!r}")
+        for layer in self._walk():
+            if place == "cuda" and not (
+                isinstance(layer, ScanOptions) and layer.dtype == np.float32
+            ):
+                raise TypeError(
+                    f"[{where}] expected recurrent layers of float32, which run on a CUDA device, "
+                    f"got {type(layer).__name__} of {layer.dtype}"
+                )
+        flat = self._flat = self.flat.moved(lambda array: move(array, place))
+        self._bind(flat.views(flat.values), flat.views(flat.grads))
+        return self
+
+    def _new(self, shape: tuple[int, ...]) -> Array:
+        """An uninitialised array where the parameters lie, of their dtype."""
+        array: Array = functions_of(next(iter(self._parameters.values()))).empty(shape, self.dtype)
+        return array
+
+    def check_on_host(self) -> None:
+        """Raises ValueError if the layer is elsewhere."""
+        if self.place != "cpu":
+            raise ValueError(
+                f"[{type(self).__name__}] expected a layer on the host, got one on a CUDA device; "
+                'call layer.to("cpu")'
+            )
 
     def set_precision(self, precision: functional.Precision) -> None:
         """Makes every recurrent layer multiply in another precision from now on."""
@@ -200,14 +254,14 @@ class Layer:
                     f"[{where}] expected {name} of dtype {parameter.dtype}, got {array.dtype}"
                 )
         for name, parameter in self._parameters.items():
-            parameter[...] = arrays[name]
+            parameter[...] = move(arrays[name], "cuda") if on_device(parameter) else arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy copies and pickles a view as an array of its own, which would cut parameters off
         # from the flat buffer; so only this layer's own arrays go out and `_build` runs again.
         hidden = ("_parameters", "_grads", "_flat", "_owner", "_own_names", "_listener", "_prefix")
         state = {key: value for key, value in self.__dict__.items() if key not in hidden}
-        state["_own"] = {name: self._parameters[name] for name in self._own_names}
+        state["_own"] = {name: move(self._parameters[name], "cpu") for name in self._own_names}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

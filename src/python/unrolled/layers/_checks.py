@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ._place import is_array
 from ._types import Array, DType
 
 
@@ -56,7 +57,7 @@ def check_array(where: str, text: str, array: Array, shape: tuple[int, ...], dty
         shape: the numbers behind the letters.
         dtype: the dtype of the layer; arrays are never cast silently.
     """
-    if not isinstance(array, np.ndarray):
+    if not is_array(array):
         raise TypeError(f"[{where}] expected {text} = {shape}, got {type(array).__name__}")
     if array.shape != shape:
         raise ValueError(f"[{where}] expected {text} = {shape}, got {array.shape}")

@@ -1,7 +1,7 @@
 """One flat buffer that holds every parameter of a model, and one that holds every gradient."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -63,6 +63,10 @@ class FlatBuffer:
             matrices=slice(0, first_vector),
             vectors=slice(first_vector, end),
         )
+
+    def moved(self, move: Callable[[Array], Array]) -> "FlatBuffer":
+        """The same buffer elsewhere: `move` copies an array to there."""
+        return replace(self, values=move(self.values), grads=move(self.grads))
 
     def views(self, flat: Array) -> dict[str, Array]:
         """Returns the named views into `flat`, a (P,) array laid out like `values`.

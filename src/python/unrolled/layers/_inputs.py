@@ -1,8 +1,7 @@
 """Sequences as callers give them: checked, and turned to time-major order."""
 
-import numpy as np
-
 from .. import functional
+from ._place import is_array
 from ._types import Array, DType
 
 
@@ -20,7 +19,7 @@ def time_major_input(
         ValueError, TypeError: x is not a batch of sequences of this size and dtype.
     """
     order = "B, T" if batch_first else "T, B"
-    if not isinstance(x, np.ndarray | functional.Lookup):
+    if not isinstance(x, functional.Lookup) and not is_array(x):
         raise TypeError(f"[{where}] expected x as an array, got {type(x).__name__}")
     if len(x.shape) != 3 or x.shape[2] != input_size:
         hint = ""

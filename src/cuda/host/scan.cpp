@@ -1,0 +1,264 @@
+#include "cuda/host/scan.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+#include <initializer_list>
+
+#include "cuda/host/ensure.hpp"
+#include "cuda/host/key.hpp"
+
+namespace unrolled::cuda {
+namespace {
+
+constexpr ArrayView kAbsent{};
+
+const ArrayView& view(Argument argument) {
+  return argument == nullptr ? kAbsent : argument->view();
+}
+
+int find_cell(const std::string& name) {
+  std::string names;
+  for (int i = 0; i < cell_count(); ++i) {
+    if (name == cells()[i].name) return i;
+    names.append(i == 0 ? "" : ", ").append(cells()[i].name);
+  }
+  fail_value("[cell] expected one of ", names, ", got '", name, "'");
+}
+
+// Takes the arguments of one call to pointers, all of one device.
+class Arguments {
+ public:
+  explicit Arguments(const CellInfo& info) : info_(info) {}
+
+  template <class T>
+  T* array(const char* name, const char* letters, std::initializer_list<int64_t> shape,
+           Argument argument) {
+    const Expected expected{info_.name, name, letters, shape};
+    T* data = contiguous<T>(expected, view(argument), access<T>());
+    note(name, argument);
+    return data;
+  }
+  template <class T>
+  Sequence<T> sequence(const char* name, const char* letters, std::initializer_list<int64_t> shape,
+                       Argument argument) {
+    const Expected expected{info_.name, name, letters, shape};
+    const Sequence<T> found = unrolled::sequence<T>(expected, view(argument), access<T>());
+    note(name, argument);
+    return found;
+  }
+  // One array a state, or none of them where they may be missing. `prefix` and the state's name are
+  // what an array is called.
+  template <class T>
+  void states(const char* prefix, const char* letters, std::initializer_list<int64_t> shape,
+              const std::vector<Argument>& given, bool may_miss, T** out) {
+    if (given.empty() && may_miss) return;
+    check_count("state arrays", 0, given);
+    for (int k = 0; k < info_.state_count; ++k) {
+      const std::string name = std::string(prefix) + info_.states[k];
+      out[k] = array<T>(name.c_str(), letters, shape, given[static_cast<size_t>(k)]);
+    }
+  }
+  // (T, B, H) arrays of the states from number `first` on, all or none.
+  template <class T>
+  void step_states(const char* prefix, int first, std::initializer_list<int64_t> shape,
+                   const std::vector<Argument>& given, Sequence<T>* out) {
+    if (given.empty()) return;
+    check_count((std::string("arrays ") + prefix + " of shape (T, B, H)").c_str(), first, given);
+    for (int k = first; k < info_.state_count; ++k) {
+      const std::string name = std::string(prefix) + " of " + info_.states[k];
+      out[k] = sequence<T>(name.c_str(), "(T, B, H)", shape, given[static_cast<size_t>(k - first)]);
+    }
+  }
+  // Parameters, or, where they are written, their gradients. All that the cell has must be there,
+  // but for biases.
+  template <class T>
+  LayerParameters<T> parameters(const ParameterArguments& given, int64_t I, int64_t H) {
+    const auto take = [&](const char* name, const char* letters,
+                          std::initializer_list<int64_t> shape, Argument argument, bool possible,
+                          bool needed) {
+      name += access<T>() == Access::kWrite ? 0 : 1;  // "dweight_ih" or "weight_ih"
+      if (argument != nullptr && !possible)
+        fail_value("[", info_.name, "] expected no ", name, ", which this cell does not have");
+      if (argument == nullptr && needed)
+        fail_value("[", info_.name, "] expected ", name, " of shape ", letters, ", got None");
+      return array<T>(name, letters, shape, argument);
+    };
+    const int64_t rows = info_.gate_count * H;
+    const bool recurrent = info_.recurrent, units = info_.unit_count > 0;
+    return {
+        take("dweight_ih", "(G*H, I)", {rows, I}, given.weight_ih, true, true),
+        take("dweight_hh", "(G*H, H)", {rows, H}, given.weight_hh, recurrent, recurrent),
+        take("dbias_ih", "(G*H,)", {rows}, given.bias_ih, true, false),
+        take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
+        take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units)};
+  }
+  // The device of all arrays.
+  int device() const {
+    if (device_ >= 0) return device_;
+    cudaPointerAttributes attributes{};
+    if (address_ != nullptr)
+      ensure(cudaPointerGetAttributes(&attributes, address_), "an address on a device");
+    return attributes.device;
+  }
+
+ private:
+  template <class T>
+  static constexpr Access access() {
+    return std::is_const_v<T> ? Access::kRead : Access::kWrite;
+  }
+  void check_count(const char* what, int first, const std::vector<Argument>& given) const {
+    const int expected = info_.state_count - first;
+    if (static_cast<int>(given.size()) != expected)
+      fail_value("[", info_.name, "] expected ", expected, " ", what, " for cell ", info_.name,
+                 ", got ", given.size());
+  }
+  void note(const char* name, Argument argument) {
+    if (argument == nullptr) return;
+    if (address_ == nullptr) address_ = argument->view().data;
+    if (argument->device() < 0) return;
+    if (device_ >= 0 && argument->device() != device_)
+      fail_value("[", info_.name, "] expected all arrays on one device, cuda:", device_, ", got ",
+                 name, " on cuda:", argument->device());
+    device_ = argument->device();
+  }
+
+  const CellInfo& info_;
+  const void* address_ = nullptr;
+  int device_ = -1;
+};
+
+// Zeros a (T, B, width) array.
+void clear(const Sequence<float>& to, int64_t T, int64_t B, int64_t width, cudaStream_t stream) {
+  const auto fill = [&](float* data, int64_t stride, int64_t rows) {
+    ensure(cudaMemset2DAsync(data, static_cast<size_t>(stride) * sizeof(float), 0,
+                             static_cast<size_t>(width) * sizeof(float), static_cast<size_t>(rows),
+                             stream),
+           "an array to be cleared");
+  };
+  if (to.row >= width && to.step == B * to.row)
+    fill(to.data, to.row, T * B);
+  else if (to.step >= width && to.row == T * to.step)  // batch first
+    fill(to.data, to.step, T * B);
+  else
+    for (int64_t t = 0; t < T; ++t)
+      for (int64_t b = 0; b < B; ++b) fill(to.data + t * to.step + b * to.row, width, 1);
+}
+
+}  // namespace
+
+Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path)
+    : math(math), path(path) {
+  layer.cell = find_cell(cell);
+  const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
+  const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
+  layer.weights = Arguments(info()).parameters<const float>(arrays, I, H);
+  if (I < 1 || H < 1)
+    fail_value("[", cell, "] expected input_size and hidden_size of at least 1, got ", I, " and ",
+               H);
+}
+
+DevicePlan::DevicePlan(const std::string& cell, int64_t T, int64_t B, const ArrayView& lengths,
+                       const ArrayView& resets, bool reverse)
+    : T_steps(T), B(B), host(cell.c_str(), T, B, lengths, resets, reverse) {
+  const Plan& plan = host.view();
+  const auto append = [&](const auto* values, int64_t count) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(values);
+    image_.insert(image_.end(), bytes, bytes + static_cast<size_t>(count) * sizeof values[0]);
+  };
+  append(plan.live, plan.T);
+  append(plan.offset, plan.T + 1);
+  append(plan.order, plan.B);
+  if (plan.resets != nullptr) append(plan.resets, T * B);
+}
+
+void DevicePlan::upload(const DeviceArray& memory, uintptr_t stream, bool wait) {
+  const Expected expected{"plan", "memory", "(bytes,)", {bytes()}};
+  check_shape(expected, memory.view());
+  check_contiguous(expected, memory.view());
+  auto* start = static_cast<uint8_t*>(memory.view().data);
+  const CurrentDevice current(std::max(memory.device(), 0));
+  ensure(cudaMemcpyAsync(start, image_.data(), image_.size(), cudaMemcpyHostToDevice,
+                         reinterpret_cast<cudaStream_t>(stream)),
+         "the plan to be copied to the device");
+  if (wait) ensure(cudaStreamSynchronize(reinterpret_cast<cudaStream_t>(stream)), "a copy to end");
+  const Plan& plan = host.view();
+  const auto* words = reinterpret_cast<const int64_t*>(start);
+  device.live = words;
+  device.offset = device.live + plan.T;
+  device.order = device.offset + plan.T + 1;
+  device.resets =
+      plan.resets == nullptr ? nullptr : reinterpret_cast<const uint8_t*>(device.order + plan.B);
+}
+
+Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training) {
+  return sizes(weights.layer.cell, weights.layer.I, weights.layer.H, plan.host.view(), training);
+}
+
+void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,
+             uintptr_t stream) {
+  const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
+  const Sizes size = sizes(weights, plan, arrays.saved != nullptr);
+  Arguments given(weights.info());
+  Forward args{};
+  args.layer = weights.layer;
+  args.plan = &plan.host.view();
+  args.arrays = plan.device;
+  args.x = given.sequence<const float>("x", "(T, B, I)", {T, B, I}, arrays.x);
+  args.y[0] = given.sequence<float>("out", "(T, B, H)", {T, B, H}, arrays.y);
+  given.step_states<float>("steps", 1, {T, B, H}, arrays.others, args.y);
+  given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
+  given.states<const float>("state ", "(B, H)", {B, H}, arrays.initial, true, args.initial);
+  given.states<float>("state ", "(B, H)", {B, H}, arrays.final, false, args.final);
+  given.states<float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
+                      args.states);
+  args.saved = given.array<float>("saved", "(saved,)", {size.saved}, arrays.saved);
+  args.scratch = given.array<float>("scratch", "(scratch,)", {size.forward}, arrays.scratch);
+  args.path = weights.path;
+
+  const CurrentDevice current(given.device());
+  Context& context = Context::of(given.device(), reinterpret_cast<void*>(stream));
+  for (const Sequence<float>& y : args.y)
+    if (y.data != nullptr && !args.plan->ordered)
+      clear(y, T, B, H, reinterpret_cast<cudaStream_t>(stream));
+  const Key key('f', weights.math, args.layer, *args.plan, args.arrays, args.x, args.y, args.update,
+                args.initial, args.final, args.states, args.saved, args.scratch, args.path);
+  context.run(weights.math, key.bytes(), [&] { forward(args, context); });
+}
+
+void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,
+              uintptr_t stream) {
+  const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
+  const Sizes size = sizes(weights, plan, true);
+  Arguments given(weights.info());
+  Backward args{};
+  args.layer = weights.layer;
+  args.plan = &plan.host.view();
+  args.arrays = plan.device;
+  args.x = given.sequence<const float>("x", "(T, B, I)", {T, B, I}, arrays.x);
+  args.dy[0] = given.sequence<const float>("dy", "(T, B, H)", {T, B, H}, arrays.dy);
+  given.step_states<const float>("dsteps", 1, {T, B, H}, arrays.dothers, args.dy);
+  given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
+  args.dx = given.sequence<float>("dx", "(T, B, I)", {T, B, I}, arrays.dx);
+  args.accumulate_dx = arrays.accumulate_dx;
+  given.states<const float>("dstate ", "(B, H)", {B, H}, arrays.dfinal, true, args.dfinal);
+  given.states<float>("dstate ", "(B, H)", {B, H}, arrays.dinitial, false, args.dinitial);
+  given.states<const float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
+                            args.states);
+  args.saved = given.array<const float>("saved", "(saved,)", {size.saved}, arrays.saved);
+  args.grads = given.parameters<float>(arrays.grads, I, H);
+  args.scratch = given.array<float>("scratch", "(scratch,)", {size.backward}, arrays.scratch);
+  args.path = weights.path;
+
+  const CurrentDevice current(given.device());
+  Context& context = Context::of(given.device(), reinterpret_cast<void*>(stream));
+  if (args.dx.data != nullptr && !args.accumulate_dx && !args.plan->ordered)
+    clear(args.dx, T, B, I, reinterpret_cast<cudaStream_t>(stream));
+  const Key key('b', weights.math, args.layer, *args.plan, args.arrays, args.x, args.dy, args.dx,
+                args.update, args.accumulate_dx, args.dfinal, args.dinitial, args.states,
+                args.saved, args.grads, args.scratch, args.path);
+  context.run(weights.math, key.bytes(), [&] { backward(args, context); });
+}
+
+}  // namespace unrolled::cuda

@@ -1,0 +1,76 @@
+// Recurrent layers on a device: every argument is checked here, then sequence.hpp's scan is put on
+// the caller's stream.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/plan.hpp"
+#include "cuda/host/context.hpp"
+#include "cuda/host/device_array.hpp"
+
+namespace unrolled::cuda {
+
+using Argument = const DeviceArray*;  // null where it was left out
+
+// In torch's shapes; null is what the cell does not have, and biases may be.
+struct ParameterArguments {
+  Argument weight_ih, weight_hh, bias_ih, bias_hh, weight_unit;
+};
+
+// The parameters of one direction of one layer: views of the caller's arrays.
+struct Weights {
+  Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path);
+  const CellInfo& info() const { return cells()[layer.cell]; }
+
+  Layer layer;
+  Math math;
+  Path path;
+};
+
+// Which rows are live at which step, on the host and, once uploaded, on the device.
+class DevicePlan {
+ public:
+  DevicePlan(const std::string& cell, int64_t T, int64_t B, const ArrayView& lengths,
+             const ArrayView& resets, bool reverse);
+  // Of the memory that `upload` copies to.
+  int64_t bytes() const { return static_cast<int64_t>(image_.size()); }
+  // Returns, with `wait`, when the copy is there for any stream.
+  void upload(const DeviceArray& memory, uintptr_t stream, bool wait);
+
+  int64_t T_steps, B;
+  RaggedPlan host;
+  PlanArrays device{};
+
+ private:
+  std::vector<uint8_t> image_;
+};
+
+struct ForwardArguments {
+  Argument x, y;
+  std::vector<Argument> others, updates;  // may be empty: not wanted, no zoneout
+  std::vector<Argument> initial, final;   // initial may be empty: zeros
+  std::vector<Argument> states;           // memory that `sizes` tells
+  Argument saved, scratch;                // likewise; saved null at inference
+};
+
+struct BackwardArguments {
+  Argument x, dy, dx;  // dy and dx may be null
+  bool accumulate_dx;
+  std::vector<Argument> dothers, updates;
+  std::vector<Argument> dfinal, dinitial;  // dfinal may be empty: zeros
+  std::vector<Argument> states;
+  Argument saved;
+  ParameterArguments grads;
+  Argument scratch;
+};
+
+// Work and memory for the scans of a plan.
+Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training);
+void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,
+             uintptr_t stream);
+void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,
+              uintptr_t stream);
+
+}  // namespace unrolled::cuda

@@ -1,0 +1,68 @@
+// Rows of tokens: between a user's array and the compact order of the plan, and sums over them.
+#pragma once
+
+#include "cuda/step.hpp"
+
+namespace unrolled::cuda {
+
+inline constexpr int kRowThreads = 128;
+
+// The rows of a user's (T, B, width) array and, one after the other, those of its live tokens.
+template <class T>
+struct TokenRows {
+  Plan plan;
+  Sequence<T> user;
+  float* compact;
+  int64_t width;
+  bool add;  // to the user's
+};
+
+// The user's row of a token.
+template <class T>
+__device__ T* row_of(const TokenRows<T>& a, int64_t token) {
+  int64_t t = 0;
+  for (int64_t end = a.plan.T; end - t > 1;) {  // offset[t] <= token < offset[end]
+    const int64_t middle = (t + end) / 2;
+    (a.plan.offset[middle] <= token ? t : end) = middle;
+  }
+  return a.user.data + t * a.user.step + user_row(a.plan, token - a.plan.offset[t]) * a.user.row;
+}
+
+// One block per token.
+static __global__ void gather_rows(TokenRows<const float> a) {
+  const float* from = row_of(a, blockIdx.x);
+  float* to = a.compact + blockIdx.x * a.width;
+  for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x) to[i] = from[i];
+}
+
+static __global__ void scatter_rows(TokenRows<float> a) {
+  float* to = row_of(a, blockIdx.x);
+  const float* from = a.compact + blockIdx.x * a.width;
+  for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x)
+    to[i] = a.add ? to[i] + from[i] : from[i];
+}
+
+// sum[c] += the sum of column c of `rows`; the order of its terms depends on the shape alone.
+struct ColumnSums {
+  const float* data;  // (rows, width)
+  int64_t rows, width;
+  float* sum;
+};
+
+inline constexpr int kSumColumns = 32, kSumParts = 16;
+
+static __global__ void sum_columns(ColumnSums a) {
+  UNROLLED_SHARED(parts);  // [kSumParts][kSumColumns]
+  const int lane = threadIdx.x % kSumColumns, part = threadIdx.x / kSumColumns;
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * kSumColumns + lane;
+  float sum = 0.0f;
+  if (column < a.width)
+    for (int64_t row = part; row < a.rows; row += kSumParts) sum += a.data[row * a.width + column];
+  parts[part * kSumColumns + lane] = sum;
+  __syncthreads();
+  if (part != 0 || column >= a.width) return;
+  for (int other = 1; other < kSumParts; ++other) sum += parts[other * kSumColumns + lane];
+  a.sum[column] += sum;
+}
+
+}  // namespace unrolled::cuda

@@ -1,0 +1,110 @@
+// A scan on CUDA: what the host hands over. Structs of device pointers and sizes, and the functions
+// that put the whole scan on a stream. No CUDA header is needed to include this.
+//
+// Letters: T steps, B batch, I input, H hidden, G gates, S states. All arrays are float and
+// row-major; weights have torch's shapes. Nothing here allocates, waits for the device or reads its
+// memory, so that everything can be captured in a CUDA graph: the host gives all scratch.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/table.hpp"
+
+namespace unrolled::cuda {
+
+// One device as the scan sees it: matrix products, a stream, and how large a kernel may be.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // c (m, n) = op(a) op(b) + beta * c in row-major order, where op transposes when it is told to:
+  // a is (m, k) or, transposed, (k, m); b is (k, n) or (n, k); ld is the distance of rows in
+  // memory. With k = 0 the product is zero.
+  virtual void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                    const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
+                    int64_t ldc) = 0;
+
+  void* stream = nullptr;       // a cudaStream_t
+  int64_t multiprocessors = 0;  // cudaDevAttrMultiProcessorCount
+  int64_t shared_bytes = 0;     // cudaDevAttrMaxSharedMemoryPerBlockOptin
+};
+
+// How the steps are run. kSteps: a matrix product and one kernel per step. kPersistent: one kernel
+// for all steps that keeps the recurrent weights in shared memory. kAuto chooses by shape.
+enum class Path : int { kAuto, kSteps, kPersistent };
+
+// The arrays of a Plan, copied to the device.
+struct PlanArrays {
+  const int64_t* live;    // [T]
+  const int64_t* offset;  // [T + 1]
+  const int64_t* order;   // [B]
+  const uint8_t* resets;  // as in Plan, or null
+};
+
+// One direction of one layer.
+struct Layer {
+  int cell;  // its place in UNROLLED_CELLS
+  int64_t I, H;
+  LayerParameters<const float> weights;
+};
+
+// Sizes of the arrays that the host gives, in floats.
+struct Sizes {
+  int64_t states;             // each of Forward::states
+  int64_t saved;              // Forward::saved; 0 at inference
+  int64_t forward, backward;  // scratch; of backward 0 at inference
+};
+
+struct Forward {
+  Layer layer;
+  const Plan* plan;  // on the host: live, offset, order and resets point to host memory
+  PlanArrays arrays;
+  Sequence<const float> x;
+  // States that leave each step, y[0] the output; data of the others may be null: not wanted. Dead
+  // tokens are left as they are.
+  Sequence<float> y[kMaxStates];
+  // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
+  // null: it takes all.
+  Sequence<const float> update[kMaxStates];
+  const float* initial[kMaxStates];  // (B, H) or null for zeros
+  float* final[kMaxStates];          // (B, H), each written for all rows
+  // The states that enter each token, and what else BPTT needs: what `sizes` says. At inference
+  // `saved` is null and `states` is scratch.
+  float* states[kMaxStates];
+  float* saved;
+  float* scratch;
+  Path path;
+};
+
+struct Backward {
+  Layer layer;
+  const Plan* plan;
+  PlanArrays arrays;
+  Sequence<const float> x;
+  Sequence<const float> dy[kMaxStates];  // data may be null: zeros; dead tokens are not read
+  Sequence<const float> update[kMaxStates];
+  Sequence<float> dx;  // data may be null: not wanted; dead tokens are left as they are
+  bool accumulate_dx;  // dx is added to
+  const float* dfinal[kMaxStates];  // (B, H) or null for zeros
+  float* dinitial[kMaxStates];      // (B, H), each written for all rows
+  const float* states[kMaxStates];  // as left by forward
+  const float* saved;               // likewise
+  LayerParameters<float> grads;     // added to; each may be null: not wanted
+  float* scratch;
+  Path path;
+};
+
+// The cells in the order of UNROLLED_CELLS: names, gates, states.
+int cell_count();
+const CellInfo* cells();
+
+Sizes sizes(int cell, int64_t I, int64_t H, const Plan& plan, bool training);
+
+// Put a scan on the device's stream. An error of a launch is a std::runtime_error.
+void forward(const Forward& args, Device& device);
+void backward(const Backward& args, Device& device);
+
+// Whether the persistent kernels can hold a layer on the device.
+bool fits(int cell, int64_t H, const Device& device);
+
+}  // namespace unrolled::cuda

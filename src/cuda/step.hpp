@@ -1,0 +1,217 @@
+// The element-wise part of one step: what a thread does for one hidden unit of one row. The rows of
+// a batch stand in the order of the plan, longest first; positions count steps in the order in
+// which they are processed. Rows that end after a position give their final states there, and rows
+// that begin at the next one get their initial states, so that a step is one kernel whatever the
+// lengths.
+#pragma once
+
+#include "cuda/cells.hpp"
+#include "cuda/sequence.hpp"
+
+namespace unrolled::cuda {
+
+// A position of the processing order: its step t, and the rows that are live there, which stand
+// from `token` on. Before the first position and behind the last one no row is live.
+struct Position {
+  int64_t s, t, live, token;
+};
+
+__host__ __device__ inline Position position(const Plan& plan, int64_t s) {
+  if (s < 0 || s >= plan.T) return {s, 0, 0, 0};
+  const int64_t t = plan.reverse ? plan.T - 1 - s : s;
+  if (plan.ordered) return {s, t, plan.B, t * plan.B};  // what the arrays say, too
+  return {s, t, plan.live[t], plan.offset[t]};
+}
+
+__device__ inline int64_t user_row(const Plan& plan, int64_t j) {
+  return plan.ordered ? j : plan.order[j];
+}
+
+__device__ inline bool is_reset(const Plan& plan, int64_t t, int64_t user_row) {
+  return plan.resets != nullptr && plan.resets[t * plan.resets_step + user_row] != 0;
+}
+
+// What every step of a scan is given; the plan's arrays are on the device.
+struct ForwardScan {
+  Plan plan;
+  int64_t H;
+  const float* gates;  // (tokens, G*H): W_ih x
+  const float *bias_input, *bias_recurrent;
+  const float* weight_unit;  // (P, H)
+  Sequence<float> y[kMaxStates];
+  Sequence<const float> update[kMaxStates];
+  const float* initial[kMaxStates];
+  float* final[kMaxStates];
+  float* states[kMaxStates];
+  float* saved;  // (tokens, values, H) or null at inference
+};
+
+struct BackwardScan {
+  Plan plan;
+  int64_t H;
+  const float* weight_unit;
+  Sequence<const float> dy[kMaxStates], update[kMaxStates];
+  const float* dfinal[kMaxStates];
+  float* dinitial[kMaxStates];
+  const float* states[kMaxStates];
+  const float* saved;
+  float* carry[kMaxStates];    // (B, H): gradients of the states that enter the later position
+  float *dinput, *drecurrent;  // (tokens, G*H); the same array unless the cell splits them
+  float* dunit;                // (tokens, P, H)
+};
+
+// Row of `states` where those that enter a position begin: a row for each token, or, at inference,
+// two sets of B rows in turns.
+__host__ __device__ inline int64_t state_row(const ForwardScan& a, const Position& p) {
+  return a.saved != nullptr ? p.token : (p.s & 1) * a.plan.B;
+}
+
+// Where a user's array has unit u of a row.
+template <class T>
+__device__ T& at(const Sequence<T>& steps, int64_t t, int64_t user_row, int64_t u) {
+  return steps.data[t * steps.step + user_row * steps.row + u];
+}
+
+// Unit u of row j, at `here`: what it reads beside the product W_hh h. Apart from the unit's own
+// states nothing of it depends on the step before, so that it can be on its way during the product.
+template <class Cell>
+struct ForwardUnit {
+  int64_t j, u, user;
+  float x[Cell::kGateCount], bias[Cell::kGateCount], p[Cell::kUnitCount + 1];
+  float state[Cell::kStateCount], share[Cell::kStateCount];
+};
+
+template <class Cell>
+__device__ ForwardUnit<Cell> load_unit(const ForwardScan& a, const Position& here, int64_t j,
+                                       int64_t u) {
+  ForwardUnit<Cell> unit{j, u, user_row(a.plan, j), {}, {}, {}, {}, {}};
+  const bool live = j < here.live;  // else it begins at the next position
+  const int64_t H = a.H, token = here.token + j;
+#pragma unroll
+  for (int g = 0; g < Cell::kGateCount; ++g)
+    if (live) {
+      unit.x[g] = a.gates[(token * Cell::kGateCount + g) * H + u];
+      if (a.bias_input != nullptr) unit.x[g] += a.bias_input[g * H + u];
+      if (a.bias_recurrent != nullptr) unit.bias[g] = a.bias_recurrent[g * H + u];
+    }
+#pragma unroll
+  for (int i = 0; i < Cell::kUnitCount; ++i) unit.p[i] = a.weight_unit[i * H + u];
+#pragma unroll
+  for (int k = 0; k < Cell::kStateCount; ++k)
+    if (live) {
+      unit.state[k] = a.states[k][(state_row(a, here) + j) * H + u];
+      if (a.update[k].data != nullptr) unit.share[k] = at(a.update[k], here.t, unit.user, u);
+    } else if (a.initial[k] != nullptr) {
+      unit.state[k] = a.initial[k][unit.user * H + u];
+    }
+  return unit;
+}
+
+// The step of a unit, and what it hands over to `next`. `recurrent` is the G sums W_hh h.
+template <class Cell>
+__device__ void finish_unit(const ForwardScan& a, const Position& here, const Position& next,
+                            const ForwardUnit<Cell>& unit, float* recurrent) {
+  constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
+  const int64_t H = a.H, j = unit.j, u = unit.u;
+  float leaving[S];
+  if (j < here.live) {
+    const int64_t token = here.token + j;
+    float saved[kSaved];
+#pragma unroll
+    for (int g = 0; g < Cell::kGateCount; ++g) recurrent[g] += unit.bias[g];
+    Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved);
+#pragma unroll
+    for (int k = 0; k < S; ++k) {
+      const float stayed = (1.0f - unit.share[k]) * unit.state[k];
+      if (a.update[k].data != nullptr) leaving[k] = multiply_add(unit.share[k], leaving[k], stayed);
+      if (a.y[k].data != nullptr) at(a.y[k], here.t, unit.user, u) = leaving[k];
+    }
+    if (a.saved != nullptr)
+#pragma unroll
+      for (int i = 0; i < kSaved; ++i) a.saved[(token * kSaved + i) * H + u] = saved[i];
+  } else {
+#pragma unroll
+    for (int k = 0; k < S; ++k) leaving[k] = unit.state[k];
+  }
+  const bool goes_on = j < next.live;
+  const bool cut = goes_on && is_reset(a.plan, next.t, unit.user);
+#pragma unroll
+  for (int k = 0; k < S; ++k)
+    if (goes_on)
+      a.states[k][(state_row(a, next) + j) * H + u] = cut ? 0.0f : leaving[k];
+    else
+      a.final[k][unit.user * H + u] = leaving[k];
+}
+
+// Unit u of row j on the way back, from `later` to `here`.
+template <class Cell>
+struct BackwardUnit {
+  int64_t j, u, user;
+  bool cut;  // nothing comes back from `later`: a row ends here, or is reset there
+  float d[Cell::kStateCount], dy[Cell::kStateCount], share[Cell::kStateCount];
+  float state[Cell::kStateCount], saved[Cell::kSavedCount], p[Cell::kUnitCount + 1];
+};
+
+template <class Cell>
+__device__ BackwardUnit<Cell> load_unit(const BackwardScan& a, const Position& here,
+                                        const Position& later, int64_t j, int64_t u) {
+  constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
+  BackwardUnit<Cell> unit{j, u, user_row(a.plan, j), false, {}, {}, {}, {}, {}, {}};
+  const int64_t H = a.H, user = unit.user, token = here.token + j;
+  const bool ends = j >= later.live;
+  unit.cut = ends || is_reset(a.plan, later.t, user);
+#pragma unroll
+  for (int k = 0; k < S; ++k)
+    if (!unit.cut)
+      unit.d[k] = a.carry[k][j * H + u];
+    else if (ends && a.dfinal[k] != nullptr)
+      unit.d[k] = a.dfinal[k][user * H + u];
+  if (j >= here.live) return unit;
+#pragma unroll
+  for (int i = 0; i < kSaved; ++i) unit.saved[i] = a.saved[(token * kSaved + i) * H + u];
+#pragma unroll
+  for (int i = 0; i < Cell::kUnitCount; ++i) unit.p[i] = a.weight_unit[i * H + u];
+#pragma unroll
+  for (int k = 0; k < S; ++k) {
+    unit.state[k] = a.states[k][token * H + u];
+    if (a.dy[k].data != nullptr) unit.dy[k] = at(a.dy[k], here.t, user, u);
+    if (a.update[k].data != nullptr) unit.share[k] = at(a.update[k], here.t, user, u);
+  }
+  return unit;
+}
+
+// The step of a unit. `product` is what dr W_hh of `later` adds to the gradient of h, where it is
+// not in the carry yet.
+template <class Cell>
+__device__ void finish_unit(const BackwardScan& a, const Position& here, BackwardUnit<Cell>& unit,
+                            float product) {
+  constexpr int G = Cell::kGateCount, S = Cell::kStateCount, P = Cell::kUnitCount;
+  const int64_t H = a.H, j = unit.j, u = unit.u, token = here.token + j;
+  if (!unit.cut) unit.d[0] += product;
+  if (j >= here.live) {  // it began at `later`
+#pragma unroll
+    for (int k = 0; k < S; ++k) a.dinitial[k][unit.user * H + u] = unit.d[k];
+    return;
+  }
+  float stayed[S] = {}, dx[G], dr[G], dp[P + 1];
+#pragma unroll
+  for (int k = 0; k < S; ++k) {
+    unit.d[k] += unit.dy[k];
+    if (a.update[k].data == nullptr) continue;
+    const float taken = unit.share[k] * unit.d[k];
+    stayed[k] = unit.d[k] - taken;
+    unit.d[k] = taken;
+  }
+  Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp);
+#pragma unroll
+  for (int k = 0; k < S; ++k) a.carry[k][j * H + u] = unit.d[k] + stayed[k];
+#pragma unroll
+  for (int g = 0; g < G; ++g) {
+    a.dinput[(token * G + g) * H + u] = dx[g];
+    if constexpr (Cell::kSplitGradient) a.drecurrent[(token * G + g) * H + u] = dr[g];
+  }
+#pragma unroll
+  for (int i = 0; i < P; ++i) a.dunit[(token * P + i) * H + u] = dp[i];
+}
+
+}  // namespace unrolled::cuda

@@ -1,0 +1,101 @@
+"""Types of the extension for CUDA. Private: `unrolled.cuda` is its only importer.
+
+There only in a build with UNROLLED_CUDA=ON. A stream is a cudaStream_t as a number; nothing waits
+for one unless it says so. Arrays named `y`, `dx`, `final`, `dinitial`, `scratch` are written, in
+`forward` also `others`, `states` and `saved`; `dweight*` and `dbias*` are added to.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+def load_cublas(candidates: Sequence[str]) -> str: ...
+def device_count() -> int: ...
+
+class Array:
+    def __init__(self, where: str, name: str, array: object, stream: int) -> None: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...  # in elements
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def writable(self) -> bool: ...
+    @property
+    def device(self) -> int: ...  # -1: only the address would tell
+
+class Weights:
+    def __init__(
+        self,
+        cell: str,
+        weight_ih: Array,  # (G*H, I)
+        weight_hh: Array | None,  # (G*H, H)
+        bias_ih: Array | None,  # (G*H,)
+        bias_hh: Array | None,  # (G*H,)
+        weight_unit: Array | None,  # (P*H,)
+        precision: str,
+        path: str,
+    ) -> None: ...
+    @property
+    def cell(self) -> str: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def state_count(self) -> int: ...
+
+class Plan:
+    def __init__(
+        self,
+        cell: str,
+        steps: int,
+        batch: int,
+        lengths: NDArray[np.int64] | None,  # (B,)
+        resets: NDArray[np.bool_] | None,  # (T, B)
+        reverse: bool,
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    def upload(self, memory: Array, stream: int, wait: bool) -> None: ...
+
+def sizes(weights: Weights, plan: Plan, training: bool) -> tuple[int, int, int, int]: ...
+def forward(
+    weights: Weights,
+    plan: Plan,
+    x: Array,  # (T, B, I)
+    y: Array,  # (T, B, H)
+    others: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
+    updates: Sequence[Array],  # (T, B, H) each; may be empty
+    initial: Sequence[Array],  # (B, H) each; empty: zeros
+    final: Sequence[Array],  # (B, H) each
+    states: Sequence[Array],
+    saved: Array | None,
+    scratch: Array,
+    stream: int,
+) -> None: ...
+def backward(
+    weights: Weights,
+    plan: Plan,
+    x: Array,  # (T, B, I)
+    dy: Array | None,  # (T, B, H)
+    dx: Array | None,  # (T, B, I)
+    accumulate_dx: bool,
+    dothers: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
+    updates: Sequence[Array],  # (T, B, H) each; may be empty
+    dfinal: Sequence[Array],  # (B, H) each; empty: zeros
+    dinitial: Sequence[Array],  # (B, H) each
+    states: Sequence[Array],
+    saved: Array,
+    dweight_ih: Array,  # (G*H, I)
+    dweight_hh: Array | None,  # (G*H, H)
+    dbias_ih: Array | None,  # (G*H,)
+    dbias_hh: Array | None,  # (G*H,)
+    dweight_unit: Array | None,  # (P*H,)
+    scratch: Array,
+    stream: int,
+) -> None: ...

@@ -1,0 +1,372 @@
+"""Recurrent layers on a CUDA device: the scan forward, and BPTT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..functional._types import indices_of
+from ._arrays import ArrayModule, array_module, to_host
+from ._library import require
+
+if TYPE_CHECKING:
+    from .. import _cuda
+
+Precision = Literal["full", "tf32"]
+"""In which numbers products multiply; sums are float32.
+
+"full": float32.
+"tf32": factors are rounded to 10 bits after the point, which tensor cores multiply many times
+    faster. For training and inference.
+"""
+
+Path = Literal["auto", "steps", "persistent"]
+"""How the steps of a scan run.
+
+"steps": a product of cuBLAS and one kernel a step, from the third call with the same arrays on as
+    one CUDA graph.
+"persistent": one kernel for all steps, which keeps the recurrent weights on the chip. For hidden
+    sizes that fit.
+"auto": what suits the shape.
+"""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One direction of one layer: views of the caller's parameters, which are not copied.
+
+    So parameters must not change between a `scan_vjp` and its last pullback.
+    """
+
+    _core: _cuda.Weights
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell."""
+        return self._core.cell
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32."""
+        return np.dtype(np.float32)
+
+    @property
+    def input_size(self) -> int:
+        """I."""
+        return self._core.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return self._core.hidden_size
+
+    @property
+    def state_count(self) -> int:
+        """How many states the cell has."""
+        return self._core.state_count
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `scan_vjp` keeps for its pullbacks; may be used for any number of them.
+
+    It refers to the caller's x, updates and parameters (no copy is made): they must not change
+    before the last pullback.
+    """
+
+    weights: Weights
+    shape: tuple[int, int]
+    """(T, B) of the sequence."""
+    _plan: _cuda.Plan
+    _x: Any
+    _updates: tuple[Any, ...]
+    _states: tuple[Any, ...]
+    _values: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held on the device, in bytes, without x."""
+        return sum(int(array.nbytes) for array in (*self._states, self._values))
+
+
+def pack(
+    cell: str,
+    weight_ih: Any,
+    weight_hh: Any | None,
+    bias_ih: Any | None = None,
+    bias_hh: Any | None = None,
+    weight_unit: Any | None = None,
+    *,
+    precision: Precision = "full",
+    backward: bool = True,
+    path: Path = "auto",
+) -> Weights:
+    """Takes the parameters of one direction of one layer, C-contiguous arrays on a device.
+
+    Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
+    order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
+    and bias_hh are None. The result is no snapshot as that of `functional.pack` is; see `Weights`.
+
+    Args:
+        cell: a name out of `functional.cells()`.
+        precision: in which numbers the products multiply; see `Precision`.
+        backward: as in `functional.pack`; nothing depends on it here.
+        path: how the steps run; see `Path`.
+    """
+    require()
+    from .. import _cuda
+
+    views = _Views(cell, array_module(cell, weight_ih).stream)
+    return Weights(
+        _cuda.Weights(
+            cell,
+            views.of("weight_ih", weight_ih),
+            views.of_some("weight_hh", weight_hh),
+            views.of_some("bias_ih", bias_ih),
+            views.of_some("bias_hh", bias_hh),
+            views.of_some("weight_unit", weight_unit),
+            precision,
+            path,
+        )
+    )
+
+
+def scan(
+    weights: Weights,
+    x: Any,
+    states: Sequence[Any] | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
+    reverse: bool = False,
+    out: Any | None = None,
+    steps_out: Sequence[Any] = (),
+    updates: Sequence[Any] = (),
+) -> tuple[Any, tuple[Any, ...]]:
+    """Runs a cell over sequences; see `functional.scan`.
+
+    Shapes: x (T, B, I) with unit stride along I; states one (B, H) for each state of the cell;
+    lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
+
+    Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
+    `steps_out` and `updates` are as in `functional.scan`.
+    """
+    y, final, _ = _run_scan(
+        weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=False
+    )
+    return y, final
+
+
+def scan_vjp(
+    weights: Weights,
+    x: Any,
+    states: Sequence[Any] | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
+    reverse: bool = False,
+    out: Any | None = None,
+    steps_out: Sequence[Any] = (),
+    updates: Sequence[Any] = (),
+    recompute: Literal["none"] = "none",
+) -> tuple[Any, tuple[Any, ...], Saved]:
+    """`scan` that also returns what `scan_backward` needs. All values are stored."""
+    if recompute != "none":
+        raise ValueError(
+            f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'
+        )
+    y, final, saved = _run_scan(
+        weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=True
+    )
+    assert saved is not None
+    return y, final, saved
+
+
+def scan_backward(
+    saved: Saved,
+    dy: Any | None,
+    dstates: Sequence[Any] | None = None,
+    *,
+    grads: Sequence[Any | None],
+    dsteps: Sequence[Any] = (),
+    dx: Any | None = None,
+    accumulate_dx: bool = False,
+    needs_dx: bool = True,
+) -> tuple[Any | None, tuple[Any, ...]]:
+    """Back-propagation through time; see `functional.scan_backward`.
+
+    Shapes: dy (T, B, H); dstates one (B, H) a state; dx (T, B, I).
+
+    Args:
+        dy: gradient of the output, or None for zeros. Ignored where no token is.
+        dstates: gradients of the final states, or None for zeros.
+        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit), added to; biases may be
+            None, and what the cell does not have. The last may be left away.
+        dsteps: gradients of the `steps_out` of a `scan_vjp`, or none for zeros.
+        dx: array for the gradient of x; a new one if None.
+        accumulate_dx: add to `dx` instead of overwriting it.
+        needs_dx: False skips dx (the first layer of a network) and returns None for it.
+
+    Returns:
+        dx (zero where no token is) and the gradients of the initial states.
+    """
+    from .. import _cuda
+
+    weights = saved.weights
+    cell, (steps, batch) = weights.cell, saved.shape
+    if len(grads) not in (4, 5):
+        raise ValueError(
+            f"[{cell}] expected grads to be 4 or 5 arrays (dweight_ih, dweight_hh, dbias_ih, "
+            f"dbias_hh, dweight_unit), got {len(grads)}"
+        )
+    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit = (*grads, None)[:5]
+    if dweight_ih is None:
+        raise ValueError(f"[{cell}] expected dweight_ih, got None")
+    if needs_dx and dx is None and accumulate_dx:
+        raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
+    arrays = array_module(cell, saved._x)
+    views = _Views(cell, arrays.stream)
+    if not needs_dx:
+        dx = None
+    elif dx is None:
+        dx = arrays.empty((steps, batch, weights.input_size))
+    dinitial = _empty_states(arrays, weights, batch)
+    scratch = _cuda.sizes(weights._core, saved._plan, True)[3]
+    _cuda.backward(
+        weights._core,
+        saved._plan,
+        views.of("x", saved._x),
+        views.of_some("dy", dy),
+        views.of_some("dx", dx),
+        accumulate_dx,
+        views.of_all("dsteps", dsteps),
+        views.of_all("updates", saved._updates),
+        views.of_all("dstate", dstates),
+        views.of_all("dstate", dinitial),
+        views.of_all("states", saved._states),
+        views.of("saved", saved._values),
+        views.of("dweight_ih", dweight_ih),
+        views.of_some("dweight_hh", dweight_hh),
+        views.of_some("dbias_ih", dbias_ih),
+        views.of_some("dbias_hh", dbias_hh),
+        views.of_some("dweight_unit", dweight_unit),
+        views.of("scratch", arrays.empty((scratch,))),
+        views.stream,
+    )
+    return dx, dinitial
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Views of one call's arrays."""
+
+    cell: str
+    stream: int
+
+    def of(self, name: str, array: Any) -> _cuda.Array:
+        from .. import _cuda
+
+        return _cuda.Array(self.cell, name, array, self.stream)
+
+    def of_some(self, name: str, array: Any | None) -> _cuda.Array | None:
+        return None if array is None else self.of(name, array)
+
+    def of_all(self, name: str, arrays: Sequence[Any] | None) -> list[_cuda.Array]:
+        if arrays is None:
+            return []
+        if not isinstance(arrays, tuple | list):
+            raise TypeError(
+                f"[{self.cell}] expected {name} as a tuple of arrays, got {type(arrays).__name__}"
+            )
+        return [self.of(name, array) for array in arrays]
+
+
+def _run_scan(
+    weights: Weights,
+    x: Any,
+    states: Sequence[Any] | None,
+    lengths: ArrayLike | None,
+    resets: ArrayLike | None,
+    reverse: bool,
+    out: Any | None,
+    steps_out: Sequence[Any],
+    updates: Sequence[Any],
+    *,
+    save: bool,
+) -> tuple[Any, tuple[Any, ...], Saved | None]:
+    from .. import _cuda
+
+    cell = weights.cell
+    arrays = array_module(cell, x)
+    views = _Views(cell, arrays.stream)
+    seen = views.of("x", x)
+    if len(seen.shape) != 3:
+        raise ValueError(f"[{cell}] expected x of shape (T, B, I), got {seen.shape}")
+    steps, batch, _ = seen.shape
+    if lengths is None and resets is None:
+        plan = _full_plan(cell, arrays, views.stream, steps, batch, reverse)
+    else:
+        plan = _cuda.Plan(
+            cell, steps, batch, _lengths(cell, lengths), _resets(cell, resets), reverse
+        )
+        _upload(plan, arrays, views, wait=False)
+    state_size, saved_size, scratch_size, _ = _cuda.sizes(weights._core, plan, save)
+    y = arrays.empty((steps, batch, weights.hidden_size)) if out is None else out
+    final = _empty_states(arrays, weights, batch)
+    kept = tuple(arrays.empty((state_size,)) for _ in range(weights.state_count))
+    values = arrays.empty((saved_size,)) if save else None
+    _cuda.forward(
+        weights._core,
+        plan,
+        seen,
+        views.of("out", y),
+        views.of_all("steps_out", steps_out),
+        views.of_all("updates", updates),
+        views.of_all("states", states),
+        views.of_all("states", final),
+        views.of_all("states", kept),
+        views.of_some("saved", values),
+        views.of("scratch", arrays.empty((scratch_size,))),
+        views.stream,
+    )
+    if not save:
+        return y, final, None
+    return y, final, Saved(weights, (steps, batch), plan, x, tuple(updates), kept, values)
+
+
+def _empty_states(arrays: ArrayModule, weights: Weights, batch: int) -> tuple[Any, ...]:
+    return tuple(arrays.empty((batch, weights.hidden_size)) for _ in range(weights.state_count))
+
+
+@lru_cache(maxsize=256)
+def _full_plan(
+    cell: str, arrays: ArrayModule, stream: int, steps: int, batch: int, reverse: bool
+) -> _cuda.Plan:
+    """The plan of a batch without ends and resets, which is the same for all: copied once."""
+    from .. import _cuda
+
+    plan = _cuda.Plan(cell, steps, batch, None, None, reverse)
+    _upload(plan, arrays, _Views(cell, stream), wait=True)
+    return plan
+
+
+def _upload(plan: _cuda.Plan, arrays: ArrayModule, views: _Views, *, wait: bool) -> None:
+    plan.upload(views.of("plan", arrays.empty((plan.nbytes,), np.uint8)), views.stream, wait)
+
+
+def _lengths(cell: str, lengths: ArrayLike | None) -> Any:
+    return None if lengths is None else indices_of(cell, "lengths", to_host(lengths))
+
+
+def _resets(cell: str, resets: ArrayLike | None) -> Any:
+    if resets is None:
+        return None
+    array = np.asarray(to_host(resets))
+    if array.dtype != np.bool_:
+        raise TypeError(f"[{cell}] expected resets of dtype bool, got {array.dtype}")
+    return np.ascontiguousarray(array)

@@ -1,0 +1,274 @@
+"""The device code of src/cuda, run on the CPU, equals the reference: forward and back.
+
+The kernels are compiled as plain C++ with AddressSanitizer and UBSan against tests/cuda, where the
+threads of CUDA are fibers that run in a drawn order. What that cannot show stands in
+tests/cuda/emulation.hpp.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from problems import Problem, make_problem, present
+from stacks import as_tuple
+from tolerances import assert_close
+from unrolled import functional
+
+ROOT = Path(__file__).resolve().parents[1]
+CELLS = [info.name for info in functional.cells()]
+PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
+BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
+UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
+SHARED_BYTES = 48 * 1024  # of the emulated device
+
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the fibers are those of glibc"),
+]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/cuda/run_scan; to compile it takes longer than all its runs."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs g++ or clang++")
+    program = tmp_path_factory.mktemp("cuda") / "run_scan"
+    sources = [
+        *sorted((ROOT / "src" / "cuda").glob("*.cu")),
+        *sorted((ROOT / "tests" / "cuda").glob("*.cpp")),
+        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp")),
+    ]
+    includes = [f"-I{ROOT / folder}" for folder in ("src", "src/cpp", "tests")]
+    flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    subprocess.run(
+        [compiler, *flags, *warnings, *includes, "-x", "c++", *sources, "-o", program], check=True
+    )
+    return program
+
+
+class Case(NamedTuple):
+    """A problem and how run_scan gets it."""
+
+    problem: Problem
+    path: str
+    training: bool = True
+    zeros: bool = False  # dy and the gradients of the final states are left out
+    dothers: tuple[np.ndarray, ...] | None = None  # (T, B, H): gradients of the states after h
+    batch_first: bool = False
+    accumulate_dx: bool = False
+    multiprocessors: int = 3
+    barriers: str = "all"
+    seed: int = 0
+
+    def run(self, program: Path) -> dict[str, Any]:
+        """The results that Problem.reference has, and all states after every step."""
+        p, options = self.problem, self.problem.options
+        given, output = program.with_name("given"), program.with_name("results")
+        numbers = [CELLS.index(p.cell), p.x.shape[2], p.dy.shape[2], *p.x.shape[:2]]
+        numbers += [self.training, options["reverse"], self.batch_first, self.accumulate_dx]
+        numbers += [PATHS.index(self.path), self.multiprocessors, SHARED_BYTES]
+        numbers += [BARRIERS[self.barriers], self.seed]
+        given.write_bytes(
+            np.array(numbers, np.int64).tobytes()
+            + optional(options.get("lengths"))
+            + optional(options.get("resets"))
+            + self.swapped(p.x).tobytes()
+            + b"".join(optional(w) for w in p.weights)
+            + optional(None if p.states is None else np.stack(p.states))
+            + optional(self.by_state(options.get("updates")))
+            + optional(None if self.zeros else self.by_state(self.dy()))
+            + optional(None if self.zeros else np.stack(p.dstates))
+        )
+        done = subprocess.run(
+            [program, given, output], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        values, begin = np.fromfile(output, np.float32), 0
+
+        def take(like: np.ndarray) -> np.ndarray:
+            nonlocal begin
+            begin += like.size
+            return values[begin - like.size : begin].reshape(like.shape)
+
+        def take_swapped(like: np.ndarray) -> np.ndarray:
+            return self.swapped(take(self.swapped(like)))
+
+        states = list(p.dstates)
+        y, *others = [take_swapped(p.dy) for _ in states]
+        results = {"y": y, "states": tuple(map(take, states)), "others": others}
+        if self.training:
+            results["dx"], results["dstates"] = take_swapped(p.x), tuple(map(take, states))
+            results["grads"] = tuple(map(take, present(p.weights)))
+        assert begin == values.size
+        return results
+
+    def dy(self) -> list[np.ndarray]:
+        """The gradients of all states after every step."""
+        dy, others = self.problem.dy, len(self.problem.dstates) - 1
+        return [dy, *(self.dothers or [np.zeros_like(dy)] * others)]
+
+    def by_state(self, arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
+        """One array a state, one behind the other, as the program gets them."""
+        return None if arrays is None else np.stack([self.swapped(a) for a in arrays])
+
+    def swapped(self, tokens: np.ndarray) -> np.ndarray:
+        """Between (T, B, n) and what the program gets."""
+        return tokens.swapaxes(0, 1) if self.batch_first else tokens
+
+    def expected(self) -> dict[str, Any]:
+        p = self.problem
+        if self.zeros:
+            p = p.but(dy=np.zeros_like(p.dy), dstates=tuple(map(np.zeros_like, p.dstates)))
+        results = p.reference()
+        steps = len(p.x)
+        dead = np.arange(steps)[:, None] >= p.options.get("lengths", np.array(steps))
+        results["y"][np.broadcast_to(dead, p.x.shape[:2])] = UNTOUCHED
+        if self.accumulate_dx:
+            results["dx"] += UNTOUCHED
+        else:
+            results["dx"][np.broadcast_to(dead, p.x.shape[:2])] = UNTOUCHED
+        results["grads"] = tuple(g + GRADS_BEFORE for g in results["grads"])
+        return results
+
+    def check(self, program: Path) -> None:
+        results, expected = self.run(program), self.expected()
+        for key, truth in expected.items():
+            if key not in results:
+                continue
+            actual = results[key]
+            kind = "forward" if key in ("y", "states") else "gradient"
+            roundings = self.problem.forward_roundings
+            if kind == "gradient":
+                roundings = self.problem.gradient_roundings + 1  # and what it is added to
+            pairs = zip(as_tuple(actual), as_tuple(truth), strict=True)
+            for i, (a, e) in enumerate(pairs):
+                assert_close(a, e, K=roundings, kind=kind, what=f"{key} {i}")
+
+
+def optional(array: np.ndarray | None) -> bytes:
+    present = int(array is not None).to_bytes(8, sys.byteorder)
+    return present if array is None else present + array.tobytes()
+
+
+def make(cell: str, *dims: int, **options: Any) -> Problem:
+    return make_problem(cell, (dims[0], dims[1], dims[2], dims[3]), np.float32, **options)
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+@pytest.mark.parametrize("cell", CELLS)
+class TestEveryCell:
+    """What the shapes are for: a last block with fewer units (17 over 3), weight rows that fill no
+    group, rows of the batch that fill no tile, a batch of one row with its own kernels."""
+
+    def test_plain(self, program: Path, cell: str, path: str) -> None:
+        Case(make(cell, 4, 5, 4, 17), path).check(program)
+
+    def test_ragged_with_resets(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 5, 6, 3, 7, ragged=True, resets=True)
+        Case(problem, path, batch_first=True, accumulate_dx=True).check(program)
+
+    def test_reverse_ragged_with_resets(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 5, 6, 3, 10, ragged=True, resets=True, reverse=True, states=False)
+        Case(problem, path).check(program)
+
+    def test_one_row(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 6, 1, 2, 35, resets=True, reverse=True, biases=(False, False))
+        Case(problem, path, multiprocessors=4).check(program)
+
+    def test_inference(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 6, 5, 3, 8, ragged=True, biases=(True, False))
+        Case(problem, path, training=False).check(program)
+
+    def test_zoneout(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 4, 3, 2, 9, ragged=True, resets=True)
+        rng = np.random.default_rng(0)
+        shape = (len(problem.dstates), *problem.dy.shape)
+        problem.options["updates"] = list(rng.random(shape).astype(np.float32))
+        Case(problem, path, batch_first=True).check(program)
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+class TestAnyCell:
+    cell = "gru"  # its recurrent gradient is an array of its own
+
+    def test_states_after_every_step(self, program: Path, path: str) -> None:
+        """At a row's last step they are its final states, and have the same gradients."""
+        problem = make("slstm", 4, 5, 2, 9, ragged=True)
+        last = problem.options["lengths"] - 1
+        rows = np.flatnonzero(last >= 0)
+        zeros = tuple(np.zeros_like(d) for d in problem.dstates[1:])
+        dothers = tuple(np.zeros_like(problem.dy) for _ in zeros)
+        for to, d in zip(dothers, problem.dstates[1:], strict=True):
+            to[last[rows], rows] = d[rows]
+        after = Case(problem.but(dstates=(problem.dstates[0], *zeros)), path, dothers=dothers)
+        at_end, after_steps = Case(problem, path).run(program), after.run(program)
+        for state, final in zip(after_steps["others"], at_end["states"][1:], strict=True):
+            np.testing.assert_array_equal(state[last[rows], rows], final[rows])
+        np.testing.assert_array_equal(at_end["dx"], after_steps["dx"])
+        for a, b in zip(at_end["grads"], after_steps["grads"], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_no_steps(self, program: Path, path: str) -> None:
+        Case(make(self.cell, 0, 3, 2, 4), path).check(program)
+
+    def test_rows_without_steps(self, program: Path, path: str) -> None:
+        problem = make(self.cell, 3, 4, 2, 5)
+        problem.options["lengths"] = np.zeros(4, np.int64)
+        Case(problem, path).check(program)
+
+    def test_no_gradient_from_behind(self, program: Path, path: str) -> None:
+        problem = make(self.cell, 3, 4, 2, 5, ragged=True, biases=(False, True))
+        Case(problem, path, zeros=True).check(program)
+
+    def test_dx_is_added_to_in_place(self, program: Path, path: str) -> None:
+        Case(make(self.cell, 3, 4, 2, 5), path, accumulate_dx=True).check(program)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_any_order_of_threads_gives_the_same_bits(
+        self, program: Path, path: str, seed: int
+    ) -> None:
+        problem = make(self.cell, 3, 5, 2, 9, ragged=True)
+        first = Case(problem, path).run(program)
+        again = Case(problem, path, seed=seed + 1).run(program)
+        for key, value in first.items():
+            for a, b in zip(value, again[key], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=key)
+
+
+@pytest.mark.parametrize("cell", ["mgu", "min_gru"])
+def test_more_units_and_inputs_than_a_block_has_threads(program: Path, cell: str) -> None:
+    Case(make(cell, 2, 3, 131, 137, ragged=True), "steps").check(program)
+
+
+def test_more_weight_rows_than_warps_take_at_once(program: Path) -> None:
+    """17 units of 4 gates are 9 groups for 8 warps."""
+    Case(make("lstm", 2, 2, 2, 34), "persistent", multiprocessors=2).check(program)
+
+
+def test_forward_and_backward_choose_their_path(program: Path) -> None:
+    """Forward is persistent here, backward is not; each alone has to leave what the other reads."""
+    Case(make("gru", 3, 9, 2, 7, ragged=True), "auto").check(program)
+
+
+def test_too_little_shared_memory_falls_back(program: Path) -> None:
+    """W_hh of this layer does not fit into one block."""
+    Case(make("gru", 2, 2, 2, 80), "persistent", multiprocessors=1).check(program)
+
+
+@pytest.mark.parametrize("barriers", [name for name in BARRIERS if name != "all"])
+def test_a_missing_barrier_is_seen(program: Path, barriers: str) -> None:
+    """The emulation lets threads run ahead: without a kind of barrier, results are wrong."""
+    problem = make("gru", 3, 5, 2, 9)
+    results = Case(problem, "persistent", barriers=barriers).run(program)
+    expected = Case(problem, "persistent").expected()
+    assert not np.allclose(results["y"], expected["y"], atol=1e-3)
