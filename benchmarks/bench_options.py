@@ -50,6 +50,9 @@ OPTIONS: dict[str, Callable[[int], Recurrent[Any]]] = {
     info.name: (lambda name: lambda size: Recurrent(name, size, size))(info.name)
     for info in functional.cells()
 }
+OPTIONS["lstm projected to half"] = lambda size: Recurrent(
+    "lstm_projected", size, size, proj_size=size // 2
+)
 OPTIONS["lstm with zoneout"] = lambda size: Recurrent("lstm", size, size, zoneout=0.1)
 
 

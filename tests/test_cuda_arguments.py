@@ -286,10 +286,20 @@ class TestDlpack:
         assert producer.released == 0
 
     def test_arrays_of_two_devices(self, module: ModuleType) -> None:
-        first, second = Producer(shape=(4, 4)), Producer(shape=(4, 4), device_id=1)
-        views = [module.Array("gru", "w", producer, 0) for producer in (first, second)]
-        with pytest.raises(ValueError, match="all arrays on one device, cuda:0, got weight_hh on"):
-            module.Weights("rnn_tanh", *views, None, None, None, "full", "auto")
+        def view(*shape: int, device: int) -> Any:
+            return module.Array("here", "x", Producer(shape=shape, device_id=device), 0)
+
+        def pack(device: int) -> Any:
+            weights = view(4, 4, device=0), view(4, 4, device=device)
+            return module.Weights("rnn_tanh", *weights, None, None, None, "full", "auto")
+
+        text = "expected all arrays on one device, cuda:0, got {} on cuda:1"
+        with pytest.raises(ValueError, match=text.format("weight_hh")):
+            pack(1)
+        plan = module.Plan("rnn_tanh", 2, 3, None, None, False)
+        x, y = view(2, 3, 4, device=1), view(2, 3, 4, device=0)
+        with pytest.raises(ValueError, match=text.format("x")):
+            module.forward(pack(0), plan, x, y, [], [], [], [], [], None, y, 0)
 
 
 class TestInterface:

@@ -31,6 +31,7 @@ int find_cell(const std::string& name) {
 class Arguments {
  public:
   explicit Arguments(const CellInfo& info) : info_(info) {}
+  explicit Arguments(const Weights& weights) : info_(weights.info()), device_(weights.device) {}
 
   template <class T>
   T* array(const char* name, const char* letters, std::initializer_list<int64_t> shape,
@@ -94,7 +95,8 @@ class Arguments {
         take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
         take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units)};
   }
-  // The device of all arrays.
+  // The device of all arrays, -1 where only an address would tell.
+  int known_device() const { return device_; }
   int device() const {
     if (device_ >= 0) return device_;
     cudaPointerAttributes attributes{};
@@ -117,16 +119,19 @@ class Arguments {
   void note(const char* name, Argument argument) {
     if (argument == nullptr) return;
     if (address_ == nullptr) address_ = argument->view().data;
-    if (argument->device() < 0) return;
-    if (device_ >= 0 && argument->device() != device_)
+    note_device(name, argument->device());
+  }
+  void note_device(const char* name, int device) {
+    if (device < 0) return;
+    if (device_ >= 0 && device != device_)
       fail_value("[", info_.name, "] expected all arrays on one device, cuda:", device_, ", got ",
-                 name, " on cuda:", argument->device());
-    device_ = argument->device();
+                 name, " on cuda:", device);
+    device_ = device;
   }
 
   const CellInfo& info_;
-  const void* address_ = nullptr;
   int device_ = -1;
+  const void* address_ = nullptr;
 };
 
 // Zeros a (T, B, width) array.
@@ -153,7 +158,9 @@ Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math
   layer.cell = find_cell(cell);
   const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
   const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
-  layer.weights = Arguments(info()).parameters<const float>(arrays, I, H);
+  Arguments given(info());
+  layer.weights = given.parameters<const float>(arrays, I, H);
+  device = given.known_device();
   if (I < 1 || H < 1)
     fail_value("[", cell, "] expected input_size and hidden_size of at least 1, got ", I, " and ",
                H);
@@ -200,7 +207,7 @@ void forward(const Weights& weights, const DevicePlan& plan, const ForwardArgume
              uintptr_t stream) {
   const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
   const Sizes size = sizes(weights, plan, arrays.saved != nullptr);
-  Arguments given(weights.info());
+  Arguments given(weights);
   Forward args{};
   args.layer = weights.layer;
   args.plan = &plan.host.view();
@@ -231,7 +238,7 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
               uintptr_t stream) {
   const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
   const Sizes size = sizes(weights, plan, true);
-  Arguments given(weights.info());
+  Arguments given(weights);
   Backward args{};
   args.layer = weights.layer;
   args.plan = &plan.host.view();

@@ -27,6 +27,7 @@ struct Weights {
   Layer layer;
   Math math;
   Path path;
+  int device;  // -1 where only an address would tell
 };
 
 // Which rows are live at which step, on the host and, once uploaded, on the device.

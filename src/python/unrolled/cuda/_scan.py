@@ -21,8 +21,8 @@ Precision = Literal["full", "tf32"]
 """In which numbers products multiply; sums are float32.
 
 "full": float32.
-"tf32": factors are rounded to 10 bits after the point, which tensor cores multiply many times
-    faster. For training and inference.
+"tf32": the products of cuBLAS round factors to 10 bits after the point, which tensor cores multiply
+    many times faster. For training and inference. A persistent kernel multiplies in float32.
 """
 
 Path = Literal["auto", "steps", "persistent"]
