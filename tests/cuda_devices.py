@@ -68,8 +68,29 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def refuse_host(function: Any, args: Sequence[Any]) -> None:
+    if any(type(array) is np.ndarray and array.size > 1 for array in args):
+        raise TypeError(f"{function.__name__} of arrays of CuPy and of NumPy")
+
+
 class EmulatedArray(np.ndarray):
-    """An array of the emulated CuPy: memory of the host that says that it lies on a device."""
+    """An array of the emulated CuPy: memory of the host that says that it lies on a device.
+
+    As CuPy's, it takes part in NumPy's functions, but not together with arrays of NumPy.
+    """
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        refuse_host(function, args)
+        result = super().__array_function__(function, types, args, options)
+        return result.view(EmulatedArray) if isinstance(result, np.ndarray) else result
+
+    def __array_ufunc__(self, function: Any, method: str, *args: Any, **options: Any) -> Any:
+        refuse_host(function, args)
+        out = options.pop("out", ())
+        given = [a.view(np.ndarray) if isinstance(a, EmulatedArray) else a for a in (*args, *out)]
+        options |= {"out": tuple(given[len(args) :])} if out else {}
+        result = getattr(function, method)(*given[: len(args)], **options)
+        return out[0] if out else np.asarray(result).view(EmulatedArray)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (2, 0)

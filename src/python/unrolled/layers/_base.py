@@ -48,7 +48,6 @@ class Layer:
 
     _listener: GradientListener | None = None
     _prefix = ""  # of this layer's names, as the listener knows them
-    _on_cuda = False  # it runs there, too
 
     def __init__(
         self,
@@ -109,6 +108,12 @@ class Layer:
         return next((a.dtype for a in self._parameters.values()), np.dtype(np.float32))
 
     @property
+    def place(self) -> Place:
+        """Where the parameters lie: "cpu" or "cuda"; see `to`."""
+        own = next(iter(self._parameters.values()), None)
+        return "cpu" if own is None or not on_device(own) else "cuda"
+
+    @property
     def num_parameters(self) -> int:
         """How many numbers the parameters hold."""
         return sum(array.size for array in self._parameters.values())
@@ -142,7 +147,9 @@ class Layer:
         if place not in get_args(Place):
             raise ValueError(f"[{where}] expected one of cpu, cuda, got {place!r}")
         for layer in self._walk():
-            if place == "cuda" and not (layer._on_cuda and layer.dtype == np.float32):
+            if place == "cuda" and not (
+                isinstance(layer, ScanOptions) and layer.dtype == np.float32
+            ):
                 raise TypeError(
                     f"[{where}] expected recurrent layers of float32, which run on a CUDA device, "
                     f"got {type(layer).__name__} of {layer.dtype}"
@@ -150,6 +157,19 @@ class Layer:
         flat = self._flat = self.flat.moved(lambda array: move(array, place))
         self._bind(flat.views(flat.values), flat.views(flat.grads))
         return self
+
+    def _new(self, shape: tuple[int, ...]) -> Array:
+        """An uninitialised array where the parameters lie, of their dtype."""
+        array: Array = functions_of(next(iter(self._parameters.values()))).empty(shape, self.dtype)
+        return array
+
+    def check_on_host(self) -> None:
+        """Raises ValueError if the layer is elsewhere."""
+        if self.place != "cpu":
+            raise ValueError(
+                f"[{type(self).__name__}] expected a layer on the host, got one on a CUDA device; "
+                'call layer.to("cpu")'
+            )
 
     def set_precision(self, precision: functional.Precision) -> None:
         """Makes every recurrent layer multiply in another precision from now on."""

@@ -43,6 +43,7 @@ def stack_memory(
     layer: "Recurrent[Any]", steps: int, batch: int, lengths: Array | None
 ) -> LayerMemory:
     """The memory of a stack as `Recurrent` runs it; see `Recurrent.memory`."""
+    layer.check_on_host()
     item, inner, hidden = layer.dtype.itemsize, layer.num_layers - 1, layer.hidden_size
     info = functional.cell_info(layer.cell)
     sequence = steps * batch * layer.output_size * item

@@ -299,7 +299,7 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
         for layer in range(self.num_layers):
             p = self.dropout if training and layer > 0 else 0.0
             input_mask = draw_mask(self._where, "dropout", p, rng, variational=self.variational)
-            if isinstance(x, np.ndarray):  # as the input of every layer but the first is
+            if not isinstance(x, functional.Lookup):  # as the input of all layers but the first
                 x = input_mask(x)
             y = self._empty(steps, batch, self.output_size, outer=layer == self.num_layers - 1)
             saved: list[functional.Saved] = []
@@ -396,5 +396,5 @@ class Recurrent(ScanOptions, Layer, Generic[StateT]):
     def _empty(self, steps: int, batch: int, size: int, *, outer: bool) -> Array:
         """A (T, B, size) array, laid out as the caller's sequences where he will see it."""
         if outer and self.batch_first:
-            return self._swapped(functional.empty((batch, steps, size), self.dtype))
-        return functional.empty((steps, batch, size), self.dtype)
+            return self._swapped(self._new((batch, steps, size)))
+        return self._new((steps, batch, size))

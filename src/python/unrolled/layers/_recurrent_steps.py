@@ -33,6 +33,7 @@ class RecurrentSteps:
     ) -> None:
         if layer.num_directions == 2:
             raise ValueError("[steps_vjp] a bidirectional layer has no steps")
+        layer.check_on_host()
         self._layer, self._rng, self._training = layer, rng, training
         drop = layer.weight_dropout if training else 0.0
         self._weight_masks = [

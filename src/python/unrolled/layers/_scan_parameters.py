@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional
+from .. import cuda, functional
 from ._mask import Mask
+from ._place import functions_of, move
 from ._types import Array
 
 
@@ -37,9 +38,10 @@ class ScanParameters:
         w_ih, w_hh = own.pop("weight_ih"), own.pop("weight_hh", None)
         if mask is not None and w_hh is not None:
             w_hh = mask(w_hh)
-        return functional.pack(
+        weights: functional.Weights = functions_of(w_ih).pack(
             self.cell, w_ih, w_hh, **own, precision=precision, backward=mask is not None
         )
+        return weights
 
     def run(
         self,
@@ -54,9 +56,13 @@ class ScanParameters:
     ) -> tuple[tuple[Array, ...], functional.Saved | None]:
         """Runs `functional.scan`, or with a mask `scan_vjp`; returns all but the output."""
         weights = self.pack(parameters, precision, mask)
+        functions = functions_of(parameters[self.keys["weight_ih"]])
+        if functions is cuda:
+            options["updates"] = [move(update, "cuda") for update in options["updates"]]
         if mask is None:
-            return functional.scan(weights, x, states, **options)[1], None
-        return functional.scan_vjp(weights, x, states, recompute=recompute, **options)[1:]
+            return functions.scan(weights, x, states, **options)[1], None
+        _, final, saved = functions.scan_vjp(weights, x, states, recompute=recompute, **options)
+        return final, saved
 
     def pull(
         self,
@@ -73,7 +79,8 @@ class ScanParameters:
         if mask.p and dw_hh is not None:
             own["weight_hh"] = np.zeros_like(dw_hh)
         grads = [own.get(key) for key in functional.PARAMETERS]
-        result = functional.scan_backward(saved, dy, dfinal, grads=grads, **options)
+        functions = functions_of(own["weight_ih"])
+        dx, dinitial = functions.scan_backward(saved, dy, dfinal, grads=grads, **options)
         if mask.p and dw_hh is not None:
             dw_hh += mask(own["weight_hh"])
-        return result
+        return dx, dinitial

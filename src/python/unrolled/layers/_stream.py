@@ -33,6 +33,11 @@ class Stream(Generic[StateT]):
         self._weights = tuple(weights)
         self._batch = checked_size("stream", "batch", batch)
         first, last = self._weights[0], self._weights[-1]
+        if not isinstance(first, functional.Weights):
+            raise ValueError(
+                "[stream] expected a layer on the host, got one on a CUDA device; "
+                'call layer.to("cpu")'
+            )
         self._dtype = first.dtype
         self._output_shape = (self._batch, last.hidden_size)
         self._state_names = functional.cell_info(first.cell).states

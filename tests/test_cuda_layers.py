@@ -1,0 +1,122 @@
+"""A recurrent layer on a CUDA device is the layer on the host: results, moves, refusals."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unrolled
+from cuda_devices import TorchDevice
+from tolerances import assert_close, assert_same_bits
+
+ROOT = Path(__file__).resolve().parents[1]
+T, B, I, H = 5, 4, 3, 6  # noqa: E741
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "two layers": {"num_layers": 2, "bias": False},
+    "both ways": {"num_layers": 2, "bidirectional": True, "batch_first": True},
+    "dropout": {"num_layers": 2, "dropout": 0.5, "variational": True, "weight_dropout": 0.3},
+    "zoneout": {"zoneout": 0.4, "bidirectional": True},
+}
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"
+)
+
+
+def make_layer(kind: Any = unrolled.LSTM, **options: Any) -> Any:
+    return kind(I, H, **options, rng=np.random.default_rng(1))
+
+
+def run(layer: Any, put: Any) -> list[Any]:
+    """y, states, gradients of inputs and of parameters."""
+    rng = np.random.default_rng(2)
+    first = (B, T) if layer.batch_first else (T, B)
+
+    def array(*shape: int) -> Any:
+        return put(rng.standard_normal(shape).astype(np.float32))
+
+    x, lengths = array(*first, I), np.array([3, 5, 0, 4])
+    resets = rng.random(first) < 0.3
+    state = [array(layer.num_layers * layer.num_directions, B, H) for _ in layer._state_names]
+    state = state[0] if len(state) == 1 else tuple(state)
+    options = {"lengths": lengths, "resets": resets}
+    plain_y, plain_state = layer(x, state, **options)
+    (y, final), pullback = layer.vjp(x, state, **options, rng=np.random.default_rng(3))
+    layer.zero_grads()
+    dx, dstate = pullback(array(*y.shape), final)
+    results = [plain_y, y, dx]
+    for each in (plain_state, final, dstate):
+        results += each if isinstance(each, tuple) else (each,)
+    return [*results, *layer.grads.values()]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", [unrolled.LSTM, unrolled.GRU, unrolled.RNN])
+def test_it_computes_the_same(device: Any, kind: Any, options: str) -> None:
+    """Masks of dropout and of zoneout included, which come from the same generator."""
+    if isinstance(device, TorchDevice):
+        pytest.skip("layers are on CuPy")
+    layer = make_layer(kind, **OPTIONS[options])
+    expected = run(layer, np.asarray)
+    assert layer.to("cuda") is layer
+    actual = run(layer, device.put)
+    roundings = layer.num_layers * T * (I + 5 * H + B)
+    for a, e in zip(actual, expected, strict=True):
+        assert_close(device.get(a), e, K=roundings, kind="ranks")
+
+
+def test_it_moves_there_and_back(emulated_device: Any) -> None:
+    layer = make_layer()
+    before = {name: value.copy() for name, value in layer.parameters.items()}
+    layer.to("cuda")
+    for name, value in layer.parameters.items():
+        assert isinstance(value, emulated_device.cupy.ndarray)
+        assert np.shares_memory(value, layer.flat.values), name
+    layer.to("cuda").to("cpu")
+    for name, value in layer.parameters.items():
+        assert type(value) is np.ndarray
+        assert_same_bits(value, before[name])
+
+
+def test_copies_lie_on_the_host(emulated_device: Any) -> None:
+    layer = make_layer().to("cuda")
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        for name, value in other.parameters.items():
+            assert type(value) is np.ndarray
+            assert_same_bits(value, emulated_device.get(layer.parameters[name]))
+
+
+def test_parameters_are_loaded(emulated_device: Any) -> None:
+    values = {name: value + 1 for name, value in make_layer().parameters.items()}
+    layer = make_layer().to("cuda")
+    layer.load_parameters(values)
+    for name, value in layer.parameters.items():
+        assert isinstance(value, emulated_device.cupy.ndarray)
+        assert_same_bits(emulated_device.get(value), values[name])
+
+
+def test_what_runs_on_the_host_alone(emulated_device: Any) -> None:
+    layer = make_layer().to("cuda")
+    for call in (layer.stream, layer.steps_vjp, lambda: layer.memory(3, 2)):
+        with pytest.raises(ValueError, match=r"a layer on the host, .* call layer.to\("):
+            call()
+    with pytest.raises(TypeError, match=r"expected recurrent layers of float32.*got Linear"):
+        unrolled.Linear(2, 3).to("cuda")
+    with pytest.raises(TypeError, match="got LSTM of float64"):
+        make_layer(dtype=np.float64).to("cuda")
+    with pytest.raises(ValueError, match="expected one of cpu, cuda, got 'gpu'"):
+        make_layer().to("gpu")
+
+
+def test_arrays_of_the_other_place(emulated_device: Any) -> None:
+    x = np.zeros((T, B, I), np.float32)
+    with pytest.raises(TypeError, match="an array of a CUDA device, got a ndarray"):
+        make_layer().to("cuda")(x)
+    with pytest.raises(TypeError, match="states to be on a CUDA device, got a ndarray"):
+        make_layer(unrolled.GRU).to("cuda")(emulated_device.put(x), np.zeros((1, B, H), np.float32))
