@@ -52,7 +52,7 @@ class Refused:
 WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
     "cell": (lambda r: r.pack(cell="lstn"), ValueError, r"\[cell\] expected one of .*, got 'lstn'"),
     "path": (lambda r: r.pack(path="fast"), ValueError, "path to be one of auto, steps, pers"),
-    "precision": (lambda r: r.pack(precision="int8"), ValueError, "one of full, tf32, got 'int8'"),
+    "precision": (lambda r: r.pack(precision="int8"), ValueError, "full, tf32, bf16, got 'int8'"),
     "weights on the host": (
         lambda r: r.pack(weight_hh=np.zeros((24, 6), np.float32)),
         TypeError,

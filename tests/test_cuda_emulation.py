@@ -25,6 +25,7 @@ from unrolled import functional
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = [info.name for info in functional.cells()]
 PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
+PRECISIONS = ["full", "bf16"]  # in the order of Precision
 BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
 UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
 SHARED_BYTES = 48 * 1024  # of the emulated device
@@ -74,7 +75,13 @@ class Case(NamedTuple):
         """The results that Problem.reference has, and all states after every step."""
         p, options = self.problem, self.problem.options
         given, output = program.with_name("given"), program.with_name("results")
-        numbers = [CELLS.index(p.cell), p.x.shape[2], p.dy.shape[2], *p.x.shape[:2]]
+        numbers = [
+            CELLS.index(p.cell),
+            PRECISIONS.index(p.precision),
+            p.x.shape[2],
+            p.dy.shape[2],
+            *p.x.shape[:2],
+        ]
         numbers += [self.training, options["reverse"], self.batch_first, self.accumulate_dx]
         numbers += [PATHS.index(self.path), self.multiprocessors, SHARED_BYTES]
         numbers += [BARRIERS[self.barriers], self.seed]
@@ -258,6 +265,47 @@ def test_more_weight_rows_than_warps_take_at_once(program: Path) -> None:
 def test_forward_and_backward_choose_their_path(program: Path) -> None:
     """Forward is persistent here, backward is not; each alone has to leave what the other reads."""
     Case(make("gru", 3, 9, 2, 7, ragged=True), "auto").check(program)
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+@pytest.mark.parametrize("cell", [c.name for c in functional.cells() if "bf16" in c.precisions])
+class TestBf16:
+    """As tests/test_precision.py checks it of the kernels for CPUs: step by step, since a rounding
+    that turns makes two runs part."""
+
+    def test_steps(self, program: Path, cell: str, path: str) -> None:
+        """From the same states the roundings are the same, so that sums alone differ."""
+        problem = make(cell, 4, 5, 6, 19).but(precision="bf16")
+        results = Case(problem, path).run(program)
+        entering = problem.states
+        for t, h in enumerate(results["y"]):
+            one = problem.but(x=problem.x[t : t + 1], states=entering)
+            y, _ = one.reference_scan()
+            assert_close(h, y[0], K=one.forward_roundings, kind="forward", what=f"y of step {t}")
+            entering = (h, *(other[t] for other in results["others"]))
+
+    def test_gradients_of_a_step(self, program: Path, cell: str, path: str) -> None:
+        problem = make(cell, 1, 6, 5, 19, ragged=True).but(precision="bf16")
+        case = Case(problem, path, batch_first=True)
+        results, expected = case.run(program), case.expected()
+        for key in ("dx", "dstates", "grads"):
+            for actual, truth in zip(as_tuple(results[key]), as_tuple(expected[key]), strict=True):
+                scale = max(1.0, float(np.abs(truth).max()))
+                error = np.abs(actual - truth)
+                assert error.max() <= 2.0**-8 * scale, key  # one rounding of a gradient turned
+                tight = (problem.gradient_roundings + 1) * np.finfo(np.float32).eps * scale
+                assert np.mean(error <= tight) >= 0.5, key  # ... which is rare
+
+    def test_gradients_point_where_those_of_full_precision_do(
+        self, program: Path, cell: str, path: str
+    ) -> None:
+        full = make(cell, 6, 4, 5, 21, ragged=True, resets=True, reverse=True)
+        exact = Case(full, path).run(program)["grads"]
+        rounded = Case(full.but(precision="bf16"), path).run(program)["grads"]
+        for a, b in zip(exact, rounded, strict=True):
+            a, b = a - GRADS_BEFORE, b - GRADS_BEFORE
+            assert np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) > 1 - 2.0**-8
+            assert not np.array_equal(a, b)
 
 
 def test_too_little_shared_memory_falls_back(program: Path) -> None:

@@ -21,7 +21,7 @@ from cuda_runs import HostRun, Run, check, make
 from problems import Problem, present
 from processes import run_python
 from tolerances import assert_close, assert_same_bits
-from unrolled import cuda
+from unrolled import cuda, functional
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -111,6 +111,20 @@ class TestAgainstTheReference:
         expected, _ = problem.reference_scan()
         assert not np.array_equal(y, full)
         assert_close(y * scale, expected * scale, K=problem.forward_roundings, kind="forward")
+
+    @pytest.mark.parametrize("cell", [c.name for c in functional.cells() if "bf16" in c.precisions])
+    def test_bf16_is_that_of_the_reference(self, device: Any, cell: str, path: str) -> None:
+        """One step: later a rounding that turns makes two runs part."""
+        problem = make(cell, 1, 4, 6, 9)
+        run = Run(device, problem, precision="bf16", path=path)
+        results, expected = run.vjp(), problem.but(precision="bf16").reference()
+        assert_close(results["y"], expected["y"], K=problem.forward_roundings, kind="forward")
+        for actual, truth in zip(results["grads"], expected["grads"], strict=True):
+            assert np.abs(actual - truth).max() <= 2.0**-8 * max(1.0, np.abs(truth).max())
+
+    def test_bf16_of_another_cell(self, device: Any) -> None:
+        with pytest.raises(ValueError, match="expected precision 'full' or 'tf32' for this cell"):
+            Run(device, make("lstm_peephole", 1, 2, 3, 4), precision="bf16")
 
 
 class TestLayouts:

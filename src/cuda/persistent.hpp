@@ -9,11 +9,11 @@
 
 namespace unrolled::cuda {
 
-template <class Scan>
+template <class Scan, class E>
 struct Persistent {
   Scan scan;
   Slice slice;
-  const float* weight_hh;
+  const E* weight_hh;
   unsigned* counter;  // of the blocks that have come to the end of a step; begins as zero
 };
 
@@ -49,23 +49,24 @@ struct OwnUnits {
   }
 };
 
-template <class Cell, int kTile>
+template <class Cell, class E, int kTile>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
-    persistent_forward(Persistent<ForwardScan> a) {
+    persistent_forward(Persistent<ForwardScan<E>, E> a) {
   constexpr int G = Cell::kGateCount;
   UNROLLED_SHARED(shared);
   const int64_t H = a.scan.H, T = a.scan.plan.T;
+  E* weights = reinterpret_cast<E*>(shared);
   const OwnUnits own(H, a.slice);
   a.slice.rows = own.count * G;
   for (int64_t row = 0; row < a.slice.rows; ++row)  // row u * G + g
     for (int64_t k = threadIdx.x; k < H; k += blockDim.x)
-      shared[row * H + k] = a.weight_hh[(row % G * H + own.first + row / G) * H + k];
+      weights[row * H + k] = a.weight_hh[(row % G * H + own.first + row / G) * H + k];
   Position next = position(a.scan.plan, 0);
   for (int64_t s = 0; s < T; ++s) {
     const Position here = next;
     next = position(a.scan.plan, s + 1);
     const int64_t rows = larger(here.live, next.live);
-    const float* h = a.scan.states[0] + state_row(a.scan, here) * H;
+    const E* h = a.scan.h + state_row(a.scan, here) * H;
     for (int64_t first = 0; first < rows; first += kTile) {
       const int64_t j = first + own.row;
       const bool has_unit = own.row < kTile && j < rows;
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       if (has_unit) unit = load_unit<Cell>(a.scan, here, j, own.first + own.u);
       load_tile<kTile>(a.slice, shared, h, first, here.live);
       __syncthreads();
-      multiply_slice<kTile>(a.slice, shared);
+      multiply_slice<kTile, E>(a.slice, shared);
       __syncthreads();
       if (!has_unit) continue;
       float recurrent[G];
@@ -86,22 +87,23 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   }
 }
 
-template <class Cell, int kTile>
+template <class Cell, class E, int kTile>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
-    persistent_backward(Persistent<BackwardScan> a) {
+    persistent_backward(Persistent<BackwardScan<E>, E> a) {
   UNROLLED_SHARED(shared);
   const int64_t H = a.scan.H, T = a.scan.plan.T, K = a.slice.K;
+  E* weights = reinterpret_cast<E*>(shared);
   const OwnUnits own(H, a.slice);
   a.slice.rows = own.count;
   for (int64_t i = threadIdx.x; i < own.count * K; i += blockDim.x)  // columns of W_hh as rows
-    shared[i % own.count * K + i / own.count] =
+    weights[i % own.count * K + i / own.count] =
         a.weight_hh[i / own.count * H + own.first + i % own.count];
   Position here = position(a.scan.plan, T);
   for (int64_t s = T - 1; s >= -1; --s) {
     const Position later = here;
     here = position(a.scan.plan, s);
     const int64_t rows = larger(here.live, later.live);
-    const float* dr = a.scan.drecurrent + later.token * K;
+    const E* dr = a.scan.drecurrent + later.token * K;
     for (int64_t first = 0; first < rows; first += kTile) {
       const int64_t j = first + own.row;
       const bool has_unit = own.row < kTile && j < rows;
@@ -109,7 +111,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       if (has_unit) unit = load_unit<Cell>(a.scan, here, later, j, own.first + own.u);
       load_tile<kTile>(a.slice, shared, dr, first, later.live);
       __syncthreads();
-      multiply_slice<kTile>(a.slice, shared);
+      multiply_slice<kTile, E>(a.slice, shared);
       __syncthreads();
       if (has_unit)
         finish_unit(a.scan, here, unit, product<kTile>(a.slice, shared, own.u, own.row));

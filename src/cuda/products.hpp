@@ -18,9 +18,9 @@ inline Plan on_device(const Plan& plan, const PlanArrays& arrays) {
 }
 
 // Device::gemm, where there is anything to compute.
-inline void multiply(Device& device, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
-                     int64_t k, Rows<const float> a, Rows<const float> b, float beta,
-                     Rows<float> c) {
+template <class E>
+void multiply(Device& device, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+              Rows<const E> a, Rows<const E> b, float beta, Rows<float> c) {
   if (m > 0 && n > 0)
     device.gemm(transpose_a, transpose_b, m, n, k, a.data, a.stride, b.data, b.stride, beta, c.data,
                 c.stride);
@@ -33,51 +33,65 @@ bool in_place(const Plan& plan, const Sequence<T>& user, int64_t width) {
   return plan.ordered && user.step == plan.B * user.row && user.row >= width;
 }
 
-// The rows of all tokens as one matrix: in place where possible, else gathered.
-inline Rows<const float> token_rows(const Plan& plan, const PlanArrays& arrays,
-                                    const Sequence<const float>& user, int64_t width,
-                                    float* gathered, Device& device) {
-  if (in_place(plan, user, width)) return {user.data, user.row};
-  launch(gather_rows, {on_device(plan, arrays), user, gathered, width, false}, plan.tokens,
+// An array as products read it: itself, or rounded into scratch.
+template <class E>
+const E* operand(const float* from, int64_t size, E* scratch, Device& device) {
+  if constexpr (!kIsRounded<E>) return from;
+  launch(round_all<E>, {from, scratch, size}, ceil_div(size, kRowThreads), kRowThreads, 0,
+         device.stream);
+  return scratch;
+}
+
+// The rows of all tokens as one matrix of operands: in place where possible, else gathered.
+template <class E>
+Rows<const E> token_rows(const Plan& plan, const PlanArrays& arrays,
+                         const Sequence<const float>& user, int64_t width, E* gathered,
+                         Device& device) {
+  if constexpr (!kIsRounded<E>)
+    if (in_place(plan, user, width)) return {user.data, user.row};
+  launch(gather_rows<E>, {on_device(plan, arrays), user, gathered, width, false}, plan.tokens,
          kRowThreads, 0, device.stream);
   return {gathered, width};
 }
 
-inline void add_column_sums(const float* data, int64_t rows, int64_t width, float* sum,
-                            Device& device) {
+template <class E>
+void add_column_sums(const E* data, int64_t rows, int64_t width, float* sum, Device& device) {
   if (sum == nullptr) return;
-  launch(sum_columns, {data, rows, width, sum}, ceil_div(width, kSumColumns),
+  launch(sum_columns<E>, {data, rows, width, sum}, ceil_div(width, kSumColumns),
          kSumColumns * kSumParts, kSumColumns * kSumParts * sizeof(float), device.stream);
 }
 
 // gates (tokens, width) = x W_ih^T.
-inline void input_product(const Forward& a, int64_t width, float* gates, float* gathered,
-                          Device& device) {
+template <class E>
+void input_product(const Forward& a, int64_t width, const E* weight_ih, E* gathered, float* gates,
+                   Device& device) {
   const int64_t I = a.layer.I;
-  const Rows<const float> x = token_rows(*a.plan, a.arrays, a.x, I, gathered, device);
-  multiply(device, false, true, a.plan->tokens, width, I, x, {a.layer.weights.weight_ih, I}, 0.0f,
-           {gates, width});
+  const Rows<const E> x = token_rows(*a.plan, a.arrays, a.x, I, gathered, device);
+  multiply<E>(device, false, true, a.plan->tokens, width, I, x, {weight_ih, I}, 0.0f,
+              {gates, width});
 }
 
 // The gradients of the parameters and of x from those of the gates, dinput and drecurrent
-// (tokens, width).
-inline void products_backward(const Backward& a, int64_t width, const float* dinput,
-                              const float* drecurrent, float* scratch, Device& device) {
+// (tokens, width), and h that entered each token. `scratch` holds (tokens, I) floats.
+template <class E>
+void products_backward(const Backward& a, int64_t width, const E* dinput, const E* drecurrent,
+                       const E* h, const E* weight_ih, float* scratch, Device& device) {
   const Plan& plan = *a.plan;
   const int64_t I = a.layer.I, H = a.layer.H, tokens = plan.tokens;
   add_column_sums(dinput, tokens, width, a.grads.bias_ih, device);
   add_column_sums(drecurrent, tokens, width, a.grads.bias_hh, device);
   if (a.grads.weight_hh != nullptr)
-    multiply(device, true, false, width, H, tokens, {drecurrent, width}, {a.states[0], H}, 1.0f,
-             {a.grads.weight_hh, H});
+    multiply<E>(device, true, false, width, H, tokens, {drecurrent, width}, {h, H}, 1.0f,
+                {a.grads.weight_hh, H});
   if (a.grads.weight_ih != nullptr)
-    multiply(device, true, false, width, I, tokens, {dinput, width},
-             token_rows(plan, a.arrays, a.x, I, scratch, device), 1.0f, {a.grads.weight_ih, I});
+    multiply<E>(device, true, false, width, I, tokens, {dinput, width},
+                token_rows(plan, a.arrays, a.x, I, reinterpret_cast<E*>(scratch), device), 1.0f,
+                {a.grads.weight_ih, I});
   if (a.dx.data == nullptr) return;
   const bool direct = in_place(plan, a.dx, I);
   const Rows<float> dx = direct ? Rows<float>{a.dx.data, a.dx.row} : Rows<float>{scratch, I};
-  multiply(device, false, false, tokens, I, width, {dinput, width}, {a.layer.weights.weight_ih, I},
-           direct && a.accumulate_dx ? 1.0f : 0.0f, dx);
+  multiply<E>(device, false, false, tokens, I, width, {dinput, width}, {weight_ih, I},
+              direct && a.accumulate_dx ? 1.0f : 0.0f, dx);
   if (!direct)
     launch(scatter_rows, {on_device(plan, a.arrays), a.dx, scratch, I, a.accumulate_dx}, tokens,
            kRowThreads, 0, device.stream);

@@ -8,18 +8,18 @@ namespace unrolled::cuda {
 inline constexpr int kRowThreads = 128;
 
 // The rows of a user's (T, B, width) array and, one after the other, those of its live tokens.
-template <class T>
+template <class T, class E>
 struct TokenRows {
   Plan plan;
   Sequence<T> user;
-  float* compact;
+  E* compact;
   int64_t width;
   bool add;  // to the user's
 };
 
 // The user's row of a token.
-template <class T>
-__device__ T* row_of(const TokenRows<T>& a, int64_t token) {
+template <class T, class E>
+__device__ T* row_of(const TokenRows<T, E>& a, int64_t token) {
   int64_t t = 0;
   for (int64_t end = a.plan.T; end - t > 1;) {  // offset[t] <= token < offset[end]
     const int64_t middle = (t + end) / 2;
@@ -29,35 +29,53 @@ __device__ T* row_of(const TokenRows<T>& a, int64_t token) {
 }
 
 // One block per token.
-static __global__ void gather_rows(TokenRows<const float> a) {
+template <class E>
+__global__ void gather_rows(TokenRows<const float, E> a) {
   const float* from = row_of(a, blockIdx.x);
-  float* to = a.compact + blockIdx.x * a.width;
-  for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x) to[i] = from[i];
+  E* to = a.compact + blockIdx.x * a.width;
+  for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x) to[i] = rounded<E>(from[i]);
 }
 
-static __global__ void scatter_rows(TokenRows<float> a) {
+static __global__ void scatter_rows(TokenRows<float, float> a) {
   float* to = row_of(a, blockIdx.x);
   const float* from = a.compact + blockIdx.x * a.width;
   for (int64_t i = threadIdx.x; i < a.width; i += blockDim.x)
     to[i] = a.add ? to[i] + from[i] : from[i];
 }
 
+// to = rounded from.
+template <class E>
+struct Rounding {
+  const float* from;
+  E* to;
+  int64_t size;
+};
+
+template <class E>
+__global__ void round_all(Rounding<E> a) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < a.size) a.to[i] = rounded<E>(a.from[i]);
+}
+
 // sum[c] += the sum of column c of `rows`; the order of its terms depends on the shape alone.
+template <class E>
 struct ColumnSums {
-  const float* data;  // (rows, width)
+  const E* data;  // (rows, width)
   int64_t rows, width;
   float* sum;
 };
 
 inline constexpr int kSumColumns = 32, kSumParts = 16;
 
-static __global__ void sum_columns(ColumnSums a) {
+template <class E>
+__global__ void sum_columns(ColumnSums<E> a) {
   UNROLLED_SHARED(parts);  // [kSumParts][kSumColumns]
   const int lane = threadIdx.x % kSumColumns, part = threadIdx.x / kSumColumns;
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kSumColumns + lane;
   float sum = 0.0f;
   if (column < a.width)
-    for (int64_t row = part; row < a.rows; row += kSumParts) sum += a.data[row * a.width + column];
+    for (int64_t row = part; row < a.rows; row += kSumParts)
+      sum += to_float(a.data[row * a.width + column]);
   parts[part * kSumColumns + lane] = sum;
   __syncthreads();
   if (part != 0 || column >= a.width) return;

@@ -24,36 +24,49 @@ struct Pieces {
   }
 };
 
-template <class Cell>
+template <class Cell, class E>
 struct Scan {
   static constexpr int G = Cell::kGateCount, S = Cell::kStateCount, P = Cell::kUnitCount;
 
-  struct ForwardPieces : Pieces {
-    int64_t counter, gates, recurrent, gathered;
+  static int64_t rounded_copy(int64_t size) { return kIsRounded<E> ? floats_of<E>(size) : 0; }
 
-    ForwardPieces(int64_t I, int64_t H, const Plan& plan)
+  struct ForwardPieces : Pieces {
+    int64_t counter, weight_ih, weight_hh, h, gates, recurrent, gathered;
+
+    ForwardPieces(int64_t I, int64_t H, const Plan& plan, bool training)
         : counter(take(1)),
+          weight_ih(take(rounded_copy(G * H * I))),
+          weight_hh(take(Cell::kRecurrent ? rounded_copy(G * H * H) : 0)),
+          h(take(rounded_copy(state_rows(plan, training) * H))),
           gates(take(plan.tokens * G * H)),
           recurrent(take(Cell::kRecurrent ? plan.B * G * H : 0)),
-          gathered(take(plan.tokens * I)) {}
+          gathered(take(floats_of<E>(plan.tokens * I))) {}
   };
 
   struct BackwardPieces : Pieces {
-    int64_t counter, carry[S], dinput, drecurrent, dunit, gathered;
+    int64_t counter, weight_ih, weight_hh, h, carry[S], dinput, drecurrent, dunit, gathered;
 
-    BackwardPieces(int64_t I, int64_t H, const Plan& plan) : counter(take(1)) {
+    BackwardPieces(int64_t I, int64_t H, const Plan& plan)
+        : counter(take(1)),
+          weight_ih(take(rounded_copy(G * H * I))),
+          weight_hh(take(Cell::kRecurrent ? rounded_copy(G * H * H) : 0)),
+          h(take(rounded_copy(plan.tokens * H))) {
       for (int64_t& at : carry) at = take(plan.B * H);
-      dinput = take(plan.tokens * G * H);
-      drecurrent = Cell::kSplitGradient ? take(plan.tokens * G * H) : dinput;
+      dinput = take(floats_of<E>(plan.tokens * G * H));
+      drecurrent = Cell::kSplitGradient ? take(floats_of<E>(plan.tokens * G * H)) : dinput;
       dunit = take(plan.tokens * P * H);
       gathered = take(plan.tokens * I);
     }
   };
 
+  static int64_t state_rows(const Plan& plan, bool training) {
+    return training ? plan.tokens : 2 * plan.B;
+  }
+
   static Sizes sizes(int64_t I, int64_t H, const Plan& plan, bool training) {
     Sizes sizes{};
-    sizes.states = (training ? plan.tokens : 2 * plan.B) * H;
-    sizes.forward = ForwardPieces(I, H, plan).total;
+    sizes.states = state_rows(plan, training) * H;
+    sizes.forward = ForwardPieces(I, H, plan, training).total;
     if (!training) return sizes;
     sizes.saved = plan.tokens * Cell::kSavedCount * H;
     sizes.backward = BackwardPieces(I, H, plan).total;
@@ -62,10 +75,10 @@ struct Scan {
 
   // A block multiplies its units' gates with h, or its units' columns with the gradients of gates.
   static Slice forward_slice(int64_t H, int64_t B, const Device& device) {
-    return make_slice(H, G, H, B, device.multiprocessors);
+    return make_slice(H, G, H, B, kIsRounded<E>, device.multiprocessors);
   }
   static Slice backward_slice(int64_t H, int64_t B, const Device& device) {
-    return make_slice(H, 1, G * H, B, device.multiprocessors);
+    return make_slice(H, 1, G * H, B, kIsRounded<E>, device.multiprocessors);
   }
 
   static bool fits(int64_t H, const Device& device) {
@@ -76,9 +89,11 @@ struct Scan {
   static void forward(const Forward& a, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = a.layer.H;
-    const ForwardPieces at(a.layer.I, H, plan);
-    input_product(a, G * H, a.scratch + at.gates, a.scratch + at.gathered, device);
-    ForwardScan scan{};
+    const ForwardPieces at(a.layer.I, H, plan, a.saved != nullptr);
+    const E* weight_ih =
+        operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
+    input_product(a, G * H, weight_ih, piece<E>(a, at.gathered), a.scratch + at.gates, device);
+    ForwardScan<E> scan{};
     scan.plan = on_device(plan, a.arrays);
     scan.H = H;
     scan.gates = a.scratch + at.gates;
@@ -93,23 +108,27 @@ struct Scan {
       scan.final[k] = a.final[k];
       scan.states[k] = a.states[k];
     }
+    if constexpr (kIsRounded<E>)
+      scan.h = piece<E>(a, at.h);
+    else
+      scan.h = a.states[0];
     if constexpr (Cell::kRecurrent)
       forward_steps(a, scan, at, device);
     else
-      launch(forward_alone<Cell>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
+      launch(forward_alone<Cell, E>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
   }
 
   static void backward(const Backward& a, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = a.layer.H;
     const BackwardPieces at(a.layer.I, H, plan);
-    BackwardScan scan{};
+    BackwardScan<E> scan{};
     scan.plan = on_device(plan, a.arrays);
     scan.H = H;
     scan.weight_unit = a.layer.weights.weight_unit;
     scan.saved = a.saved;
-    scan.dinput = a.scratch + at.dinput;
-    scan.drecurrent = a.scratch + at.drecurrent;
+    scan.dinput = piece<E>(a, at.dinput);
+    scan.drecurrent = piece<E>(a, at.drecurrent);
     scan.dunit = a.scratch + at.dunit;
     for (int k = 0; k < S; ++k) {
       scan.dy[k] = a.dy[k];
@@ -125,20 +144,31 @@ struct Scan {
     if constexpr (Cell::kRecurrent)
       backward_steps(a, scan, at, device);
     else
-      launch(backward_alone<Cell>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
-    products_backward(a, G * H, scan.dinput, scan.drecurrent, a.scratch + at.gathered, device);
+      launch(backward_alone<Cell, E>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
+    const E* h = operand(a.states[0], plan.tokens * H, piece<E>(a, at.h), device);
+    const E* weight_ih =
+        operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
+    products_backward<E>(a, G * H, scan.dinput, scan.drecurrent, h, weight_ih,
+                         a.scratch + at.gathered, device);
     add_column_sums(scan.dunit, plan.tokens, P * H, a.grads.weight_unit, device);
   }
 
  private:
-  static void forward_steps(const Forward& a, const ForwardScan& scan, const ForwardPieces& at,
+  // Scratch from `at` on.
+  template <class T, class Args>
+  static T* piece(const Args& a, int64_t at) {
+    return reinterpret_cast<T*>(a.scratch + at);
+  }
+
+  static void forward_steps(const Forward& a, const ForwardScan<E>& scan, const ForwardPieces& at,
                             Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = scan.H;
-    const float* weight_hh = a.layer.weights.weight_hh;
+    const E* weight_hh =
+        operand(a.layer.weights.weight_hh, G * H * H, piece<E>(a, at.weight_hh), device);
     float* recurrent = a.scratch + at.recurrent;
     const auto step = [&](int64_t s, int64_t rows) {
-      launch(forward_step<Cell>, {scan, position(plan, s), position(plan, s + 1), recurrent},
+      launch(forward_step<Cell, E>, {scan, position(plan, s), position(plan, s + 1), recurrent},
              step_blocks(rows, H), kStepThreads, 0, device.stream);
     };
 
@@ -146,43 +176,46 @@ struct Scan {
     const Slice slice = forward_slice(H, plan.B, device);
     if (is_persistent(a.path, slice, plan.B <= kPersistentForwardBatch, device)) {
       launch_persistent(
-          slice.tile == 1 ? persistent_forward<Cell, 1> : persistent_forward<Cell, kTileRows>,
-          Persistent<ForwardScan>{scan, slice, weight_hh, counter(a, at)}, device);
+          slice.tile == 1 ? persistent_forward<Cell, E, 1> : persistent_forward<Cell, E, kTileRows>,
+          Persistent<ForwardScan<E>, E>{scan, slice, weight_hh, piece<unsigned>(a, at.counter)},
+          device);
       return;
     }
     for (int64_t s = 0; s < plan.T; ++s) {
       const Position here = position(plan, s);
-      multiply(device, false, true, here.live, G * H, H,
-               {a.states[0] + state_row(scan, here) * H, H}, {weight_hh, H}, 0.0f,
-               {recurrent, G * H});
+      multiply<E>(device, false, true, here.live, G * H, H, {scan.h + state_row(scan, here) * H, H},
+                  {weight_hh, H}, 0.0f, {recurrent, G * H});
       step(s, larger(here.live, position(plan, s + 1).live));
     }
   }
 
-  static void backward_steps(const Backward& a, const BackwardScan& scan, const BackwardPieces& at,
-                             Device& device) {
+  static void backward_steps(const Backward& a, const BackwardScan<E>& scan,
+                             const BackwardPieces& at, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = scan.H;
-    const float* weight_hh = a.layer.weights.weight_hh;
+    const E* weight_hh =
+        operand(a.layer.weights.weight_hh, G * H * H, piece<E>(a, at.weight_hh), device);
     const Slice slice = backward_slice(H, plan.B, device);
     if (is_persistent(a.path, slice, plan.B <= kPersistentBackwardBatch, device)) {
       launch_persistent(
-          slice.tile == 1 ? persistent_backward<Cell, 1> : persistent_backward<Cell, kTileRows>,
-          Persistent<BackwardScan>{scan, slice, weight_hh, counter(a, at)}, device);
+          slice.tile == 1 ? persistent_backward<Cell, E, 1>
+                          : persistent_backward<Cell, E, kTileRows>,
+          Persistent<BackwardScan<E>, E>{scan, slice, weight_hh, piece<unsigned>(a, at.counter)},
+          device);
       return;
     }
     for (int64_t s = plan.T - 1; s >= -1; --s) {
       const Position here = position(plan, s), later = position(plan, s + 1);
-      multiply(device, false, false, later.live, H, G * H,
-               {scan.drecurrent + later.token * G * H, G * H}, {weight_hh, H}, 1.0f,
-               {scan.carry[0], H});
+      multiply<E>(device, false, false, later.live, H, G * H,
+                  {scan.drecurrent + later.token * G * H, G * H}, {weight_hh, H}, 1.0f,
+                  {scan.carry[0], H});
       step(scan, here, later, larger(here.live, later.live), device);
     }
   }
 
-  static void step(const BackwardScan& scan, const Position& here, const Position& later,
+  static void step(const BackwardScan<E>& scan, const Position& here, const Position& later,
                    int64_t rows, Device& device) {
-    launch(backward_step<Cell>, {scan, here, later}, step_blocks(rows, scan.H), kStepThreads, 0,
+    launch(backward_step<Cell, E>, {scan, here, later}, step_blocks(rows, scan.H), kStepThreads, 0,
            device.stream);
   }
 
@@ -194,11 +227,6 @@ struct Scan {
   static bool is_persistent(Path path, const Slice& slice, bool few_rows, const Device& device) {
     return (path == Path::kPersistent || (path == Path::kAuto && few_rows)) &&
            has_room(slice, device);
-  }
-
-  template <class Args, class At>
-  static unsigned* counter(const Args& a, const At& at) {
-    return reinterpret_cast<unsigned*>(a.scratch + at.counter);
   }
 
   template <class Args>

@@ -21,27 +21,45 @@ constexpr CellInfo cell_info() {
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
 constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
 
-#define UNROLLED_ENTRY(Cell) \
-  {Scan<Cell>::sizes, Scan<Cell>::fits, Scan<Cell>::forward, Scan<Cell>::backward},
-constexpr Entry kEntries[] = {UNROLLED_CELLS(UNROLLED_ENTRY)};
+template <class Cell, class E>
+constexpr Entry entry() {
+  using Run = Scan<Cell, E>;
+  return {Run::sizes, Run::fits, Run::forward, Run::backward};
+}
+
+#define UNROLLED_FULL(Cell) entry<Cell, float>(),
+#define UNROLLED_BF16(Cell) entry<Cell, Bf16>(),
+constexpr Entry kFull[] = {UNROLLED_CELLS(UNROLLED_FULL)};
+constexpr Entry kBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
+
+const Entry& find(int cell, Precision precision) {
+  return precision == Precision::kBf16 ? kBf16[cell] : kFull[cell];
+}
 
 }  // namespace
 
 int cell_count() { return sizeof(kCells) / sizeof(kCells[0]); }
 const CellInfo* cells() { return kCells; }
 
-Sizes sizes(int cell, int64_t I, int64_t H, const Plan& plan, bool training) {
-  return kEntries[cell].sizes(I, H, plan, training);
+bool has(int cell, Precision precision) {
+  constexpr int kNarrow = sizeof(kBf16) / sizeof(kBf16[0]);
+  return precision == Precision::kFull || (precision == Precision::kBf16 && cell < kNarrow);
 }
 
-bool fits(int cell, int64_t H, const Device& device) { return kEntries[cell].fits(H, device); }
+Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training) {
+  return find(cell, precision).sizes(I, H, plan, training);
+}
+
+bool fits(int cell, Precision precision, int64_t H, const Device& device) {
+  return find(cell, precision).fits(H, device);
+}
 
 void forward(const Forward& args, Device& device) {
-  kEntries[args.layer.cell].forward(args, device);
+  find(args.layer.cell, args.layer.precision).forward(args, device);
 }
 
 void backward(const Backward& args, Device& device) {
-  kEntries[args.layer.cell].backward(args, device);
+  find(args.layer.cell, args.layer.precision).backward(args, device);
 }
 
 }  // namespace unrolled::cuda

@@ -12,6 +12,11 @@
 
 namespace unrolled::cuda {
 
+// The bits of a bfloat16.
+struct Bf16 {
+  uint16_t bits;
+};
+
 // One device as the scan sees it: matrix products, a stream, and how large a kernel may be.
 class Device {
  public:
@@ -22,6 +27,10 @@ class Device {
   // memory. With k = 0 the product is zero.
   virtual void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                     const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
+                    int64_t ldc) = 0;
+  // The same with rounded factors; sums are float.
+  virtual void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                    const Bf16* a, int64_t lda, const Bf16* b, int64_t ldb, float beta, float* c,
                     int64_t ldc) = 0;
 
   void* stream = nullptr;       // a cudaStream_t
@@ -43,7 +52,8 @@ struct PlanArrays {
 
 // One direction of one layer.
 struct Layer {
-  int cell;  // its place in UNROLLED_CELLS
+  int cell;                                // its place in UNROLLED_CELLS
+  Precision precision = Precision::kFull;  // or kBf16, where `has` says so
   int64_t I, H;
   LayerParameters<const float> weights;
 };
@@ -98,13 +108,16 @@ struct Backward {
 int cell_count();
 const CellInfo* cells();
 
-Sizes sizes(int cell, int64_t I, int64_t H, const Plan& plan, bool training);
+// Whether a cell can be run in this precision.
+bool has(int cell, Precision precision);
+
+Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training);
 
 // Put a scan on the device's stream. An error of a launch is a std::runtime_error.
 void forward(const Forward& args, Device& device);
 void backward(const Backward& args, Device& device);
 
 // Whether the persistent kernels can hold a layer on the device.
-bool fits(int cell, int64_t H, const Device& device);
+bool fits(int cell, Precision precision, int64_t H, const Device& device);
 
 }  // namespace unrolled::cuda

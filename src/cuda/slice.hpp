@@ -22,15 +22,18 @@ struct Slice {
   int64_t K;
   int64_t parts;  // into which a sum is cut
   int tile;       // rows of the batch at a time
+  bool rounded;   // weights are Bf16
 
-  __host__ __device__ int64_t tile_at() const { return rows * K; }
+  __host__ __device__ int64_t tile_at() const {
+    return rounded ? floats_of<Bf16>(rows * K) : rows * K;
+  }
   __host__ __device__ int64_t sums_at() const { return tile_at() + tile * K; }
   int64_t shared_bytes() const {
     return (sums_at() + parts * rows * tile) * static_cast<int64_t>(sizeof(float));
   }
 };
 
-inline Slice make_slice(int64_t H, int64_t rows_per_unit, int64_t K, int64_t B,
+inline Slice make_slice(int64_t H, int64_t rows_per_unit, int64_t K, int64_t B, bool rounded,
                         int64_t multiprocessors) {
   Slice slice;
   slice.units = ceil_div(H, larger(1, multiprocessors));
@@ -41,6 +44,7 @@ inline Slice make_slice(int64_t H, int64_t rows_per_unit, int64_t K, int64_t B,
   constexpr int64_t kWarps = kPersistentThreads / kWarp;
   slice.parts = groups < kWarps ? kWarps / groups : 1;
   slice.tile = B == 1 ? 1 : kTileRows;
+  slice.rounded = rounded;
   return slice;
 }
 
@@ -67,7 +71,7 @@ __device__ float add_lanes(float* value) {
 }
 
 // sums[part][weight row][tile row] = products of this block's weights with the rows of its tile.
-template <int kTile>
+template <int kTile, class E>
 __device__ void multiply_slice(const Slice& slice, float* shared) {
   constexpr int N = kGroupRows * kTile, kLanesPerSum = kWarp / N;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -77,11 +81,12 @@ __device__ void multiply_slice(const Slice& slice, float* shared) {
   for (int64_t task = threadIdx.x / kWarp; task < groups * slice.parts;
        task += blockDim.x / kWarp) {
     const int64_t group = task % groups, part = task / groups;
-    const float* weights[kGroupRows];
+    const E* weights[kGroupRows];
 #pragma unroll
     for (int i = 0; i < kGroupRows; ++i) {  // a last group that is not full repeats its last row
       const int64_t row = group * kGroupRows + i;
-      weights[i] = shared + (row < slice.rows ? row : slice.rows - 1) * K;
+      weights[i] =
+          reinterpret_cast<const E*>(shared) + (row < slice.rows ? row : slice.rows - 1) * K;
     }
     float sum[N] = {};
     const int64_t end = K * (part + 1) / slice.parts;
@@ -91,7 +96,7 @@ __device__ void multiply_slice(const Slice& slice, float* shared) {
       for (int j = 0; j < kTile; ++j) x[j] = tile[j * K + k];
 #pragma unroll
       for (int i = 0; i < kGroupRows; ++i) {
-        const float w = weights[i][k];
+        const float w = to_float(weights[i][k]);
 #pragma unroll
         for (int j = 0; j < kTile; ++j)
           sum[i * kTile + j] = multiply_add(w, x[j], sum[i * kTile + j]);
@@ -115,15 +120,15 @@ __device__ float product(const Slice& slice, const float* shared, int64_t weight
 }
 
 // The rows [first, first + kTile) of a matrix into the tile; those from `rows` on are zero.
-template <int kTile>
-__device__ void load_tile(const Slice& slice, float* shared, const float* matrix, int64_t first,
+template <int kTile, class E>
+__device__ void load_tile(const Slice& slice, float* shared, const E* matrix, int64_t first,
                           int64_t rows) {
   float* tile = shared + slice.tile_at();
 #pragma unroll 4
   for (int64_t k = threadIdx.x; k < slice.K; k += blockDim.x)
 #pragma unroll
     for (int j = 0; j < kTile; ++j)
-      tile[j * slice.K + k] = first + j < rows ? matrix[(first + j) * slice.K + k] : 0.0f;
+      tile[j * slice.K + k] = first + j < rows ? to_float(matrix[(first + j) * slice.K + k]) : 0.0f;
 }
 
 }  // namespace unrolled::cuda

@@ -5,8 +5,8 @@
 // lengths.
 #pragma once
 
+#include "cuda/bf16.hpp"
 #include "cuda/cells.hpp"
-#include "cuda/sequence.hpp"
 
 namespace unrolled::cuda {
 
@@ -32,6 +32,7 @@ __device__ inline bool is_reset(const Plan& plan, int64_t t, int64_t user_row) {
 }
 
 // What every step of a scan is given; the plan's arrays are on the device.
+template <class E>
 struct ForwardScan {
   Plan plan;
   int64_t H;
@@ -43,9 +44,11 @@ struct ForwardScan {
   const float* initial[kMaxStates];
   float* final[kMaxStates];
   float* states[kMaxStates];
+  E* h;          // as products read states[0]: itself, or rounded
   float* saved;  // (tokens, values, H) or null at inference
 };
 
+template <class E>
 struct BackwardScan {
   Plan plan;
   int64_t H;
@@ -55,14 +58,15 @@ struct BackwardScan {
   float* dinitial[kMaxStates];
   const float* states[kMaxStates];
   const float* saved;
-  float* carry[kMaxStates];    // (B, H): gradients of the states that enter the later position
-  float *dinput, *drecurrent;  // (tokens, G*H); the same array unless the cell splits them
-  float* dunit;                // (tokens, P, H)
+  float* carry[kMaxStates];  // (B, H): gradients of the states that enter the later position
+  E *dinput, *drecurrent;    // (tokens, G*H); the same array unless the cell splits them
+  float* dunit;              // (tokens, P, H)
 };
 
 // Row of `states` where those that enter a position begin: a row for each token, or, at inference,
 // two sets of B rows in turns.
-__host__ __device__ inline int64_t state_row(const ForwardScan& a, const Position& p) {
+template <class E>
+__host__ __device__ int64_t state_row(const ForwardScan<E>& a, const Position& p) {
   return a.saved != nullptr ? p.token : (p.s & 1) * a.plan.B;
 }
 
@@ -81,8 +85,8 @@ struct ForwardUnit {
   float state[Cell::kStateCount], share[Cell::kStateCount];
 };
 
-template <class Cell>
-__device__ ForwardUnit<Cell> load_unit(const ForwardScan& a, const Position& here, int64_t j,
+template <class Cell, class E>
+__device__ ForwardUnit<Cell> load_unit(const ForwardScan<E>& a, const Position& here, int64_t j,
                                        int64_t u) {
   ForwardUnit<Cell> unit{j, u, user_row(a.plan, j), {}, {}, {}, {}, {}};
   const bool live = j < here.live;  // else it begins at the next position
@@ -108,8 +112,8 @@ __device__ ForwardUnit<Cell> load_unit(const ForwardScan& a, const Position& her
 }
 
 // The step of a unit, and what it hands over to `next`. `recurrent` is the G sums W_hh h.
-template <class Cell>
-__device__ void finish_unit(const ForwardScan& a, const Position& here, const Position& next,
+template <class Cell, class E>
+__device__ void finish_unit(const ForwardScan<E>& a, const Position& here, const Position& next,
                             const ForwardUnit<Cell>& unit, float* recurrent) {
   constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
   const int64_t H = a.H, j = unit.j, u = unit.u;
@@ -137,10 +141,12 @@ __device__ void finish_unit(const ForwardScan& a, const Position& here, const Po
   const bool cut = goes_on && is_reset(a.plan, next.t, unit.user);
 #pragma unroll
   for (int k = 0; k < S; ++k)
-    if (goes_on)
-      a.states[k][(state_row(a, next) + j) * H + u] = cut ? 0.0f : leaving[k];
-    else
+    if (!goes_on)
       a.final[k][unit.user * H + u] = leaving[k];
+    else
+      a.states[k][(state_row(a, next) + j) * H + u] = cut ? 0.0f : leaving[k];
+  if constexpr (kIsRounded<E>)
+    if (goes_on) a.h[(state_row(a, next) + j) * H + u] = rounded<E>(cut ? 0.0f : leaving[0]);
 }
 
 // Unit u of row j on the way back, from `later` to `here`.
@@ -152,8 +158,8 @@ struct BackwardUnit {
   float state[Cell::kStateCount], saved[Cell::kSavedCount], p[Cell::kUnitCount + 1];
 };
 
-template <class Cell>
-__device__ BackwardUnit<Cell> load_unit(const BackwardScan& a, const Position& here,
+template <class Cell, class E>
+__device__ BackwardUnit<Cell> load_unit(const BackwardScan<E>& a, const Position& here,
                                         const Position& later, int64_t j, int64_t u) {
   constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
   BackwardUnit<Cell> unit{j, u, user_row(a.plan, j), false, {}, {}, {}, {}, {}, {}};
@@ -182,9 +188,9 @@ __device__ BackwardUnit<Cell> load_unit(const BackwardScan& a, const Position& h
 
 // The step of a unit. `product` is what dr W_hh of `later` adds to the gradient of h, where it is
 // not in the carry yet.
-template <class Cell>
-__device__ void finish_unit(const BackwardScan& a, const Position& here, BackwardUnit<Cell>& unit,
-                            float product) {
+template <class Cell, class E>
+__device__ void finish_unit(const BackwardScan<E>& a, const Position& here,
+                            BackwardUnit<Cell>& unit, float product) {
   constexpr int G = Cell::kGateCount, S = Cell::kStateCount, P = Cell::kUnitCount;
   const int64_t H = a.H, j = unit.j, u = unit.u, token = here.token + j;
   if (!unit.cut) unit.d[0] += product;
@@ -207,8 +213,8 @@ __device__ void finish_unit(const BackwardScan& a, const Position& here, Backwar
   for (int k = 0; k < S; ++k) a.carry[k][j * H + u] = unit.d[k] + stayed[k];
 #pragma unroll
   for (int g = 0; g < G; ++g) {
-    a.dinput[(token * G + g) * H + u] = dx[g];
-    if constexpr (Cell::kSplitGradient) a.drecurrent[(token * G + g) * H + u] = dr[g];
+    a.dinput[(token * G + g) * H + u] = rounded<E>(dx[g]);
+    if constexpr (Cell::kSplitGradient) a.drecurrent[(token * G + g) * H + u] = rounded<E>(dr[g]);
   }
 #pragma unroll
   for (int i = 0; i < P; ++i) a.dunit[(token * P + i) * H + u] = dp[i];

@@ -23,14 +23,15 @@ __device__ inline Unit own_unit(int64_t H) {
 }
 
 // One step, behind its matrix product.
+template <class E>
 struct ForwardStep {
-  ForwardScan scan;
+  ForwardScan<E> scan;
   Position here, next;
   const float* recurrent;  // (here.live, G*H): W_hh h
 };
 
-template <class Cell>
-__global__ void forward_step(ForwardStep a) {
+template <class Cell, class E>
+__global__ void forward_step(ForwardStep<E> a) {
   constexpr int G = Cell::kGateCount;
   const int64_t H = a.scan.H;
   const auto [j, u] = own_unit(H);
@@ -42,13 +43,14 @@ __global__ void forward_step(ForwardStep a) {
   finish_unit(a.scan, a.here, a.next, load_unit<Cell>(a.scan, a.here, j, u), recurrent);
 }
 
+template <class E>
 struct BackwardStep {
-  BackwardScan scan;
+  BackwardScan<E> scan;
   Position here, later;
 };
 
-template <class Cell>
-__global__ void backward_step(BackwardStep a) {
+template <class Cell, class E>
+__global__ void backward_step(BackwardStep<E> a) {
   const auto [j, u] = own_unit(a.scan.H);
   if (u >= a.scan.H) return;
   BackwardUnit<Cell> unit = load_unit<Cell>(a.scan, a.here, a.later, j, u);
@@ -56,8 +58,8 @@ __global__ void backward_step(BackwardStep a) {
 }
 
 // All steps of a cell without a recurrent product: its units do not see each other.
-template <class Cell>
-__global__ void forward_alone(ForwardScan a) {
+template <class Cell, class E>
+__global__ void forward_alone(ForwardScan<E> a) {
   const auto [j, u] = own_unit(a.H);
   if (u >= a.H) return;
   for (int64_t s = -1; s < a.plan.T; ++s) {
@@ -68,8 +70,8 @@ __global__ void forward_alone(ForwardScan a) {
   }
 }
 
-template <class Cell>
-__global__ void backward_alone(BackwardScan a) {
+template <class Cell, class E>
+__global__ void backward_alone(BackwardScan<E> a) {
   const auto [j, u] = own_unit(a.H);
   if (u >= a.H) return;
   for (int64_t s = a.plan.T - 1; s >= -1; --s) {

@@ -1,6 +1,6 @@
 // run_scan INPUT OUTPUT: runs one scan, forward and, with gradients, back, in the emulation.
 //
-// INPUT: 14 numbers, then the arrays in the order of main(), one behind the other; each optional
+// INPUT: 15 numbers, then the arrays in the order of main(), one behind the other; each optional
 // one after the number 1, or the number 0 alone. OUTPUT: the results, likewise in the order of
 // main(). Memory that a scan has to write before it reads is NaN; y and dx begin as kUntouched.
 #include <cstdio>
@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "api/plan.hpp"
+#include "cuda/bf16.hpp"
 #include "cuda/emulation.hpp"
-#include "cuda/sequence.hpp"
 
 namespace {
 
@@ -23,12 +23,25 @@ class PlainDevice : public cuda::Device {
  public:
   void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) override {
+    multiply(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
+  }
+  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+            const cuda::Bf16* a, int64_t lda, const cuda::Bf16* b, int64_t ldb, float beta,
+            float* c, int64_t ldc) override {
+    multiply(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
+  }
+
+ private:
+  template <class E>
+  static void multiply(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                       const E* a, int64_t lda, const E* b, int64_t ldb, float beta, float* c,
+                       int64_t ldc) {
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < n; ++j) {
         float sum = 0.0f;
         for (int64_t l = 0; l < k; ++l)
-          sum += (transpose_a ? a[l * lda + i] : a[i * lda + l]) *
-                 (transpose_b ? b[j * ldb + l] : b[l * ldb + j]);
+          sum += cuda::to_float(transpose_a ? a[l * lda + i] : a[i * lda + l]) *
+                 cuda::to_float(transpose_b ? b[j * ldb + l] : b[l * ldb + j]);
         float& to = c[i * ldc + j];
         to = beta == 0.0f ? sum : sum + beta * to;
       }
@@ -91,6 +104,7 @@ int main(int argc, char** argv) {
   if (in.file == nullptr || out == nullptr) return 2;
 
   const int cell = static_cast<int>(in.number());
+  const auto precision = static_cast<Precision>(in.number());
   const int64_t I = in.number(), H = in.number(), T = in.number(), B = in.number();
   const bool training = in.number() != 0, reverse = in.number() != 0;
   const bool batch_first = in.number() != 0, accumulate_dx = in.number() != 0;
@@ -116,9 +130,10 @@ int main(int argc, char** argv) {
   const RaggedPlan plan("run_scan", T, B, view(lengths, {B}), view(resets, {T, B}), reverse);
   const Plan& host = plan.view();
   const cuda::PlanArrays arrays = {host.live, host.offset, host.order, host.resets};
-  const cuda::Sizes sizes = cuda::sizes(cell, I, H, host, training);
+  const cuda::Sizes sizes = cuda::sizes(cell, precision, I, H, host, training);
   const cuda::Layer layer = {
       cell,
+      precision,
       I,
       H,
       {data(weight_ih), data(weight_hh), data(bias_ih), data(bias_hh), data(weight_unit)}};

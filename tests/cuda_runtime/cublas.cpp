@@ -10,7 +10,8 @@
 namespace {
 
 enum Status { kSuccess = 0, kInvalidValue = 7, kNotSupported = 15 };
-enum Compute { kPedantic32 = 69, kFastTf32 = 77 };
+enum Compute { kFloat32 = 68, kPedantic32 = 69, kFastTf32 = 77 };
+enum Type { kFloat = 0, kBfloat16 = 14 };
 
 struct Handle {
   void* stream = nullptr;
@@ -23,6 +24,13 @@ float tf32(float value) {
   std::memcpy(&bits, &value, sizeof bits);
   bits = (bits + 0x1000u) & ~0x1fffu;
   std::memcpy(&value, &bits, sizeof bits);
+  return value;
+}
+
+float bf16(uint16_t upper_half) {
+  const uint32_t bits = static_cast<uint32_t>(upper_half) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
@@ -58,21 +66,24 @@ EXPORTED int cublasGemmEx_64(void* handle, int transa, int transb, int64_t m, in
   if (m < 0 || n < 0 || k < 0 || lda < at_least(transa == 0 ? m : k) ||
       ldb < at_least(transb == 0 ? k : n) || ldc < at_least(m))
     return kInvalidValue;
-  if (a_type != 0 || b_type != 0 || c_type != 0 || algorithm != -1) return kNotSupported;
-  if (compute_type != kPedantic32 && compute_type != kFastTf32) return kNotSupported;
-  const auto *x = static_cast<const float*>(a), *y = static_cast<const float*>(b);
+  const bool full = a_type == kFloat && (compute_type == kPedantic32 || compute_type == kFastTf32);
+  const bool rounded = a_type == kBfloat16 && compute_type == kFloat32;
+  if (!(full || rounded) || b_type != a_type || c_type != kFloat || algorithm != -1)
+    return kNotSupported;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   auto* to = static_cast<float*>(c);
   emulation::enqueue([=] {
-    const auto factor = [=](float value) {
+    const auto factor = [=](const void* of, int64_t i) {
+      if (rounded) return bf16(static_cast<const uint16_t*>(of)[i]);
+      const float value = static_cast<const float*>(of)[i];
       return compute_type == kFastTf32 ? tf32(value) : value;
     };
     for (int64_t j = 0; j < n; ++j)
       for (int64_t i = 0; i < m; ++i) {
         float sum = 0.0f;
         for (int64_t l = 0; l < k; ++l)
-          sum += factor(transa == 0 ? x[l * lda + i] : x[i * lda + l]) *
-                 factor(transb == 0 ? y[j * ldb + l] : y[l * ldb + j]);
+          sum += factor(a, transa == 0 ? l * lda + i : i * lda + l) *
+                 factor(b, transb == 0 ? j * ldb + l : l * ldb + j);
         float& value = to[j * ldc + i];
         value = scale * sum + (keep == 0.0f ? 0.0f : keep * value);
       }

@@ -62,6 +62,12 @@ void Context::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int
   cublas_.gemm(math_, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
 
+void Context::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                   const Bf16* a, int64_t lda, const Bf16* b, int64_t ldb, float beta, float* c,
+                   int64_t ldc) {
+  cublas_.gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
+}
+
 void Context::use(void* chosen) {
   stream = chosen;
   cublas_.use(chosen, workspace_, workspace_bytes_);

@@ -33,6 +33,8 @@ class Context final : public Device {
 
   void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) override;
+  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const Bf16* a,
+            int64_t lda, const Bf16* b, int64_t ldb, float beta, float* c, int64_t ldc) override;
 
   // Puts a scan on the stream. `launch` does so, kernel by kernel, on what `stream` then is. `key`
   // is all that decides what it launches. A key that comes for the second time is captured into a

@@ -12,9 +12,9 @@ namespace {
 
 // Values out of cuBLAS's documented interface.
 constexpr int kNoTranspose = 0, kTranspose = 1;  // cublasOperation_t
-constexpr int kFloat = 0;                        // cudaDataType CUDA_R_32F
-constexpr int kPedantic32 = 69, kFastTf32 = 77;  // cublasComputeType_t
-constexpr int kDefaultAlgorithm = -1;            // cublasGemmAlgo_t
+constexpr int kFloat = 0, kBfloat16 = 14;        // cudaDataType CUDA_R_32F, CUDA_R_16BF
+constexpr int kFloat32 = 68, kPedantic32 = 69, kFastTf32 = 77;  // cublasComputeType_t
+constexpr int kDefaultAlgorithm = -1;                           // cublasGemmAlgo_t
 
 struct Functions {
   int (*create)(void** handle);
@@ -101,6 +101,19 @@ void Cublas::use(void* stream, void* workspace, size_t workspace_bytes) {
 void Cublas::gemm(Math math, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                   const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
                   int64_t ldc) {
+  multiply(kFloat, math == Math::kTf32 ? kFastTf32 : kPedantic32, transpose_a, transpose_b, m, n, k,
+           a, lda, b, ldb, beta, c, ldc);
+}
+
+void Cublas::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                  const Bf16* a, int64_t lda, const Bf16* b, int64_t ldb, float beta, float* c,
+                  int64_t ldc) {
+  multiply(kBfloat16, kFloat32, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
+}
+
+void Cublas::multiply(int factor, int compute, bool transpose_a, bool transpose_b, int64_t m,
+                      int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb,
+                      float beta, float* c, int64_t ldc) {
   if (m == 0 || n == 0) return;
   const float one = 1.0f;
   const auto operation = [](bool transpose) { return transpose ? kTranspose : kNoTranspose; };
@@ -113,8 +126,8 @@ void Cublas::gemm(Math math, bool transpose_a, bool transpose_b, int64_t m, int6
   ldc = distance(ldc, m, n);
   // cuBLAS is column-major: it sees transposes, and c' = op(b)' op(a)'.
   check(functions.gemm(handle_, operation(transpose_b), operation(transpose_a), n, m, k, &one, b,
-                       kFloat, ldb, a, kFloat, lda, &beta, c, kFloat, ldc,
-                       math == Math::kTf32 ? kFastTf32 : kPedantic32, kDefaultAlgorithm),
+                       factor, ldb, a, factor, lda, &beta, c, kFloat, ldc, compute,
+                       kDefaultAlgorithm),
         "a product of cuBLAS");
 }
 

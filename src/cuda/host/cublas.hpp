@@ -7,14 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "cuda/sequence.hpp"
+
 namespace unrolled::cuda {
 
 // Opens the first of these libraries (paths or names) that can be opened and returns its name;
 // nothing is opened twice. Throws std::runtime_error that lists why each could not.
 std::string load_cublas(const std::vector<std::string>& candidates);
 
-// In which numbers products multiply; sums are float.
-enum class Math { kFloat32, kTf32 };
+// In which numbers products multiply; sums are float. With kBf16 a scan gives rounded factors.
+enum class Math { kFloat32, kTf32, kBf16 };
 
 // A handle of the current device. Calls go to the stream that was given last.
 class Cublas {
@@ -30,8 +32,14 @@ class Cublas {
   void gemm(Math math, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
             int64_t ldc);
+  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const Bf16* a,
+            int64_t lda, const Bf16* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
  private:
+  void multiply(int factor, int compute, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
+                int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float beta,
+                float* c, int64_t ldc);
+
   void* handle_ = nullptr;
 };
 

@@ -34,7 +34,9 @@ class Key {
   void add(const LayerParameters<T>& p) {
     add(p.weight_ih), add(p.weight_hh), add(p.bias_ih), add(p.bias_hh), add(p.weight_unit);
   }
-  void add(const Layer& layer) { add(layer.cell), add(layer.I), add(layer.H), add(layer.weights); }
+  void add(const Layer& layer) {
+    add(layer.cell), add(layer.precision), add(layer.I), add(layer.H), add(layer.weights);
+  }
   void add(const PlanArrays& arrays) {
     add(arrays.live), add(arrays.offset), add(arrays.order), add(arrays.resets);
   }

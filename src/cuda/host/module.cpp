@@ -65,13 +65,15 @@ void register_weights(py::module_& m) {
       .def(py::init([](const std::string& cell, Argument weight_ih, Argument weight_hh,
                        Argument bias_ih, Argument bias_hh, Argument weight_unit,
                        const std::string& precision, const std::string& path) {
-             return Weights(cell, {weight_ih, weight_hh, bias_ih, bias_hh, weight_unit},
-                            one_of<Math>("precision", precision,
-                                         {{"full", Math::kFloat32}, {"tf32", Math::kTf32}}),
-                            one_of<Path>("path", path,
-                                         {{"auto", Path::kAuto},
-                                          {"steps", Path::kSteps},
-                                          {"persistent", Path::kPersistent}}));
+             return Weights(
+                 cell, {weight_ih, weight_hh, bias_ih, bias_hh, weight_unit},
+                 one_of<Math>(
+                     "precision", precision,
+                     {{"full", Math::kFloat32}, {"tf32", Math::kTf32}, {"bf16", Math::kBf16}}),
+                 one_of<Path>("path", path,
+                              {{"auto", Path::kAuto},
+                               {"steps", Path::kSteps},
+                               {"persistent", Path::kPersistent}}));
            }),
            py::arg("cell"), py::arg("weight_ih").none(false), py::arg("weight_hh"),
            py::arg("bias_ih"), py::arg("bias_hh"), py::arg("weight_unit"), py::arg("precision"),

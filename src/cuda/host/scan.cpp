@@ -156,6 +156,9 @@ void clear(const Sequence<float>& to, int64_t T, int64_t B, int64_t width, cudaS
 Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path)
     : math(math), path(path) {
   layer.cell = find_cell(cell);
+  layer.precision = math == Math::kBf16 ? Precision::kBf16 : Precision::kFull;
+  if (!has(layer.cell, layer.precision))
+    fail_value("[", cell, "] expected precision 'full' or 'tf32' for this cell, got 'bf16'");
   const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
   const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
   Arguments given(info());
@@ -200,7 +203,8 @@ void DevicePlan::upload(const DeviceArray& memory, uintptr_t stream, bool wait) 
 }
 
 Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training) {
-  return sizes(weights.layer.cell, weights.layer.I, weights.layer.H, plan.host.view(), training);
+  const Layer& layer = weights.layer;
+  return sizes(layer.cell, layer.precision, layer.I, layer.H, plan.host.view(), training);
 }
 
 void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,

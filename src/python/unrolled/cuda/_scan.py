@@ -17,12 +17,14 @@ from ._library import require
 if TYPE_CHECKING:
     from .. import _cuda
 
-Precision = Literal["full", "tf32"]
+Precision = Literal["full", "tf32", "bf16"]
 """In which numbers products multiply; sums are float32.
 
 "full": float32.
 "tf32": the products of cuBLAS round factors to 10 bits after the point, which tensor cores multiply
     many times faster. For training and inference. A persistent kernel multiplies in float32.
+"bf16": factors are rounded to 7 bits after the point: as on the CPU, for the same cells, whose
+    gradients of gates are rounded before they are multiplied or summed. States stay float32.
 """
 
 Path = Literal["auto", "steps", "persistent"]
