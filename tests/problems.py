@@ -146,8 +146,8 @@ class Problem:
 def sums_of_a_step(cell: str, hidden: int) -> int:
     """How many sums follow each other: of a product, the mean and the variance behind one.
 
-    A norm divides by a deviation, errors included. Of a row of two or three units it may be as small
-    as sqrt(1e-5), which is what stands beside the variance.
+    A norm divides by a deviation, errors included. Of a row of two or three units it may be as
+    small as sqrt(1e-5), which is what stands beside the variance.
     """
     info = functional.cell_info(cell)
     if info.normalises:
