@@ -65,14 +65,14 @@ class Problem:
         steps, _, inputs = self.x.shape
         gates = len(functional.cell_info(self.cell).gates)
         hidden = len(self.weights[0]) // gates
-        return steps * (inputs + sums_of_a_step(self.cell) * hidden + gates)
+        return steps * (inputs + sums_of_a_step(self.cell, hidden) * hidden + gates)
 
     @property
     def gradient_roundings(self) -> int:
         steps, batch, inputs = self.x.shape
         rows = len(self.weights[0])
         hidden = rows // len(functional.cell_info(self.cell).gates)
-        return steps * (inputs + sums_of_a_step(self.cell) * (rows + hidden) + batch)
+        return steps * (inputs + sums_of_a_step(self.cell, hidden) * (rows + hidden) + batch)
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -143,10 +143,15 @@ class Problem:
         )
 
 
-def sums_of_a_step(cell: str) -> int:
-    """How many sums follow each other: of a product, the mean and the variance behind one."""
-    if functional.cell_info(cell).normalises:
-        return 5 if "gain_c" in functional.cell_info(cell).units else 3
+def sums_of_a_step(cell: str, hidden: int) -> int:
+    """How many sums follow each other: of a product, the mean and the variance behind one.
+
+    A norm divides by a deviation, errors included. Of a row of two or three units it may be as
+    small as sqrt(1e-5), which is what stands beside the variance.
+    """
+    info = functional.cell_info(cell)
+    if info.normalises:
+        return (5 if "gain_c" in info.units else 3) * (1 if hidden > 3 else round(1e-5**-0.5))
     return 2 if isinstance(reference.CELLS[cell], reference.PhasedCell) else 1
 
 

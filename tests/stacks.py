@@ -101,15 +101,13 @@ def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
     """K of tolerances.py for the output of a stack: each layer follows the one below."""
     rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return (
-        layer.num_layers * steps * (widest + sums_of_a_step(layer.cell) * hidden + rows // hidden)
-    )
+    sums = sums_of_a_step(layer.cell, hidden)
+    return layer.num_layers * steps * (widest + sums * hidden + rows // hidden)
 
 
 def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
     """K of tolerances.py for the gradients of a stack: through all layers and back."""
     rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
     widest = max(layer.input_size, layer.output_size)
-    return (
-        layer.num_layers * steps * (widest + sums_of_a_step(layer.cell) * (rows + hidden) + batch)
-    )
+    sums = sums_of_a_step(layer.cell, hidden)
+    return layer.num_layers * steps * (widest + sums * (rows + hidden) + batch)
