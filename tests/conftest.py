@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
-from problems import DIMS, Dims
+from problems import DIMS, FUSED_CELLS, Dims
 from unrolled import cuda, functional
 
 settings.register_profile(
@@ -37,6 +37,12 @@ def cell(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=[info.name for info in functional.cells() if info.recurrent])
 def matrix_cell(request: pytest.FixtureRequest) -> str:
     """A cell with a recurrent matrix."""
+    return request.param
+
+
+@pytest.fixture(params=FUSED_CELLS)
+def fused_cell(request: pytest.FixtureRequest) -> str:
+    """A cell that is applied where its one product ends, as all on CUDA."""
     return request.param
 
 

@@ -49,6 +49,12 @@ def present(arrays: Iterable[np.ndarray | None]) -> tuple[np.ndarray, ...]:
     return tuple(array for array in arrays if array is not None)
 
 
+#: The cells of one phase: all but those that need a whole row, or a second product.
+FUSED_CELLS = [
+    name for name, spec in reference.CELLS.items() if not isinstance(spec, reference.PhasedCell)
+]
+
+
 @dataclass(frozen=True)
 class Problem:
     cell: str

@@ -14,12 +14,20 @@ struct Entry {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName,  Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
-          Cell::kGates, Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent};
+  return {Cell::kName,
+          Cell::kGateCount,
+          Cell::kStateCount,
+          Cell::kUnitCount,
+          Cell::kGates,
+          Cell::kStates,
+          Cell::kUnitNames,
+          Cell::kRecurrent,
+          false,
+          false};
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
-constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
+constexpr CellInfo kCells[] = {UNROLLED_FUSED_CELLS(UNROLLED_INFO)};
 
 template <class Cell, class E>
 constexpr Entry entry() {
@@ -29,7 +37,7 @@ constexpr Entry entry() {
 
 #define UNROLLED_FULL(Cell) entry<Cell, float>(),
 #define UNROLLED_BF16(Cell) entry<Cell, Bf16>(),
-constexpr Entry kFull[] = {UNROLLED_CELLS(UNROLLED_FULL)};
+constexpr Entry kFull[] = {UNROLLED_FUSED_CELLS(UNROLLED_FULL)};
 constexpr Entry kBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
 
 const Entry& find(int cell, Precision precision) {

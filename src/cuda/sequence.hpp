@@ -52,7 +52,7 @@ struct PlanArrays {
 
 // One direction of one layer.
 struct Layer {
-  int cell;                                // its place in UNROLLED_CELLS
+  int cell;                                // its place in UNROLLED_FUSED_CELLS
   Precision precision = Precision::kFull;  // or kBf16, where `has` says so
   int64_t I, H;
   LayerParameters<const float> weights;
@@ -104,7 +104,7 @@ struct Backward {
   Path path;
 };
 
-// The cells in the order of UNROLLED_CELLS: names, gates, states.
+// The cells in the order of UNROLLED_FUSED_CELLS: names, gates, states.
 int cell_count();
 const CellInfo* cells();
 

@@ -136,7 +136,7 @@ int main(int argc, char** argv) {
       precision,
       I,
       H,
-      {data(weight_ih), data(weight_hh), data(bias_ih), data(bias_hh), data(weight_unit)}};
+      {data(weight_ih), data(weight_hh), data(bias_ih), data(bias_hh), data(weight_unit), nullptr}};
   const auto sequence = [&](auto* values, int64_t width) {
     using E = std::remove_pointer_t<decltype(values)>;
     return batch_first ? Sequence<E>{values, width, T * width}
@@ -185,8 +185,8 @@ int main(int argc, char** argv) {
   backward.dx = sequence(dx.data(), I);
   backward.accumulate_dx = accumulate_dx;
   backward.saved = saved.data();
-  backward.grads = {data(dweight_ih), data(dweight_hh), data(dbias_ih), data(dbias_hh),
-                    data(dweight_unit)};
+  backward.grads = {data(dweight_ih), data(dweight_hh),   data(dbias_ih),
+                    data(dbias_hh),   data(dweight_unit), nullptr};
   backward.scratch = scratch_back.data();
   backward.path = path;
   for (int64_t k = 0; k < S; ++k) {

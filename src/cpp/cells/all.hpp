@@ -68,9 +68,10 @@
 #include "cells/min_gru.hpp"
 #include "cells/slstm.hpp"
 
+// clang-format off
 #define UNROLLED_NARROW_CELLS(X) X(ElmanTanh) X(ElmanRelu) X(Lstm) X(Gru)
-#define UNROLLED_CELLS(X)  \
-  UNROLLED_NARROW_CELLS(X) \
-  X(LstmPeephole)          \
-  X(LstmCoupled)           \
-  X(Mgu) X(MinGru) X(IndRnn) X(Slstm) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm)
+#define UNROLLED_FUSED_CELLS(X) \
+  UNROLLED_NARROW_CELLS(X) X(LstmPeephole) X(LstmCoupled) X(Mgu) X(MinGru) X(IndRnn) X(Slstm)
+#define UNROLLED_CELLS(X) \
+  UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm)
+// clang-format on

@@ -88,12 +88,12 @@ class Arguments {
     };
     const int64_t rows = info_.gate_count * H;
     const bool recurrent = info_.recurrent, units = info_.unit_count > 0;
-    return {
-        take("dweight_ih", "(G*H, I)", {rows, I}, given.weight_ih, true, true),
-        take("dweight_hh", "(G*H, H)", {rows, H}, given.weight_hh, recurrent, recurrent),
-        take("dbias_ih", "(G*H,)", {rows}, given.bias_ih, true, false),
-        take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
-        take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units)};
+    return {take("dweight_ih", "(G*H, I)", {rows, I}, given.weight_ih, true, true),
+            take("dweight_hh", "(G*H, H)", {rows, H}, given.weight_hh, recurrent, recurrent),
+            take("dbias_ih", "(G*H,)", {rows}, given.bias_ih, true, false),
+            take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
+            take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units),
+            nullptr};  // no cell projects here
   }
   // The device of all arrays, -1 where only an address would tell.
   int known_device() const { return device_; }

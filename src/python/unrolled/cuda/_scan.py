@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..functional import PARAMETERS
 from ..functional._types import indices_of
 from ._arrays import ArrayModule, array_module, to_host
 from ._library import require
@@ -103,6 +104,7 @@ def pack(
     bias_ih: Any | None = None,
     bias_hh: Any | None = None,
     weight_unit: Any | None = None,
+    weight_hr: None = None,
     *,
     precision: Precision = "full",
     backward: bool = True,
@@ -113,6 +115,7 @@ def pack(
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
     order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
     and bias_hh are None. The result is no snapshot as that of `functional.pack` is; see `Weights`.
+    Cells in two phases (projected, reset before the product, normalised) run on the host alone.
 
     Args:
         cell: a name out of `functional.cells()`.
@@ -123,6 +126,8 @@ def pack(
     require()
     from .. import _cuda
 
+    if weight_hr is not None:
+        raise ValueError(f"[{cell}] expected no weight_hr: on CUDA no cell projects")
     views = _Views(cell, array_module(cell, weight_ih).stream)
     return Weights(
         _cuda.Weights(
@@ -207,8 +212,8 @@ def scan_backward(
     Args:
         dy: gradient of the output, or None for zeros. Ignored where no token is.
         dstates: gradients of the final states, or None for zeros.
-        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit), added to; biases may be
-            None, and what the cell does not have. The last may be left away.
+        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr), added to;
+            biases may be None, and what the cell does not have. The last two may be left away.
         dsteps: gradients of the `steps_out` of a `scan_vjp`, or none for zeros.
         dx: array for the gradient of x; a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
@@ -221,10 +226,10 @@ def scan_backward(
 
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
-    if len(grads) not in (4, 5):
+    if not 4 <= len(grads) <= len(PARAMETERS):
         raise ValueError(
-            f"[{cell}] expected grads to be 4 or 5 arrays (dweight_ih, dweight_hh, dbias_ih, "
-            f"dbias_hh, dweight_unit), got {len(grads)}"
+            f"[{cell}] expected grads to be 4 to 6 arrays (dweight_ih, dweight_hh, dbias_ih, "
+            f"dbias_hh, dweight_unit, dweight_hr), got {len(grads)}"
         )
     dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit = (*grads, None)[:5]
     if dweight_ih is None:
