@@ -31,7 +31,7 @@ STREAM = 0x5000  # of the emulated device: neither the default nor one of the pr
 def build_emulated(folder: Path) -> Path:
     """Compiles the module; takes most of a minute."""
     compiler = shutil.which("g++") or shutil.which("clang++")
-    pybind11 = pytest.importorskip("pybind11", reason='pip install "pybind11>=3.1"')
+    pybind11 = pytest.importorskip("pybind11", reason='pip install "unrolled[test]"')
     if compiler is None:
         pytest.skip("needs g++ or clang++")
     sources = [
