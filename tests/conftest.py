@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
-from problems import DIMS, FUSED_CELLS, Dims
+from problems import DIMS, FUSED_CELLS, NARROW_CELLS, Dims
 from unrolled import cuda, functional
 
 settings.register_profile(
@@ -46,7 +46,7 @@ def fused_cell(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=[info.name for info in functional.cells() if "bf16" in info.precisions])
+@pytest.fixture(params=NARROW_CELLS)
 def narrow_cell(request: pytest.FixtureRequest) -> str:
     """A cell that multiplies bfloat16 and int8, too."""
     return request.param

@@ -54,6 +54,9 @@ FUSED_CELLS = [
     name for name, spec in reference.CELLS.items() if not isinstance(spec, reference.PhasedCell)
 ]
 
+#: The cells that multiply bfloat16 and int8, too.
+NARROW_CELLS = [info.name for info in functional.cells() if "bf16" in info.precisions]
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from problems import FUSED_CELLS, Problem, make_problem, present
+from problems import FUSED_CELLS, NARROW_CELLS, Problem, make_problem, present
 from stacks import as_tuple
 from tolerances import assert_close
-from unrolled import functional
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
@@ -267,7 +266,7 @@ def test_forward_and_backward_choose_their_path(program: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS[1:])
-@pytest.mark.parametrize("cell", [c.name for c in functional.cells() if "bf16" in c.precisions])
+@pytest.mark.parametrize("cell", NARROW_CELLS)
 class TestBf16:
     """As tests/test_precision.py checks it of the kernels for CPUs: step by step, since a rounding
     that turns makes two runs part."""

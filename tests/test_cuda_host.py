@@ -18,10 +18,10 @@ import pytest
 import unrolled
 from cuda_devices import InterfaceArray
 from cuda_runs import HostRun, Run, check, make
-from problems import Problem, present
+from problems import NARROW_CELLS, Problem, present
 from processes import run_python
 from tolerances import assert_close, assert_same_bits
-from unrolled import cuda, functional
+from unrolled import cuda
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -112,7 +112,7 @@ class TestAgainstTheReference:
         assert not np.array_equal(y, full)
         assert_close(y * scale, expected * scale, K=problem.forward_roundings, kind="forward")
 
-    @pytest.mark.parametrize("cell", [c.name for c in functional.cells() if "bf16" in c.precisions])
+    @pytest.mark.parametrize("cell", NARROW_CELLS)
     def test_bf16_is_that_of_the_reference(self, device: Any, cell: str, path: str) -> None:
         """One step: later a rounding that turns makes two runs part."""
         problem = make(cell, 1, 4, 6, 9)
