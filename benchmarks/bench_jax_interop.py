@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ratios import print_header, print_row
 from unrolled import bench, functional
 from unrolled.bench._jax import _scan, load_jax
 from unrolled.interop import jax as fast
@@ -90,8 +91,7 @@ def main() -> None:
     functional.set_num_threads(options.threads)
     jax = load_jax(options.threads)
     print(f"jax {jax.__version__}, {functional.isa()}, {options.threads} threads; ms\n")
-    print("| | lax.scan | ours | ratio | of the best | spread |")
-    print("|---|---|---|---|---|---|")
+    print_header("lax.scan", "ours")
     for cell in CELLS:
         for steps, batch, hidden in SHAPES:
             for training in (False, True):
@@ -103,13 +103,7 @@ def main() -> None:
                 found = runs(jax, cell, inputs, training=training)
                 compare(found, name)
                 times = bench.measure(found, seconds=options.seconds)
-                theirs, own = times["jax"], times["ours"]
-                print(
-                    f"| {name} | {theirs.median * 1e3:.3f} | {own.median * 1e3:.3f} "
-                    f"| {theirs.median / own.median:.2f} | {theirs.best / own.best:.2f} "
-                    f"| {theirs.spread:.0%}, {own.spread:.0%} |",
-                    flush=True,
-                )
+                print_row(name, times["jax"], times["ours"])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ratios import print_header, print_row
 from unrolled import bench, functional
 from unrolled._extras import import_extra
 from unrolled.interop import torch as fast
@@ -109,7 +110,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {functional.isa()}, {options.threads} threads; ms\n")
-    print("| | torch | replaced | ratio | of the best | spread |\n|---|---|---|---|---|---|")
+    print_header("torch", "replaced")
     for name, layer, start in cases():
         if options.only not in name:
             continue
@@ -118,13 +119,7 @@ def main() -> None:
         runs = {"torch": start(layer), "ours": start(ours)}
         torch.testing.assert_close(runs["ours"](), runs["torch"](), rtol=1e-3, atol=1e-5)
         times = bench.measure(runs, seconds=options.seconds)
-        theirs, own = times["torch"], times["ours"]
-        print(
-            f"| {name} | {theirs.median * 1e3:.3f} | {own.median * 1e3:.3f} "
-            f"| {theirs.median / own.median:.2f} | {theirs.best / own.best:.2f} "
-            f"| {theirs.spread:.0%}, {own.spread:.0%} |",
-            flush=True,
-        )
+        print_row(name, times["torch"], times["ours"])
 
 
 if __name__ == "__main__":
