@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import functional
 from ._checks import checked_probability
+from ._mask import draw_mask
 from ._types import Array, DType
 
 
@@ -62,14 +62,6 @@ class Zoneout:
                 np.broadcast_to(np.full(shape[2], share, dtype), shape)
                 for share, shape in zip(self.shares, shapes, strict=True)
             ]
-        if rng is None:
-            raise ValueError(f"[{self.where}] zoneout={self} needs rng in vjp")
-        kept = (
-            functional.dropout(np.ones(shape, dtype), p, seed=_seed(rng))
-            for p, shape in zip(self.p, shapes, strict=True)
-        )
-        return [(array > 0.0).astype(dtype) for array in kept]
-
-
-def _seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(2**63))
+        masks = [draw_mask(self.where, "zoneout", p, rng) for p in self.p]
+        moved = (mask(np.ones(shape, dtype)) for mask, shape in zip(masks, shapes, strict=True))
+        return [(array > 0.0).astype(dtype) for array in moved]
