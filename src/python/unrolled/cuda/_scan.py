@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..functional import PARAMETERS
-from ..functional._types import indices_of
+from ..functional._scan_arguments import gradients_of, lengths_of, resets_of
 from ._arrays import ArrayModule, array_module, to_host
 from ._library import require
 
@@ -226,14 +225,7 @@ def scan_backward(
 
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
-    if not 4 <= len(grads) <= len(PARAMETERS):
-        raise ValueError(
-            f"[{cell}] expected grads to be 4 to 6 arrays (dweight_ih, dweight_hh, dbias_ih, "
-            f"dbias_hh, dweight_unit, dweight_hr), got {len(grads)}"
-        )
-    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit = (*grads, None)[:5]
-    if dweight_ih is None:
-        raise ValueError(f"[{cell}] expected dweight_ih, got None")
+    dweight_ih, (dweight_hh, dbias_ih, dbias_hh, dweight_unit, _) = gradients_of(cell, grads)
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
     arrays = array_module(cell, saved._x)
@@ -318,9 +310,9 @@ def _run_scan(
     if lengths is None and resets is None:
         plan = _full_plan(cell, arrays, views.stream, steps, batch, reverse)
     else:
-        plan = _cuda.Plan(
-            cell, steps, batch, _lengths(cell, lengths), _resets(cell, resets), reverse
-        )
+        ends = lengths_of(cell, None if lengths is None else to_host(lengths))
+        cuts = resets_of(cell, None if resets is None else to_host(resets))
+        plan = _cuda.Plan(cell, steps, batch, ends, cuts, reverse)
         _upload(plan, arrays, views, wait=False)
     state_size, saved_size, scratch_size, _ = _cuda.sizes(weights._core, plan, save)
     y = arrays.empty((steps, batch, weights.hidden_size)) if out is None else out
@@ -364,16 +356,3 @@ def _full_plan(
 
 def _upload(plan: _cuda.Plan, arrays: ArrayModule, views: _Views, *, wait: bool) -> None:
     plan.upload(views.of("plan", arrays.empty((plan.nbytes,), np.uint8)), views.stream, wait)
-
-
-def _lengths(cell: str, lengths: ArrayLike | None) -> Any:
-    return None if lengths is None else indices_of(cell, "lengths", to_host(lengths))
-
-
-def _resets(cell: str, resets: ArrayLike | None) -> Any:
-    if resets is None:
-        return None
-    array = np.asarray(to_host(resets))
-    if array.dtype != np.bool_:
-        raise TypeError(f"[{cell}] expected resets of dtype bool, got {array.dtype}")
-    return np.ascontiguousarray(array)

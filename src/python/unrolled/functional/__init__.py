@@ -56,12 +56,12 @@ from ._pool import max_pool as max_pool
 from ._pool import max_pool_backward as max_pool_backward
 from ._precision import Precision as Precision
 from ._precision import check_precision as check_precision
-from ._scan import PARAMETERS as PARAMETERS
 from ._scan import Saved as Saved
 from ._scan import pack as pack
 from ._scan import scan as scan
 from ._scan import scan_backward as scan_backward
 from ._scan import scan_vjp as scan_vjp
+from ._scan_arguments import PARAMETERS as PARAMETERS
 from ._stream import Stream as Stream
 from ._system import _force_isa as _force_isa
 from ._system import available_isas as available_isas

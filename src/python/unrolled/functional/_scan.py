@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _core
 from .._core import Weights
@@ -14,10 +14,8 @@ from ._cells import cell_info, load_kernels
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
+from ._scan_arguments import gradients_of, lengths_of, resets_of
 from ._types import Array, States, empty, indices_of
-
-#: The parameters of a scan, in the order of `pack` and of the gradients of `scan_backward`.
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_unit", "weight_hr")
 
 
 @dataclass(frozen=True)
@@ -124,8 +122,8 @@ def _run_scan(
         final,
         steps_out,
         updates,
-        _lengths(weights.cell, lengths),
-        _resets(weights.cell, resets),
+        lengths_of(weights.cell, lengths),
+        resets_of(weights.cell, resets),
         reverse,
         save,
         recompute_code(weights.cell, recompute),
@@ -146,23 +144,10 @@ def _lookup(where: str, lookup: Lookup, lengths: ArrayLike | None) -> Lookup:
             f"[{where}] expected tokens of shape (T, B) and a table of shape (V, I), "
             f"got {tokens.shape} and {table.shape}"
         )
-    ends = _lengths(where, lengths)
+    ends = lengths_of(where, lengths)
     if ends is not None and ends.shape == tokens.shape[1:]:
         tokens = np.where(np.arange(len(tokens))[:, None] < ends, tokens, 0)
     return Lookup(tokens, table)
-
-
-def _lengths(where: str, lengths: ArrayLike | None) -> NDArray[np.int64] | None:
-    return None if lengths is None else indices_of(where, "lengths", lengths)
-
-
-def _resets(where: str, resets: ArrayLike | None) -> NDArray[np.bool_] | None:
-    if resets is None:
-        return None
-    array = np.asarray(resets)
-    if array.dtype != np.bool_:
-        raise TypeError(f"[{where}] expected resets of dtype bool, got {array.dtype}")
-    return np.ascontiguousarray(array)
 
 
 def scan(
@@ -270,14 +255,7 @@ def scan_backward(
     gathered = None
     if lookup is not None and dx is not None and not _uses_tables(weights, lookup):
         gathered = empty((steps, batch, weights.input_size), weights.dtype)
-    if not 4 <= len(grads) <= len(PARAMETERS):
-        raise ValueError(
-            f"[{weights.cell}] expected grads to be 4 to 6 arrays (dweight_ih, dweight_hh, "
-            f"dbias_ih, dbias_hh, dweight_unit, dweight_hr), got {len(grads)}"
-        )
-    dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr = (*grads, None, None)[:6]
-    if dweight_ih is None:
-        raise ValueError(f"[{weights.cell}] expected dweight_ih, got None")
+    dweight_ih, others = gradients_of(weights.cell, grads)
     _core.backward(
         saved._core,
         dy,
@@ -287,11 +265,7 @@ def scan_backward(
         dx if gathered is None else gathered,
         accumulate_dx and gathered is None,
         dweight_ih,
-        dweight_hh,
-        dbias_ih,
-        dbias_hh,
-        dweight_unit,
-        dweight_hr,
+        *others,
     )
     if lookup is not None and dx is not None and gathered is not None:
         if not accumulate_dx:
