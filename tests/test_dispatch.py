@@ -22,7 +22,9 @@ def test_the_best_is_the_default() -> None:
     chosen, *available = result.stdout.split()
     assert tuple(available) == ISAS
     best = next(
-        name for name in ("avx512_bf16", "avx512", "avx2", "neon", "generic") if name in ISAS
+        name
+        for name in ("avx512_amx", "avx512_bf16", "avx512", "avx2", "neon", "generic")
+        if name in ISAS
     )
     assert chosen == best
 
@@ -35,7 +37,12 @@ def test_generic_is_always_there() -> None:
 @pytest.mark.skipif(platform.system() != "Linux", reason="reads /proc/cpuinfo")
 @pytest.mark.parametrize(
     ("name", "flag"),
-    [("avx2", " avx2 "), ("avx512", " avx512f "), ("avx512_bf16", " avx512_bf16 ")],
+    [
+        ("avx2", " avx2 "),
+        ("avx512", " avx512f "),
+        ("avx512_bf16", " avx512_bf16 "),
+        ("avx512_amx", " amx_bf16 "),
+    ],
 )
 def test_what_the_cpu_has_is_available(name: str, flag: str) -> None:
     if platform.machine() not in ("x86_64", "AMD64"):

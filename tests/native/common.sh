@@ -44,6 +44,7 @@ missing_isas() {
   local missing=()
   if [[ $(uname -m) == x86_64 ]]; then
     for isa in avx2 avx512f avx512_bf16; do grep -qw "$isa" /proc/cpuinfo || missing+=("${isa%f}"); done
+    grep -qw amx_bf16 /proc/cpuinfo || missing+=(avx512_amx)
   fi
   (IFS=';' && printf '%s' "${missing[*]-}")
 }

@@ -82,7 +82,7 @@ void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, i
   const int64_t rows = args.lookup.tokens != nullptr ? args.lookup.V : args.chunk_rows;
   args.gates = {parts.take(rows * gate_stride(w)), gate_stride(w)};
   args.gathered = parts.take(gathered ? team_size * args.chunk_rows * w.packed.I : 0);
-  args.operand_rows = args.chunk_rows;
+  args.operand_rows = whole_operands(args.chunk_rows);
   args.operands = parts.take(team_size * args.operand_rows * w.sizes.operand_width);
   const int64_t middle = padded_stride<T>(w.sizes.middle_width);
   args.middle = {parts.take(args.chunk_rows * middle), middle};
@@ -117,7 +117,8 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
     args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
   args.gathered = parts.take(team_size * args.chunk_rows * w.packed.I);
-  args.operands = parts.take(team_size * args.chunk_rows * w.sizes.gradient_width);
+  args.operand_rows = whole_operands(args.chunk_rows);
+  args.operands = parts.take(team_size * args.operand_rows * w.sizes.gradient_width);
   args.dlookup = {parts.take(args.lookup.V * gate_stride(w)), gate_stride(w)};
   if (saved.recompute == kStoreAll) return;
 

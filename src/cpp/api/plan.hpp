@@ -13,6 +13,11 @@ namespace unrolled {
 // enough for their scratch to stay in the cache.
 inline constexpr int64_t kChunkTokens = 256;
 
+// `rows` of prepared operands as they are read: in whole blocks.
+inline int64_t whole_operands(int64_t rows) {
+  return (rows + kOperandRows - 1) / kOperandRows * kOperandRows;
+}
+
 // What the forward pass stores for BPTT: everything; the states of all steps (the values inside the
 // cell are recomputed); or, for k >= 1, the states about every k steps (the rest is recomputed).
 inline constexpr int64_t kStoreAll = 0, kStoreStates = -1;

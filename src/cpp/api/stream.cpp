@@ -93,8 +93,9 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     a.middle = {take(batch_ * middle_stride), middle_stride};
     a.hold = take(batch_ * w.sizes.hold_width);
     // Input of one step is always in place: its rows are evenly spaced.
-    a.chunk_tokens = a.chunk_rows = a.operand_rows = batch_;
-    a.operands = take(most_threads * batch_ * w.sizes.operand_width);
+    a.chunk_tokens = a.chunk_rows = batch_;
+    a.operand_rows = whole_operands(batch_);
+    a.operands = take(most_threads * a.operand_rows * w.sizes.operand_width);
     if (k > 0) {
       const int64_t I = w.packed.I;
       T* between = take(batch_ * I);

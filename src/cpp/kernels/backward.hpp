@@ -302,7 +302,8 @@ struct Backward {
   // Rows of gradients as the products read them: in place, or converted into this member's scratch.
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows) const {
     if constexpr (O::kRoundedInPlace) return from;
-    return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.chunk_rows * O::row_words(K));
+    return prepare_rows<O>(from, rows, K,
+                           a.operands + team.rank * a.operand_rows * O::row_words(K));
   }
 
   // to = d W_ih for rows `part` of d.
@@ -332,6 +333,7 @@ struct Backward {
 
 template <class Cell, class T, class O>
 void run_backward(const BackwardArgs<T>& args, const Team& team) {
+  [[maybe_unused]] const typename O::Scope scope;
   Backward<Cell, T, O>{args, team}.run();
 }
 

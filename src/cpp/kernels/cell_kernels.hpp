@@ -23,8 +23,8 @@ constexpr CellKernels<T> cell_kernels() {
 // Int8 is for inference.
 template <class Cell>
 constexpr CellKernels<float> int8_kernels() {
-  return {Layout<Cell, float, Int8>::sizes, Layout<Cell, float, Int8>::pack,
-          run_forward<Cell, float, Int8>, nullptr};
+  using Y = Layout<Cell, float, NarrowInt8>;
+  return {Y::sizes, Y::pack, run_forward<Cell, float, NarrowInt8>, nullptr};
 }
 
 }  // namespace unrolled::UNROLLED_ISA

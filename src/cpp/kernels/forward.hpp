@@ -306,6 +306,7 @@ struct Forward {
 
 template <class Cell, class T, class O>
 void run_forward(const ForwardArgs<T>& args, const Team& team) {
+  [[maybe_unused]] const typename O::Scope scope;
   Forward<Cell, T, O>{args, team}.run();
 }
 

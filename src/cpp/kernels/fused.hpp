@@ -17,11 +17,10 @@ struct FusedColumns {
   int64_t K;
 };
 
-// Calls use(n, panel, sums) with the Y::kVectors vectors of sums of row n, for all rows and panels.
-// Without `multiplied` there is no product, only the bias.
-template <class Y, class O, bool multiplied = true, class T, class Use>
-UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
-                                    const FusedColumns<T>& columns, Range panels, Use&& use) {
+template <class Y, class O, bool multiplied, class T, class Use>
+UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_t rows,
+                                               const FusedColumns<T>& columns, Range panels,
+                                               Use&& use) {
   using V = Vec<T>;
   constexpr int NV = Y::kVectors;
   const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
@@ -54,6 +53,40 @@ UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
       for (int64_t r = 0; r < count; ++r) use(begin + r, panel, sum[r]);
     }
   }
+}
+
+template <class Y, class O, class Use>
+UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int64_t rows,
+                                             const FusedColumns<float>& columns, Range panels,
+                                             Use&& use) {
+  constexpr int NV = Y::kVectors;
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    const float* packed = columns.packed + panel * O::words(columns.K) * Y::kPanelWidth;
+    const float* bias = columns.bias + panel * Y::kPanelWidth;
+    for (int64_t first = 0; first < rows; first += kTileRowsAtOnce) {
+      const int64_t count = smaller(kTileRowsAtOnce, rows - first);
+      Vec<float> sum[kTileRowsAtOnce][NV];
+      O::template tiles<NV>(from.data + first * from.stride, from.stride, packed, columns.K, count,
+                            sum);
+      for (int64_t r = 0; r < count; ++r) {
+        Vec<float> row[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) row[v] = load(bias + v * Y::L) + sum[r][v];
+        use(first + r, panel, row);
+      }
+    }
+  }
+}
+
+// Calls use(n, panel, sums) with the Y::kVectors vectors of sums of row n, for all rows and panels.
+// Without `multiplied` there is no product, only the bias.
+template <class Y, class O, bool multiplied = true, class T, class Use>
+UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
+                                    const FusedColumns<T>& columns, Range panels, Use&& use) {
+  if constexpr (O::kTileRegisters)
+    multiply_fused_in_tiles<Y, O>(from, rows, columns, panels, use);
+  else
+    multiply_fused_in_vectors<Y, O, multiplied>(from, rows, columns, panels, use);
 }
 
 }  // namespace unrolled::UNROLLED_ISA

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/gemm.hpp"
+#include "kernels/outer.hpp"
 #include "kernels/softmax.hpp"
 
 namespace unrolled::UNROLLED_ISA {

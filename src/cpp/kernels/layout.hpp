@@ -3,6 +3,7 @@
 
 #include "cells/all.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/outer.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 

@@ -2,7 +2,7 @@
 // the scans in bfloat16 and int8 once more, compiled with these instructions; all else is the
 // base's.
 #if !defined(UNROLLED_ISA) || !defined(UNROLLED_BASE)
-#error "compile with -DUNROLLED_ISA=avx512_bf16 -DUNROLLED_BASE=avx512"
+#error "compile with -DUNROLLED_ISA=avx512_bf16|avx512_amx -DUNROLLED_BASE=avx512"
 #endif
 
 #include "kernels/narrow_cells.hpp"

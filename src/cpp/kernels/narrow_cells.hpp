@@ -5,7 +5,7 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-#define UNROLLED_BF16(Cell) cell_kernels<Cell, float, Bf16>(),
+#define UNROLLED_BF16(Cell) cell_kernels<Cell, float, NarrowBf16>(),
 #define UNROLLED_INT8(Cell) int8_kernels<Cell>(),
 constexpr CellKernels<float> kCellsBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
 constexpr CellKernels<float> kCellsInt8[] = {UNROLLED_NARROW_CELLS(UNROLLED_INT8)};

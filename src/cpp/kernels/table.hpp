@@ -35,6 +35,9 @@ struct Sequence {
 // In which numbers the products of a layer multiply; everything else is T. See kernels/operand.hpp.
 enum class Precision : int { kFull, kBf16, kInt8 };
 inline constexpr int kPrecisions = 3;
+// Rows that are prepared for a product may be read so many at a time, the last ones with whatever
+// lies behind them.
+inline constexpr int64_t kOperandRows = 16;
 
 // Packed weights of one direction of one layer. `panel` = columns that a micro-kernel computes
 // together. The transposed copies are null when they were not asked for. With less than full
@@ -136,7 +139,7 @@ struct ForwardArgs {
   T* hold;               // scratch: in place of `saved` between two products, chunk_rows rows
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   T* operands;           // scratch: [team size][operand_rows][operand_width], see LayerSizes
-  int64_t operand_rows;  // at least the rows of a step and of a chunk
+  int64_t operand_rows;  // at least the rows of a step and of a chunk; a multiple of kOperandRows
   bool by_rows;          // the team shares rows of the batch rather than units
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
   int64_t chunk_rows;    // rows that the scratch arrays hold
@@ -167,13 +170,14 @@ struct BackwardArgs {
   Rows<T> dunit[2];           // the same for gradients of the units' parameters
   // Scratch of a second product: two chunks of what it multiplied and of its gradients, and B rows.
   Rows<T> middle[2], dsecond[2], dmiddle;
-  Rows<T> dscaled[2];  // scratch: two chunks of gradients behind the norms
-  Rows<T> dlookup;     // scratch: V rows, sums of input-part gradients by looked-up row
-  T* gathered;         // scratch: [team size][chunk_rows][max(I, 1)]
-  T* outer;            // scratch: [team size][outer_scratch]
-  T* operands;         // scratch: [team size][chunk_rows][gradient_width]
-  bool by_rows;        // the team shares rows of the batch rather than units
-  int64_t chunk_rows;  // rows that the scratch arrays hold
+  Rows<T> dscaled[2];    // scratch: two chunks of gradients behind the norms
+  Rows<T> dlookup;       // scratch: V rows, sums of input-part gradients by looked-up row
+  T* gathered;           // scratch: [team size][chunk_rows][max(I, 1)]
+  T* outer;              // scratch: [team size][outer_scratch]
+  T* operands;           // scratch: [team size][operand_rows][gradient_width]
+  int64_t operand_rows;  // chunk_rows rounded up to kOperandRows
+  bool by_rows;          // the team shares rows of the batch rather than units
+  int64_t chunk_rows;    // rows that the scratch arrays hold
 };
 
 template <class T>

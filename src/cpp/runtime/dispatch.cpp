@@ -4,6 +4,12 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(UNROLLED_HAS_avx512_amx) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace unrolled {
 
 namespace generic {
@@ -24,6 +30,11 @@ namespace avx512_bf16 {
 const KernelTable& table() noexcept;
 }
 #endif
+#if defined(UNROLLED_HAS_avx512_amx)
+namespace avx512_amx {
+const KernelTable& table() noexcept;
+}
+#endif
 #if defined(UNROLLED_HAS_neon)
 namespace neon {
 const KernelTable& table() noexcept;
@@ -37,6 +48,23 @@ struct Candidate {
   const KernelTable& (*table)() noexcept;
   bool available;
 };
+
+#if defined(UNROLLED_HAS_avx512_amx)
+// Whether the CPU has tile registers with products of bfloat16 and int8, and the system lets this
+// process use them: Linux hands out their large state on request only, for all threads at once.
+bool tile_registers_allowed() {
+#if defined(__linux__)
+  unsigned a, b, c, d;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
+  constexpr unsigned kAll = kBf16 | kTile | kInt8;
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll &&
+         syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 // Slowest first.
 const std::vector<Candidate>& candidates() {
@@ -56,10 +84,13 @@ const std::vector<Candidate>& candidates() {
 #if defined(UNROLLED_HAS_avx512)
     found.push_back({"avx512", avx512::table, avx512});
 #endif
+    [[maybe_unused]] const bool avx512_bf16 =
+        avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
 #if defined(UNROLLED_HAS_avx512_bf16)
-    found.push_back(
-        {"avx512_bf16", avx512_bf16::table,
-         avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")});
+    found.push_back({"avx512_bf16", avx512_bf16::table, avx512_bf16});
+#endif
+#if defined(UNROLLED_HAS_avx512_amx)
+    found.push_back({"avx512_amx", avx512_amx::table, avx512_bf16 && tile_registers_allowed()});
 #endif
 #endif
 #if defined(UNROLLED_HAS_neon)
