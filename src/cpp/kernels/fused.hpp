@@ -24,8 +24,10 @@ UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_
   using V = Vec<T>;
   constexpr int NV = Y::kVectors;
   const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
+  const int64_t size = O::words(columns.K) * Y::kPanelWidth;
+  const bool far = is_far<T>((panels.end - panels.begin) * size);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    const T* packed = columns.packed + panel * O::words(columns.K) * Y::kPanelWidth;
+    const T* packed = columns.packed + panel * size;
     const T* bias = columns.bias + panel * Y::kPanelWidth;
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t begin = rows * (tiles * group / groups) / tiles;
@@ -43,7 +45,8 @@ UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_
                 for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
               if constexpr (multiplied)
                 O::template tile<NV>(from.data + (begin + first) * from.stride, from.stride,
-                                     packed + part * Y::L, columns.K, tile);
+                                     packed + part * Y::L, columns.K, tile,
+                                     ahead_of(packed, size, far, begin + first, rows));
 #pragma GCC unroll 16
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -60,14 +63,16 @@ UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int6
                                              const FusedColumns<float>& columns, Range panels,
                                              Use&& use) {
   constexpr int NV = Y::kVectors;
+  const int64_t size = O::words(columns.K) * Y::kPanelWidth;
+  const bool far = is_far<float>((panels.end - panels.begin) * size);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    const float* packed = columns.packed + panel * O::words(columns.K) * Y::kPanelWidth;
+    const float* packed = columns.packed + panel * size;
     const float* bias = columns.bias + panel * Y::kPanelWidth;
     for (int64_t first = 0; first < rows; first += kTileRowsAtOnce) {
       const int64_t count = smaller(kTileRowsAtOnce, rows - first);
       Vec<float> sum[kTileRowsAtOnce][NV];
       O::template tiles<NV>(from.data + first * from.stride, from.stride, packed, columns.K, count,
-                            sum);
+                            sum, ahead_of(packed, size, far, first, rows));
       for (int64_t r = 0; r < count; ++r) {
         Vec<float> row[NV];
 #pragma GCC unroll 4

@@ -27,6 +27,7 @@ struct Product {
 template <int NV, class O, class T>
 inline void multiply_in_vectors(const Product<T>& p, Range panels) {
   constexpr int64_t kWidth = NV * kLanes<T>;
+  const bool far = is_far<T>((panels.end - panels.begin) * O::words(p.K) * kWidth);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel)
     for_parts<NV>(p.rows, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
       constexpr int TV = decltype(vectors)::kValue;
@@ -54,7 +55,8 @@ inline void multiply_in_vectors(const Product<T>& p, Range panels) {
                     sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
                 }
               O::template tile<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
-                                   depth, sum);
+                                   depth, sum,
+                                   ahead_of(packed, O::words(depth) * kWidth, far, first, p.rows));
 #pragma GCC unroll 16
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -76,6 +78,7 @@ template <int NV, class O>
 inline void multiply_in_tiles(const Product<float>& p, Range panels) {
   constexpr int L = kLanes<float>;
   constexpr int64_t kWidth = NV * L;
+  const bool far = is_far<float>((panels.end - panels.begin) * O::words(p.K) * kWidth);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
     int64_t k = 0;
     do {
@@ -85,7 +88,8 @@ inline void multiply_in_tiles(const Product<float>& p, Range panels) {
         const int64_t rows = smaller(kTileRowsAtOnce, p.rows - first);
         Vec<float> sum[kTileRowsAtOnce][NV];
         O::template tiles<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
-                              depth, rows, sum);
+                              depth, rows, sum,
+                              ahead_of(packed, O::words(depth) * kWidth, far, first, p.rows));
         for (int64_t r = 0; r < rows; ++r) {
           float* c = p.c + (first + r) * p.c_stride;
 #pragma GCC unroll 4

@@ -21,8 +21,9 @@
 //   Int8) prepare(row, K, to)  copies a row of K elements in the form that `tile` reads
 //   outer_depth(rows)    rows of an outer product with their filling (not for Int8)
 //   outer_word(rows)     a vector of words of kOuterGroup vectors of rows (not for Int8)
-//   tile<NV>(a, stride, packed, K, sum)   sum[r][v] += row r of a times TV columns of a panel
-//   outer_tile<NV>(a, row stride, k stride, packed, count, sum)   the same of `count` outer words
+//   tile<NV>(a, stride, packed, K, sum, ahead)   sum[r][v] += row r of a times TV columns of a
+//   panel outer_tile<NV>(a, row stride, k stride, packed, count, sum)   the same of `count` outer
+//   words
 // and, for packing, Column: made of the rows of the matrix that become L columns of a panel, it
 // turns kGroup vectors (k, k + 1, ...) into a vector of words and `finish` stores what comes last.
 #pragma once
@@ -55,8 +56,8 @@ struct Full {
 
   template <int NV, int MR, int TV>
   UNROLLED_INLINE void tile(const T* a, int64_t stride, const T* packed, int64_t K,
-                            Vec<T> (&sum)[MR][TV]) {
-    multiply_tile<NV>(a, stride, 1, packed, K, sum);
+                            Vec<T> (&sum)[MR][TV], Ahead ahead) {
+    multiply_tile<NV>(a, stride, 1, packed, K, sum, ahead);
   }
 
   struct Column {
@@ -120,9 +121,9 @@ struct Bf16 {
 
   template <int NV, int MR, int TV>
   UNROLLED_INLINE void tile(const float* a, int64_t stride, const float* packed, int64_t K,
-                            Vec<float> (&sum)[MR][TV]) {
+                            Vec<float> (&sum)[MR][TV], Ahead ahead) {
     if constexpr (kNarrowProducts)
-      multiply_tile<NV, MultiplyBf16>(a, stride, 1, packed, words(K), sum);
+      multiply_tile<NV, MultiplyBf16>(a, stride, 1, packed, words(K), sum, ahead);
     else
       float_tile<NV>(a, stride, packed, K, sum);
   }
@@ -205,7 +206,7 @@ struct Int8 {
 
   template <int NV, int MR, int TV>
   UNROLLED_INLINE void tile(const float* a, int64_t stride, const float* packed, int64_t K,
-                            Vec<float> (&sum)[MR][TV]) {
+                            Vec<float> (&sum)[MR][TV], Ahead ahead) {
     constexpr int L = kLanes<float>;
     const int64_t count = ceil_div(K, 4);
     const float* scales = packed + count * NV * L;
@@ -215,7 +216,7 @@ struct Int8 {
       for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
         for (int v = 0; v < TV; ++v) total[r][v] = bits_of(load(scales + (NV + v) * L));
-    multiply_tile<NV, MultiplyInt8>(a, stride, 1, packed, count, total);
+    multiply_tile<NV, MultiplyInt8>(a, stride, 1, packed, count, total, ahead);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8

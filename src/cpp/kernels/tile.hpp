@@ -115,17 +115,49 @@ UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stri
   }
 }
 
+// What a tile asks L2 for while it multiplies: cache lines that will be read after its own panel,
+// two in a round of multiply_tile. `step` is 64, or 0 where the line is there already.
+struct Ahead {
+  const char* line;
+  int64_t step;
+};
+struct NoAhead {};
+
+// Packed columns of this size or more may lie beyond L2; so much of them passes between two uses.
+inline constexpr int64_t kFarBytes = 512 * 1024;
+template <class T>
+UNROLLED_INLINE bool is_far(int64_t size) {
+  return size * static_cast<int64_t>(sizeof(T)) >= kFarBytes;
+}
+
+// The part of what follows a panel at `packed`, `size` elements long, that is for the tile
+// beginning at row `first` of `rows` to ask for.
+template <class T>
+UNROLLED_INLINE Ahead ahead_of(const T* packed, int64_t size, bool far, int64_t first,
+                               int64_t rows) {
+  if (!far) return {reinterpret_cast<const char*>(packed), 0};
+  return {reinterpret_cast<const char*>(packed + size + size * first / rows), 64};
+}
+
 // sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...], for TV
 // vectors of a panel of NV. Four steps a round and two row pointers, so that the loop's own
 // instructions do not take the ports of the multiply-adds.
-template <int NV, class Product = MultiplyAdd, class T, class Sum, int MR, int TV>
+template <int NV, class Product = MultiplyAdd, class T, class Sum, int MR, int TV,
+          class Look = NoAhead>
 UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* b,
-                                   int64_t K, Sum (&sum)[MR][TV]) {
+                                   int64_t K, Sum (&sum)[MR][TV],
+                                   [[maybe_unused]] Look ahead = {}) {
   constexpr int kRound = 4, kWidth = NV * kLanes<T>;
   const T* low = a;
   const T* high = a + (MR + 1) / 2 * row_stride;
   int64_t k = K;
   for (; k >= kRound; k -= kRound) {
+    // A tile of few rows is through before its own columns have come.
+    if constexpr (sizeof(Look) == sizeof(Ahead) && MR > 2) {
+      __builtin_prefetch(ahead.line, 0, 2);
+      __builtin_prefetch(ahead.line + ahead.step, 0, 2);
+      ahead.line += 2 * ahead.step;
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < kRound; ++i)
       multiply_step<Product>(low + i * k_stride, high + i * k_stride, row_stride, b + i * kWidth,

@@ -15,12 +15,14 @@
 
 namespace unrolled::UNROLLED_ISA {
 
+inline constexpr int kTileWords = 16;  // of 4 bytes, in a row of a tile
+// Rows are an odd number of cache lines long, so that sixteen of them do not meet in one set of L1.
+UNROLLED_INLINE int64_t odd_tiles(int64_t words) { return words | kTileWords; }
+
 // Rows of a product in tile registers that share each load of its columns.
 inline constexpr int64_t kTileRowsAtOnce = 2 * kOperandRows;
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__)
-
-inline constexpr int kTileWords = 16;  // of 4 bytes, in a row of a tile
 
 // While it lives, this thread's tile registers are configured. The operating system has allowed
 // their use; see runtime/dispatch.cpp.
@@ -82,7 +84,7 @@ UNROLLED_INLINE void multiply_tile_row(const float* a, int64_t stride, const flo
 // The same of 32 rows and the first two vectors, or without `second` the first, from `packed` on.
 template <int NV, bool int8, bool second>
 UNROLLED_INLINE void multiply_tile_square(const float* a, int64_t stride, const float* packed,
-                                          int64_t words, Vec<float> (*sum)[NV]) {
+                                          int64_t words, Vec<float> (*sum)[NV], Ahead& ahead) {
   constexpr int64_t kWidth = NV * kLanes<float>, kPanelBytes = kWidth * sizeof(float);
   const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
   const float* below = a + kOperandRows * stride;
@@ -91,6 +93,8 @@ UNROLLED_INLINE void multiply_tile_square(const float* a, int64_t stride, const 
   _tile_zero(2);
   _tile_zero(3);
   for (int64_t k = 0; k < words; k += kTileWords, packed += kTileWords * kWidth) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i, ahead.line += ahead.step) __builtin_prefetch(ahead.line, 0, 2);
     _tile_loadd(4, a + k, row_bytes);
     _tile_loadd(6, packed, kPanelBytes);
     UNROLLED_TILE_MULTIPLY(0, 4, 6);
@@ -116,27 +120,28 @@ UNROLLED_INLINE void multiply_tile_square(const float* a, int64_t stride, const 
 template <int NV, bool int8>
 UNROLLED_INLINE void multiply_tile_registers(const float* a, int64_t stride, const float* packed,
                                              int64_t words, int64_t rows,
-                                             Vec<float> (&sum)[kTileRowsAtOnce][NV]) {
+                                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
   asm volatile("" ::: "memory");  // the compiler does not know what the loads below read
   if (rows <= kOperandRows) {
     multiply_tile_row<NV, int8>(a, stride, packed, words, sum);
     return;
   }
-  multiply_tile_square<NV, int8, (NV > 1)>(a, stride, packed, words, sum);
+  multiply_tile_square<NV, int8, (NV > 1)>(a, stride, packed, words, sum, ahead);
   if constexpr (NV > 2)
     multiply_tile_square<NV, int8, (NV > 3)>(a, stride, packed + 2 * kLanes<float>, words,
-                                             reinterpret_cast<Vec<float>(*)[NV]>(&sum[0][2]));
+                                             reinterpret_cast<Vec<float>(*)[NV]>(&sum[0][2]),
+                                             ahead);
 }
 
 // In place of `tile` and `outer_tile` these operands have
-//   tiles<NV>(a, stride, packed, K, rows, sum)   sum[r][v] = row r < rows times vector v of a panel
+//   tiles<NV>(a, stride, packed, K, rows, sum, ahead)   sum[r][v] = row r < rows times vector v
 //   outer_tiles<NV>(a, stride, packed, words, rows, sum)   the same of outer words, D's transposed
 struct Bf16Tiles : Bf16 {
   static constexpr bool kTileRegisters = true;
   using Scope = TileRegisters;
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 2 * kTileWords) * 2 * kTileWords; }
   UNROLLED_INLINE int64_t words(int64_t K) { return depth(K) / 2; }
-  UNROLLED_INLINE int64_t row_words(int64_t K) { return words(K); }
+  UNROLLED_INLINE int64_t row_words(int64_t K) { return odd_tiles(words(K)); }
 
   UNROLLED_INLINE void prepare(const float* row, int64_t K, float* to) {
     Bf16::prepare(row, K, to);
@@ -145,8 +150,8 @@ struct Bf16Tiles : Bf16 {
 
   template <int NV>
   UNROLLED_INLINE void tiles(const float* a, int64_t stride, const float* packed, int64_t K,
-                             int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV]) {
-    multiply_tile_registers<NV, false>(a, stride, packed, words(K), rows, sum);
+                             int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
+    multiply_tile_registers<NV, false>(a, stride, packed, words(K), rows, sum, ahead);
   }
 
   UNROLLED_INLINE int64_t outer_depth(int64_t rows) { return depth(rows); }
@@ -154,7 +159,8 @@ struct Bf16Tiles : Bf16 {
   UNROLLED_INLINE void outer_tiles(const float* a, int64_t stride, const float* packed,
                                    int64_t words, int64_t rows,
                                    Vec<float> (&sum)[kTileRowsAtOnce][NV]) {
-    multiply_tile_registers<NV, false>(a, stride, packed, words, rows, sum);
+    multiply_tile_registers<NV, false>(a, stride, packed, words, rows, sum,
+                                       {reinterpret_cast<const char*>(packed), 0});
   }
 };
 
@@ -164,7 +170,7 @@ struct Int8Tiles : Int8 {
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 4 * kTileWords) * 4 * kTileWords; }
   UNROLLED_INLINE int64_t words(int64_t K) { return depth(K) / 4 + 2; }
   // The scale has a cache line of its own, so that rows begin with one.
-  UNROLLED_INLINE int64_t row_words(int64_t K) { return depth(K) / 4 + kTileWords; }
+  UNROLLED_INLINE int64_t row_words(int64_t K) { return odd_tiles(depth(K) / 4 + kTileWords); }
 
   UNROLLED_INLINE void prepare(const float* row, int64_t K, float* to) {
     const int64_t count = ceil_div(K, 4);
@@ -176,10 +182,10 @@ struct Int8Tiles : Int8 {
 
   template <int NV>
   UNROLLED_INLINE void tiles(const float* a, int64_t stride, const float* packed, int64_t K,
-                             int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV]) {
+                             int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
     constexpr int L = kLanes<float>;
     const int64_t count = depth(K) / 4;
-    multiply_tile_registers<NV, true>(a, stride, packed, count, rows, sum);
+    multiply_tile_registers<NV, true>(a, stride, packed, count, rows, sum, ahead);
     const float* scales = packed + count * NV * L;
     for (int64_t r = 0; r < rows; ++r) {
       const Vec<float> scale(a[r * stride + count]);
