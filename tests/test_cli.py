@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import unrolled
 from text_models import TEXT
 from unrolled.cli import main
 
@@ -60,6 +61,12 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Usage: unrolled" in text
     if command not in ("train", "evaluate", "compare"):
         assert "For example:" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    run("--version")
+    text = capsys.readouterr().out
+    assert text == f"unrolled {unrolled.__version__}, kernels {unrolled.functional.isa()}\n"
 
 
 def test_help_lists_every_option(

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from .. import tasks
+from .. import __version__, functional, tasks
 from ..functional import Precision
 from ..tasks import Task
 from ..tasks import language_model as lm
@@ -53,6 +53,24 @@ evaluate_app = typer.Typer(no_args_is_help=True)
 app.add_typer(train_app, name="train", help="Train a model: unrolled train TASK --help tells how.")
 app.add_typer(evaluate_app, name="evaluate", help="Score a trained model on files.")
 app.add_typer(compare_app, name="compare", help="Train a task with several cells, in one picture.")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"unrolled {__version__}, kernels {functional.isa()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and kernels."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def _train_command(task: type[AnyTask]) -> Callable[..., None]:
