@@ -115,6 +115,10 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
   args.dmiddle = take_rows(second ? plan.B : 0, w.sizes.middle_width);
   for (int k = 0; k < w.info().state_count; ++k)
     args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
+  const int64_t panel = kernels_of<T>(*w.table).panel, panels = (w.packed.R + panel - 1) / panel;
+  constexpr int64_t words = sizeof(double) / sizeof(T);
+  const bool norm = args.clip_norm < static_cast<T>(kUnlimited);
+  args.squares = {reinterpret_cast<double*>(parts.take(norm ? plan.B * panels * words : 0)), panels};
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
   args.gathered = parts.take(team_size * args.chunk_rows * w.packed.I);
   args.operands = parts.take(team_size * args.chunk_rows * w.sizes.gradient_width);

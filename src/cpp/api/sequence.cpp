@@ -223,6 +223,11 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
+  if (!(arrays.clip_value > 0 && arrays.clip_norm > 0))
+    fail_value("[", name, "] expected a limit > 0 of clip_gradient, got ",
+               std::min(arrays.clip_value, arrays.clip_norm));
+  args.clip_value = static_cast<T>(arrays.clip_value);
+  args.clip_norm = static_cast<T>(arrays.clip_norm);
   states<const T>("dstate ", w, arrays.dfinal, B, Access::kRead, args.dfinal);
   states<T>("dstate ", w, arrays.dinitial, B, Access::kWrite, args.dinitial);
   args.grads = layer_parameters<T>(info, arrays.grads, I, H, R, Access::kWrite);

@@ -56,6 +56,8 @@ struct BackwardArrays {
   std::vector<ArrayView> dfinal, dinitial;  // dfinal may be empty: zeros
   LayerArrays grads;                        // biases may be absent
   bool accumulate_dx;
+  // See BackwardArgs.
+  double clip_value = kUnlimited, clip_norm = kUnlimited;
 };
 
 template <class T>

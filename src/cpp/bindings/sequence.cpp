@@ -59,7 +59,7 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
               const std::optional<py::array>& dweight_hh, const std::optional<py::array>& dbias_ih,
               const std::optional<py::array>& dbias_hh,
               const std::optional<py::array>& dweight_unit,
-              const std::optional<py::array>& dweight_hr) {
+              const std::optional<py::array>& dweight_hr, double clip_value, double clip_norm) {
   const BackwardArrays arrays{view_of(dy),
                               view_of(dx),
                               views_of(dothers),
@@ -67,7 +67,9 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
                               views_of(dinitial),
                               {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih),
                                view_of(dbias_hh), view_of(dweight_unit), view_of(dweight_hr)},
-                              accumulate_dx};
+                              accumulate_dx,
+                              clip_value,
+                              clip_norm};
   std::visit(
       [&](const auto& held) {
         py::gil_scoped_release release;
@@ -155,7 +157,8 @@ void register_sequence(py::module_& m) {
         py::arg("dinitial").noconvert(), py::arg("dx").noconvert(), py::arg("accumulate_dx"),
         py::arg("dweight_ih").noconvert(), py::arg("dweight_hh").noconvert(),
         py::arg("dbias_ih").noconvert(), py::arg("dbias_hh").noconvert(),
-        py::arg("dweight_unit").noconvert(), py::arg("dweight_hr").noconvert());
+        py::arg("dweight_unit").noconvert(), py::arg("dweight_hr").noconvert(),
+        py::arg("clip_value"), py::arg("clip_norm"));
 }
 
 }  // namespace unrolled

@@ -5,6 +5,7 @@
 // cache.
 #pragma once
 
+#include "kernels/clip.hpp"
 #include "kernels/forward.hpp"
 #include "kernels/normalised_backward.hpp"
 #include "kernels/phased_backward.hpp"
@@ -26,8 +27,10 @@ struct Backward {
   // Sums of gradients by looked-up row are by unit.
   const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
   const OwnRows own = own_rows(plan, team, by_rows);
+  const bool clips_norm = a.clip_norm < static_cast<T>(kUnlimited);
+  const bool clips = clips_norm || a.clip_value < static_cast<T>(kUnlimited);
   // Whether members need each other's gradients after every step.
-  const bool meets = Cell::kRecurrent && !by_rows;
+  const bool meets = (Cell::kRecurrent || clips_norm) && !by_rows;
   const Range units = by_rows ? Range{0, H} : share_units(H, kPlainPanel<T>, team);
   const Range outputs = by_rows ? Range{0, R} : share_units(R, kPlainPanel<T>, team);
   // This member's blocks, of the gradients of parameters, and their packed gate columns.
@@ -112,6 +115,7 @@ struct Backward {
                                             .accumulate = true},
                                  plain_panels<T>(outputs));
     }
+    if (clips) clip_carry(*this, a, later_live);
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
       const Range mine = own_columns(k);

@@ -101,6 +101,7 @@ struct Plan {
 };
 
 inline constexpr int kMaxStates = 4;
+inline constexpr double kUnlimited = __builtin_inf();
 
 // Input that is looked up: x of compact row n = rows[tokens[n]]. The input product is then done
 // once for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
@@ -161,6 +162,10 @@ struct BackwardArgs {
   const ForwardArgs<T>*
       again;                  // recomputes a window into `states` and `saved`; null: all is stored
   LayerParameters<T> grads;   // added to; biases may be null
+  // Limits of the gradient of h that goes on to the step before: of its elements, and of the norm
+  // of each row.
+  T clip_value = static_cast<T>(kUnlimited), clip_norm = static_cast<T>(kUnlimited);
+  Rows<double> squares;       // scratch with clip_norm: B rows, of a number a panel of R
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split

@@ -204,6 +204,8 @@ def backward(
     dbias_hh: _Array | None,
     dweight_unit: _Array | None,
     dweight_hr: _Array | None,
+    clip_value: float,  # of the gradient of h from a step to the one before; inf: none
+    clip_norm: float,  # of each of its rows
 ) -> None: ...
 def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(

@@ -203,6 +203,7 @@ def scan_backward(
     dx: Any | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
+    clip_gradient: None = None,
 ) -> tuple[Any | None, tuple[Any, ...]]:
     """Back-propagation through time; see `functional.scan_backward`.
 
@@ -217,6 +218,7 @@ def scan_backward(
         dx: array for the gradient of x; a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
+        clip_gradient: None; there is none on a device.
 
     Returns:
         dx (zero where no token is) and the gradients of the initial states.
@@ -226,6 +228,10 @@ def scan_backward(
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
     dweight_ih, (dweight_hh, dbias_ih, dbias_hh, dweight_unit, _) = gradients_of(cell, grads)
+    if clip_gradient is not None:
+        raise ValueError(
+            f"[{cell}] expected clip_gradient to be None on a CUDA device, got {clip_gradient!r}"
+        )
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
     arrays = array_module(cell, saved._x)

@@ -14,7 +14,7 @@ from ._cells import cell_info, load_kernels
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
-from ._scan_arguments import gradients_of, lengths_of, resets_of
+from ._scan_arguments import GradientClip, clip_limits, gradients_of, lengths_of, resets_of
 from ._types import Array, States, empty, indices_of
 
 
@@ -224,6 +224,7 @@ def scan_backward(
     dx: Array | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
+    clip_gradient: GradientClip = None,
 ) -> tuple[Array | None, States]:
     """Back-propagation through time.
 
@@ -238,6 +239,7 @@ def scan_backward(
         dx: array for the gradient of x (of the table of a Lookup); a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
+        clip_gradient: of h, on its way from a step to the one before; see `GradientClip`.
 
     Returns:
         dx (zero where no token is) and the gradients of the initial states.
@@ -266,6 +268,7 @@ def scan_backward(
         accumulate_dx and gathered is None,
         dweight_ih,
         *others,
+        *clip_limits(weights.cell, clip_gradient),
     )
     if lookup is not None and dx is not None and gathered is not None:
         if not accumulate_dx:

@@ -99,7 +99,12 @@ class RecurrentSteps:
         dx = dy[None]
         for k in range(layer.num_layers - 1, -1, -1):
             below, dinitial[k] = layer._scans[k].pull(
-                layer._grads, saved[k], self._weight_masks[k], dx, dfinal[k]
+                layer._grads,
+                saved[k],
+                self._weight_masks[k],
+                dx,
+                dfinal[k],
+                clip_gradient=layer.clip_gradient,
             )
             assert below is not None
             dx = masks[k](below)

@@ -131,6 +131,7 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
                     dx=dx,
                     accumulate_dx=direction > 0,
                     needs_dx=wanted,
+                    clip_gradient=self.clip_gradient,
                 )
                 self._added(self._scans[scan].names)
             dy = None if dx is None else tape.input_mask(dx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from ._cells import Cell
 from ._operands import OPERANDS
 from ._phased import PhasedCell
 from ._types import Array, Saved, States
+
+#: See `_clipped`.
+GradientClip = float | tuple[Literal["norm"], float] | None
 
 CELLS: dict[str, Cell | PhasedCell] = {
     cell.name: cell for cell in (*_cells.CELLS, *_further_cells.CELLS, *_phased.CELLS)
@@ -81,6 +84,20 @@ def scan(
     return result
 
 
+def _clipped(d: Array, clip: GradientClip) -> Array:
+    """A gradient (B, H) with clipped elements, or with rows of a clipped Euclidean norm:
+
+    limit             min(max(d, -limit), limit)
+    ("norm", limit)   d * min(1, limit / |d|)
+    """
+    if clip is None:
+        return d
+    if not isinstance(clip, tuple):
+        return np.clip(d, -clip, clip)
+    norms = np.sqrt((d * d).sum(axis=1, keepdims=True))
+    return np.asarray(d * np.minimum(1.0, clip[1] / np.where(norms == 0.0, clip[1], norms)))
+
+
 def scan_vjp(
     cell: str,
     x: npt.ArrayLike,
@@ -101,8 +118,9 @@ def scan_vjp(
     """`scan`, and the function that carries gradients back through it.
 
     Returns:
-        (y, final states), pullback, where `pullback(dy, dstates=None)` takes the gradients of y
-        (None = zeros) and of the final states and returns (dx, dstates of the initial states,
+        (y, final states), pullback, where `pullback(dy, dstates=None, clip_gradient=None)` takes
+        the gradients of y (None = zeros) and of the final states, clips that of h on its way from
+        each step to the one before, with all that it consists of but dy, and returns (dx, dstates of the initial states,
         (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr)); None for what is
         absent.
         dy at dead steps is ignored and dx is zero there. With precision "bf16" the gradients of
@@ -161,7 +179,9 @@ def scan_vjp(
     final = tuple(current)
 
     def pullback(
-        dy: npt.ArrayLike | None, dstates: tuple[npt.ArrayLike, ...] | None = None
+        dy: npt.ArrayLike | None,
+        dstates: tuple[npt.ArrayLike, ...] | None = None,
+        clip_gradient: GradientClip = None,
     ) -> tuple[Array, States, WeightGrads]:
         if precision == "int8":
             raise ValueError("[reference] int8 has no gradients")
@@ -188,8 +208,13 @@ def scan_vjp(
                     "bias_ih": da.sum(axis=0),
                     "bias_hh": dr.sum(axis=0),
                 }
-            for d, new, whole, part in zip(dcurrent, dbefore, dafter, taken, strict=True):
-                d[rows] = np.where(cut, 0.0, new + whole - part)
+            handed = [
+                new + whole - part
+                for new, whole, part in zip(dbefore, dafter, taken, strict=True)
+            ]
+            handed[0] = _clipped(handed[0], clip_gradient)
+            for d, new in zip(dcurrent, handed, strict=True):
+                d[rows] = np.where(cut, 0.0, new)
             dx[t, rows] = da @ w_ih
             dw_ih += da.T @ x[t, rows]
             for name, gradient in added.items():
