@@ -105,6 +105,12 @@ Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int6
 
 }  // namespace
 
+void check_cell_clip(const CellInfo& info, double limit) {
+  if (!(limit > 0)) fail_value("[", info.name, "] expected cell_clip > 0, got ", limit);
+  if (limit < kUnlimited && !info.clips)
+    fail_value("[", info.name, "] expected no cell_clip: the cell has no state c to clip");
+}
+
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
                                       const ForwardArrays& arrays, bool save, int64_t recompute,
@@ -155,6 +161,9 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
                    contiguous<const T>({name, "table", "(V, I)", {V, I}}, arrays.x, Access::kRead),
                    V};
   }
+  check_cell_clip(info, arrays.cell_clip);
+  args.cell_limit = static_cast<T>(arrays.cell_clip);
+  saved->cell_clip = arrays.cell_clip;
   saved->x = args.x;
   saved->lookup = args.lookup;
   std::copy(args.update, args.update + kMaxStates, saved->update);
@@ -248,6 +257,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.saved_rows = saved.saved_rows;
   args.moments = saved.moments;
   ForwardArgs<T> again{};
+  args.cell_limit = again.cell_limit = static_cast<T>(saved.cell_clip);
   again.weights = args.weights;
   again.plan = args.plan;
   again.x = saved.x;

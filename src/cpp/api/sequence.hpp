@@ -17,6 +17,7 @@ struct Saved {
   int64_t T_steps, B;
   std::unique_ptr<RaggedPlan> plan;
   Sequence<const T> x, update[kMaxStates];
+  double cell_clip = kUnlimited;
   Lookup<T> lookup;
   Buffer<int64_t> tokens;  // a copy: the pullback may come after the caller changed his own
   int64_t recompute;
@@ -41,7 +42,11 @@ struct ForwardArrays {
   std::vector<ArrayView> others, updates;
   ArrayView lengths, resets;
   bool reverse;
+  double cell_clip = kUnlimited;  // see ForwardArgs::cell_limit
 };
+
+// Throws when it is no limit > 0, or one that the cell cannot have.
+void check_cell_clip(const CellInfo& info, double limit);
 
 // Runs the scan; with `save` returns what backward needs, else null. `recompute` is kStoreAll,
 // kStoreStates or a number of steps. What is saved lies in `memory`, or in memory of its own.

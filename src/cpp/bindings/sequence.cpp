@@ -33,10 +33,11 @@ std::optional<PySaved> forward(
     const py::array& y, const std::vector<py::array>& initial, const std::vector<py::array>& final,
     const std::vector<py::array>& others, const std::vector<py::array>& updates,
     const std::optional<py::array>& lengths, const std::optional<py::array>& resets, bool reverse,
-    bool save, int64_t recompute) {
+    double cell_clip, bool save, int64_t recompute) {
   const ForwardArrays arrays{
       view_of(x),       view_of(y),        view_of(tokens),  views_of(initial), views_of(final),
-      views_of(others), views_of(updates), view_of(lengths), view_of(resets),   reverse};
+      views_of(others), views_of(updates), view_of(lengths), view_of(resets),   reverse,
+      cell_clip};
   return std::visit(
       [&](const auto& held) -> std::optional<PySaved> {
         std::optional<SavedOf> saved;
@@ -145,7 +146,7 @@ void register_sequence(py::module_& m) {
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
         py::arg("final").noconvert(), py::arg("others").noconvert(), py::arg("updates").noconvert(),
         py::arg("lengths").noconvert(), py::arg("resets").noconvert(), py::arg("reverse"),
-        py::arg("save"), py::arg("recompute"));
+        py::arg("cell_clip"), py::arg("save"), py::arg("recompute"));
   m.attr("STORE_ALL") = kStoreAll;
   m.attr("STORE_STATES") = kStoreStates;
   m.def("memory", &memory, py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"),

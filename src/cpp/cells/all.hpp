@@ -11,6 +11,9 @@
 //                         peephole weights; none by default
 //   kRecurrent            false when the recurrent part is not a product: there is no W_hh, r is
 //                         zero, and h acts within its own unit alone
+//   kClipsCell            true when the new state c may be limited: `limit` then follows as the last
+//                         argument of what makes c', or its gradient, and c' is clip(c', limit) for
+//                         all that reads it; infinity is no limit. Not for CUDA
 //   forward(x, r, p, state, next, saved)
 //       x[G]      input part W_ih x_t + b_ih        r[G]     recurrent part W_hh h + b_hh
 //       p[P]      parameters of the unit

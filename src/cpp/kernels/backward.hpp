@@ -188,7 +188,7 @@ struct Backward {
         }
 #pragma GCC unroll 4
         for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
-        Cell::backward(saved, p, state, d, dx, dr, dp);
+        cell_backward<Cell, V>(saved, p, state, d, dx, dr, dp, V(a.cell_limit));
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k)
           store(a.carry[k].data + j * a.carry[k].stride + unit, d[k] + stayed[k]);

@@ -229,7 +229,7 @@ struct Forward {
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
 #pragma GCC unroll 4
     for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
-    Cell::forward(x, recurrent, p, state, next, keep);
+    cell_forward<Cell, V>(x, recurrent, p, state, next, keep, V(a.cell_limit));
     if (leaving >= 0)
 #pragma GCC unroll 4
       for (int k = 0; k < S; ++k) leave(k, state[k], next[k], leaving, unit, t, row);

@@ -54,7 +54,10 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
           V x[G], state[S], next[S], saved[Cell::kSavedCount], m;
           load_gates(row, block, x);
           load_states(row, block, state);
-          Cell::first(x, sum + i * First::G, state, next, saved, m);
+          if constexpr (Cell::kClipsCell)
+            Cell::first(x, sum + i * First::G, state, next, saved, m, V(a.cell_limit));
+          else
+            Cell::first(x, sum + i * First::G, state, next, saved, m);
           store(a.middle.data + row * a.middle.stride + block * L, m);
 #pragma GCC unroll 2
           for (int k = 1; k < S; ++k)

@@ -79,8 +79,11 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
       T* const dx_block = dinput_at(j, block);
 #pragma GCC unroll 4
       for (int g = Cell::kFirstGradients; g < G; ++g) dx[g] = load(dx_block + g * L);
-      Cell::first_backward(saved, state, load(dmiddle.data + n * dmiddle.stride + block * L), d, dx,
-                           m);
+      const V dm = load(dmiddle.data + n * dmiddle.stride + block * L);
+      if constexpr (Cell::kClipsCell)
+        Cell::first_backward(saved, state, dm, d, dx, m, V(a.cell_limit));
+      else
+        Cell::first_backward(saved, state, dm, d, dx, m);
 #pragma GCC unroll 2
       for (int k = kOwn; k < S; ++k) store(carry_at(k, j, block), d[k] + stayed[k]);
       store(a.middle[buffer].data + (chunk_row + j) * a.middle[buffer].stride + block * L, m);

@@ -123,7 +123,8 @@ struct ForwardArgs {
   // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
   // null: it takes all.
   Sequence<const T> update[kMaxStates];
-  const T* initial[kMaxStates];  // (B, H) or null for zeros
+  T cell_limit = static_cast<T>(kUnlimited);  // of the state c, see cells/all.hpp
+  const T* initial[kMaxStates];               // (B, H) or null for zeros
   T* final[kMaxStates];          // (B, H)
   // States that enter each step. By `keep_states`: a row a token plus B spare ones, or 2 * B rows.
   Rows<T> states[kMaxStates];
@@ -151,6 +152,7 @@ struct BackwardArgs {
   Lookup<T> lookup;
   Sequence<const T> dy[kMaxStates];  // data may be null: zeros
   Sequence<const T> update[kMaxStates];
+  T cell_limit = static_cast<T>(kUnlimited);
   Sequence<T> dx;  // data may be null: not wanted; rows are those of `lookup` if it is used
   bool accumulate_dx;
   const T* dfinal[kMaxStates];  // (B, H) or null for zeros
@@ -198,6 +200,7 @@ struct CellInfo {
   bool recurrent;   // there is a recurrent product
   bool projects;    // state h has a width R of its own
   bool normalises;  // products are normalised over a row
+  bool clips;       // its state c may be limited
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.

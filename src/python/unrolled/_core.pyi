@@ -30,6 +30,8 @@ class CellInfo:
     @property
     def normalises(self) -> bool: ...
     @property
+    def clips(self) -> bool: ...
+    @property
     def precisions(self) -> tuple[str, ...]: ...
 
 class Weights:
@@ -60,6 +62,7 @@ class Stream:
         weights: Sequence[Weights],  # one a layer
         states: Sequence[Sequence[_Array]],  # (B, H) each; every step reads and writes them
         updates: Sequence[float],  # empty, or one a state
+        cell_clip: float,  # inf: none
     ) -> None: ...
     def step(
         self,
@@ -174,6 +177,7 @@ def forward(
     lengths: NDArray[np.int64] | None,  # (B,)
     resets: NDArray[np.bool_] | None,  # (T, B)
     reverse: bool,
+    cell_clip: float,  # inf: none
     save: bool,
     recompute: int,  # STORE_ALL, STORE_STATES or a number of steps
 ) -> Saved | None: ...

@@ -153,6 +153,7 @@ def scan(
     out: Any | None = None,
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
+    cell_clip: None = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Runs a cell over sequences; see `functional.scan`.
 
@@ -160,8 +161,9 @@ def scan(
     lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
 
     Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
-    `steps_out` and `updates` are as in `functional.scan`.
+    `steps_out` and `updates` are as in `functional.scan`; there is no `cell_clip` on a device.
     """
+    _refuse(weights.cell, cell_clip=cell_clip)
     y, final, _ = _run_scan(
         weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=False
     )
@@ -179,9 +181,11 @@ def scan_vjp(
     out: Any | None = None,
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
+    cell_clip: None = None,
     recompute: Literal["none"] = "none",
 ) -> tuple[Any, tuple[Any, ...], Saved]:
     """`scan` that also returns what `scan_backward` needs. All values are stored."""
+    _refuse(weights.cell, cell_clip=cell_clip)
     if recompute != "none":
         raise ValueError(
             f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'
@@ -228,10 +232,7 @@ def scan_backward(
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
     dweight_ih, (dweight_hh, dbias_ih, dbias_hh, dweight_unit, _) = gradients_of(cell, grads)
-    if clip_gradient is not None:
-        raise ValueError(
-            f"[{cell}] expected clip_gradient to be None on a CUDA device, got {clip_gradient!r}"
-        )
+    _refuse(cell, clip_gradient=clip_gradient)
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
     arrays = array_module(cell, saved._x)
@@ -264,6 +265,13 @@ def scan_backward(
         views.stream,
     )
     return dx, dinitial
+
+
+def _refuse(cell: str, **options: object) -> None:
+    """Raises ValueError for an option that the host alone has, unless it is None."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"[{cell}] expected {name} to be None on a CUDA device, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,7 @@ def _run_scan(
     save: bool,
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
+    cell_clip: float | None = None,
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved | None]:
     lookup, tokens = None, None
@@ -125,6 +127,7 @@ def _run_scan(
         lengths_of(weights.cell, lengths),
         resets_of(weights.cell, resets),
         reverse,
+        math.inf if cell_clip is None else cell_clip,
         save,
         recompute_code(weights.cell, recompute),
     )
@@ -161,6 +164,7 @@ def scan(
     out: Array | None = None,
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
+    cell_clip: float | None = None,
 ) -> tuple[Array, States]:
     """Runs a cell over sequences.
 
@@ -180,12 +184,15 @@ def scan(
             s <- s + u * (new s - s). With 0 and 1 this is zoneout (Krueger et al. 2017). They may
             have any strides over T and B, zero included. There is no gradient for them, and
             `scan_vjp` does not copy them.
+        cell_clip: limit > 0 of the state c of a cell that `clips` (see `CellInfo`): the new c is
+            min(max(c, -cell_clip), cell_clip) for all that reads it, and no gradient passes where
+            that changed it. TensorFlow's cell_clip (Sak, Senior and Beaufays 2014).
 
     Returns:
         The output y and the final states: those after the last step that was processed.
     """
     y, final, _ = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, False, steps_out, updates
+        weights, x, states, lengths, resets, reverse, out, False, steps_out, updates, cell_clip
     )
     return y, final
 
@@ -201,6 +208,7 @@ def scan_vjp(
     out: Array | None = None,
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
+    cell_clip: float | None = None,
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved]:
     """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`.
@@ -208,7 +216,18 @@ def scan_vjp(
     `recompute` trades time for memory and changes no bit; see `Recompute`.
     """
     y, final, saved = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, True, steps_out, updates, recompute
+        weights,
+        x,
+        states,
+        lengths,
+        resets,
+        reverse,
+        out,
+        True,
+        steps_out,
+        updates,
+        cell_clip,
+        recompute,
     )
     assert saved is not None
     return y, final, saved

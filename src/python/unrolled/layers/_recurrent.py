@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ._checks import check_array, checked_dtype, checked_probability, checked_size
+from ._checks import (
+    check_array,
+    checked_cell_clip,
+    checked_dtype,
+    checked_probability,
+    checked_size,
+)
 from ._initialisers import Initialiser, initialise
 from ._memory import LayerMemory, stack_memory
 from ._recurrent_steps import RecurrentSteps
@@ -56,6 +62,9 @@ class Recurrent(StackScans[StateT]):
         zoneout: probability that a unit keeps its state over a step, in `vjp`: one for all states,
             or one for each, as (0.15, 0.5) for h and c of an LSTM. Elsewhere a state moves by the
             mean, 1 - zoneout of the way (Krueger et al. 2017).
+        cell_clip: limit of the state c of an LSTM: c_t = min(max(c_t, -cell_clip), cell_clip) before
+            anything reads it, and no gradient where that changed it; None: no limit. As in
+            TensorFlow (Sak, Senior and Beaufays 2014).
         proj_size: R of a cell that projects its output (see `functional.CellInfo`), 1 <= R <= H; 0
             is H there, and all that other cells take.
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
@@ -82,6 +91,7 @@ class Recurrent(StackScans[StateT]):
         variational: bool = False,
         weight_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        cell_clip: float | None = None,
         proj_size: int = 0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
@@ -105,6 +115,7 @@ class Recurrent(StackScans[StateT]):
         self.proj_size = checked_proj_size(where, proj_size, self.hidden_size, info)
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
+        self.cell_clip = checked_cell_clip(where, cell_clip, info)
         if self.weight_dropout and not info.recurrent:
             raise ValueError(
                 f"[{where}] expected weight_dropout=0: {self.cell} has no weight_hh to drop"
@@ -148,6 +159,7 @@ class Recurrent(StackScans[StateT]):
         options += ["variational=True"] if self.variational else []
         options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
         options += [f"zoneout={self.zoneout}"] if self.zoneout else []
+        options += [f"cell_clip={self.cell_clip:g}"] if self.cell_clip is not None else []
         options += self._cell_options()
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
         sizes += [str(self.input_size), str(self.hidden_size)]
@@ -263,7 +275,7 @@ class Recurrent(StackScans[StateT]):
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
         weights = [scan.pack(self._parameters, self.precision) for scan in self._scans]
-        return Stream(weights, batch, self.zoneout.shares)
+        return Stream(weights, batch, self.zoneout.shares, self.cell_clip)
 
     def steps_vjp(
         self, *, rng: np.random.Generator | None = None, training: bool = True

@@ -76,6 +76,7 @@ class RecurrentSteps:
                     self._rng,
                     training=self._training,
                 ),
+                "cell_clip": layer.cell_clip,
             }
             if self._training:
                 y, last, one = functional.scan_vjp(weights, mask(y), own, **options)

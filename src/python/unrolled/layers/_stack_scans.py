@@ -26,6 +26,7 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
     variational: bool
     weight_dropout: float
     zoneout: Zoneout
+    cell_clip: float | None
     _scans: list[ScanParameters]
 
     def _run(
@@ -75,6 +76,7 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
                         rng,
                         training=training,
                     ),
+                    "cell_clip": self.cell_clip,
                 }
                 mask: Mask | None = None
                 if training:

@@ -30,7 +30,8 @@ class PhasedCell:
 
     `step(a, p, states, weights) -> (new states, saved)`, and its transpose
     `step_backward(saved, p, dstates, weights) -> (da, dp, dstates_before, dweights)`: gradients of
-    `a`, of each of `p` in every row, of the states before, and of what it uses of `weights`.
+    `a`, of each of `p` in every row, of the states before, and of what it uses of `weights`. Where
+    it `clips`, `step` takes a fifth argument, the limit of the new c.
 
     See `Cell` for the rest.
     """
@@ -38,10 +39,11 @@ class PhasedCell:
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
-    step: Callable[[Array, Units, States, Weights], tuple[States, Saved]]
+    step: Callable[..., tuple[States, Saved]]
     step_backward: Callable[[Saved, Units, States, Weights], PhasedGradients]
     units: tuple[str, ...] = ()
     recurrent: bool = True
+    clips: bool = False
 
 
 # Projected LSTM ----------------------------------------------------------------------------------
@@ -50,10 +52,12 @@ class PhasedCell:
 # Source: Sak, Senior and Beaufays (2014), without peepholes; torch.nn.LSTM with proj_size.
 
 
-def _projected_step(a: Array, p: Units, states: States, w: Weights) -> tuple[States, Saved]:
+def _projected_step(
+    a: Array, p: Units, states: States, w: Weights, limit: float = np.inf
+) -> tuple[States, Saved]:
     h_prev, c_prev = states
     r = h_prev @ w["weight_hh"].T + w["bias_hh"]
-    (m, c), saved = _LSTM.step(a + w["bias_ih"], r, (), (c_prev, c_prev))
+    (m, c), saved = _LSTM.step(a + w["bias_ih"], r, (), (c_prev, c_prev), limit)
     return (m @ w["weight_hr"].T, c), (*saved, m, h_prev)
 
 
@@ -160,9 +164,11 @@ def _norm_parts_backward(
     return da, dp, du @ w["weight_hh"], dweights
 
 
-def _lstm_norm_step(a: Array, p: Units, states: States, w: Weights) -> tuple[States, Saved]:
+def _lstm_norm_step(
+    a: Array, p: Units, states: States, w: Weights, limit: float = np.inf
+) -> tuple[States, Saved]:
     x, r, parts = _norm_parts(a, states[0], p, w)
-    (_, c), gates = _LSTM.step(x, r, (), states)
+    (_, c), gates = _LSTM.step(x, r, (), states, limit)
     c_hat, deviation = _norm(c)
     gain_c, shift_c = p[8:]
     tanh_n = np.tanh(gain_c * c_hat + shift_c)
@@ -172,10 +178,10 @@ def _lstm_norm_step(a: Array, p: Units, states: States, w: Weights) -> tuple[Sta
 def _lstm_norm_step_backward(
     saved: Saved, p: Units, dstates: States, w: Weights
 ) -> PhasedGradients:
-    parts, (i, f, g, o, c_prev, _, c_hat, deviation, tanh_n) = saved[:5], saved[5:]
+    parts, (i, f, g, o, c_prev, _, passes, c_hat, deviation, tanh_n) = saved[:5], saved[5:]
     dh, dc = dstates
     dn = dh * o * (1.0 - tanh_n * tanh_n)
-    dc = dc + _norm_backward(p[8] * dn, c_hat, deviation)
+    dc = (dc + _norm_backward(p[8] * dn, c_hat, deviation)) * passes
     gates = (dc * g * i * (1.0 - i), dc * c_prev * f * (1.0 - f), dc * i * (1.0 - g * g))
     dz = np.concatenate([*gates, dh * tanh_n * o * (1.0 - o)], axis=1)
     da, dp, dh_prev, dweights = _norm_parts_backward(parts, dz, dz, p, w)
@@ -212,6 +218,7 @@ CELLS = (
         ("h", "c"),
         _projected_step,
         _projected_step_backward,
+        clips=True,
     ),
     PhasedCell(
         "lstm_norm",
@@ -220,6 +227,7 @@ CELLS = (
         _lstm_norm_step,
         _lstm_norm_step_backward,
         (*_gains("ifgo"), "gain_c", "shift_c"),
+        clips=True,
     ),
     PhasedCell(
         "gru_norm",

@@ -41,6 +41,7 @@ def scan(
     resets: npt.ArrayLike | None = None,
     reverse: bool = False,
     updates: Sequence[npt.ArrayLike] = (),
+    cell_clip: float | None = None,
     precision: str = "full",
 ) -> tuple[Array, States]:
     """Run one direction of one layer over a batch of sequences.
@@ -59,6 +60,7 @@ def scan(
         resets: where true, the states entering step t are set to zero first (in processing order).
         reverse: process t = T-1 .. 0, so that a row starts at its last live step.
         updates: for each state the share u of its new value that it takes: s + u * (new s - s).
+        cell_clip: limit of the new state c of a cell that `clips`; None: no limit.
         precision: a name in `OPERANDS`; in products both factors are rounded by it, rows of states
             and x at every step.
 
@@ -79,6 +81,7 @@ def scan(
         resets=resets,
         reverse=reverse,
         updates=updates,
+        cell_clip=cell_clip,
         precision=precision,
     )
     return result
@@ -113,6 +116,7 @@ def scan_vjp(
     resets: npt.ArrayLike | None = None,
     reverse: bool = False,
     updates: Sequence[npt.ArrayLike] = (),
+    cell_clip: float | None = None,
     precision: str = "full",
 ) -> tuple[tuple[Array, States], Pullback]:
     """`scan`, and the function that carries gradients back through it.
@@ -128,6 +132,7 @@ def scan_vjp(
         identity; with "int8" there are no gradients.
     """
     spec, operand = CELLS[cell], OPERANDS[precision]
+    limit = (np.inf if cell_clip is None else cell_clip,) if spec.clips else ()
     x = operand(np.asarray(x, np.float64))
     steps, batch, _ = x.shape
     w_ih = operand(np.asarray(weight_ih, np.float64))
@@ -169,9 +174,9 @@ def scan_vjp(
         a = x[t, rows] @ w_ih.T
         h_before = operand(before[0])
         if isinstance(spec, PhasedCell):
-            after, saved = spec.step(a, p, before, weights)
+            after, saved = spec.step(a, p, before, weights, *limit)
         else:
-            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before)
+            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before, *limit)
         for s, old, new, u in zip(current, before, after, shares, strict=True):
             s[rows] = old + u[t, rows] * (new - old)
         y[t, rows] = current[0][rows]
