@@ -109,9 +109,7 @@ class Problem:
         """y, states, dx, dstates and grads (of what is there) from the compiled code."""
         y, states, saved = functional.scan_vjp(self.pack(), self.x, self.states, **self.options)
         grads = self.zero_grads()
-        dx, dstates = functional.scan_backward(
-            saved, self.dy, self.dstates, grads=grads, **pulled
-        )
+        dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads, **pulled)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def reference_scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:

@@ -161,5 +161,3 @@ def test_errors(limit: float) -> None:
         LSTM(I, H, cell_clip=limit)
     with pytest.raises(ValueError, match=r"\[lstm\] expected cell_clip > 0"):
         clipped(make_problem("lstm", Dims(2, 1, 2, 3), np.float32), limit).scan()
-
-

@@ -164,6 +164,15 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   check_cell_clip(info, arrays.cell_clip);
   args.cell_limit = static_cast<T>(arrays.cell_clip);
   saved->cell_clip = arrays.cell_clip;
+  if (arrays.factors.present && !info.recurrent)
+    fail_value("[", name, "] expected no recurrent_factors: the cell has no recurrent product");
+  args.factors =
+      arrays.factors.present
+          ? contiguous<const T>(
+                {name, "recurrent_factors", state_shape(info, 0, "(B, H)", "(B, R)"), {B, R}},
+                arrays.factors, Access::kRead)
+          : nullptr;
+  saved->factors = args.factors;
   saved->x = args.x;
   saved->lookup = args.lookup;
   std::copy(args.update, args.update + kMaxStates, saved->update);
@@ -188,6 +197,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
         std::copy(args.initial[k], args.initial[k] + B * w.state_size(static_cast<int>(k)),
                   saved->initial[k]);
     }
+    args.multiplied = saved->multiplied;
     args.saved = saved->values;
     args.saved_rows = saved->saved_rows;
     args.moments = saved->moments;
@@ -258,6 +268,8 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.moments = saved.moments;
   ForwardArgs<T> again{};
   args.cell_limit = again.cell_limit = static_cast<T>(saved.cell_clip);
+  args.factors = again.factors = saved.factors;
+  args.multiplied = again.multiplied = saved.multiplied;
   again.weights = args.weights;
   again.plan = args.plan;
   again.x = saved.x;
@@ -275,6 +287,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   if (saved.recompute != kStoreAll) {
     args.again = &again;
     for (int64_t k = 0; k < S; ++k) args.states[k] = again.states[k];
+    args.multiplied = again.multiplied;
     args.saved = again.saved;
     args.saved_rows = again.saved_rows;
     args.moments = again.moments;

@@ -18,12 +18,14 @@ struct Saved {
   std::unique_ptr<RaggedPlan> plan;
   Sequence<const T> x, update[kMaxStates];
   double cell_clip = kUnlimited;
+  const T* factors = nullptr;
   Lookup<T> lookup;
   Buffer<int64_t> tokens;  // a copy: the pullback may come after the caller changed his own
   int64_t recompute;
   // Parts of `memory`; some may be missing, see place_saved.
   Buffer<T> memory;
   Rows<T> states[kMaxStates];  // that enter each step
+  Rows<T> multiplied;          // see ForwardArgs
   T* values;                   // for saved_rows tokens
   int64_t saved_rows;
   T* moments;                    // of normalised products, for saved_rows tokens
@@ -43,6 +45,7 @@ struct ForwardArrays {
   ArrayView lengths, resets;
   bool reverse;
   double cell_clip = kUnlimited;  // see ForwardArgs::cell_limit
+  ArrayView factors;              // (B, H) of h in the recurrent product; absent: ones
 };
 
 // Throws when it is no limit > 0, or one that the cell cannot have.

@@ -85,6 +85,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
                         states[k][i], Access::kWrite);
       a.initial[i] = a.final[i];
       a.states[i] = {take(2 * batch_ * state_stride), state_stride};
+      if (i == 0) a.multiplied = a.states[0];
       if (updates.empty()) continue;
       T* update = take(H);  // the same for all rows
       std::fill(update, update + H, static_cast<T>(updates[i]));

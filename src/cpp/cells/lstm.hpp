@@ -36,8 +36,7 @@ struct Lstm : CellBase {
     // c' is recomputed: one tanh costs less than its memory traffic.
     const V whole = multiply_add(f, state[1], i * g), tanh_c = tanh(clip(whole, limit));
     const V dh = d[0];
-    const V dc =
-        clip_backward(multiply_add(dh * o, one - tanh_c * tanh_c, d[1]), whole, limit);
+    const V dc = clip_backward(multiply_add(dh * o, one - tanh_c * tanh_c, d[1]), whole, limit);
     dx[0] = dc * g * i * (one - i);
     dx[1] = dc * state[1] * f * (one - f);
     dx[2] = dc * i * (one - g * g);

@@ -35,8 +35,7 @@ struct LstmCoupled : CellBase {
     const V f = saved[0], g = saved[1], o = saved[2];
     const V whole = multiply_add(f, state[1] - g, g), tanh_c = tanh(clip(whole, limit));
     const V dh = d[0];
-    const V dc =
-        clip_backward(multiply_add(dh * o, one - tanh_c * tanh_c, d[1]), whole, limit);
+    const V dc = clip_backward(multiply_add(dh * o, one - tanh_c * tanh_c, d[1]), whole, limit);
     dx[0] = dc * (state[1] - g) * f * (one - f);
     dx[1] = dc * (one - f) * (one - g * g);
     dx[2] = dh * tanh_c * o * (one - o);

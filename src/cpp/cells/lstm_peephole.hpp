@@ -31,8 +31,8 @@ struct LstmPeephole : CellBase {
   }
 
   template <class V>
-  UNROLLED_INLINE void backward(const V* saved, const V* p, const V* state, V* d, V* dx, V*,
-                                V* dp, V limit = no_limit<V>()) {
+  UNROLLED_INLINE void backward(const V* saved, const V* p, const V* state, V* d, V* dx, V*, V* dp,
+                                V limit = no_limit<V>()) {
     const V one(1), c = state[1];
     const V i = saved[0], f = saved[1], g = saved[2], o = saved[3];
     const V whole = multiply_add(f, c, i * g), next = clip(whole, limit), tanh_c = tanh(next);

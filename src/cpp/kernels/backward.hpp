@@ -102,7 +102,8 @@ struct Backward {
     if (Cell::kRecurrent && later_live > 0) {
       const int64_t rows = own.count(later_live);
       const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
-      const Rows<T> to = own.of(a.carry[0].data, a.carry[0].stride);
+      const Rows<T>& sum = a.factors == nullptr ? a.carry[0] : a.through;
+      const Rows<T> to = own.of(sum.data, sum.stride);
       multiply<kPlainVectors, O>(Product<T>{.a = from.data,
                                             .a_stride = from.stride,
                                             .b = w.recurrent_t,
@@ -112,8 +113,9 @@ struct Backward {
                                             .rows = rows,
                                             .columns = Y::blocks(R) * Y::L,
                                             .bias = nullptr,
-                                            .accumulate = true},
+                                            .accumulate = a.factors == nullptr},
                                  plain_panels<T>(outputs));
+      if (a.factors != nullptr) add_masked(later_live);
     }
     if (clips) clip_carry(*this, a, later_live);
     for (int k = 0; k < S; ++k) {
@@ -137,6 +139,20 @@ struct Backward {
                 from == nullptr ? V(T(0)) : load_tail(from, u, width(k)));
       });
     }
+  }
+
+  // Adds what came through the recurrent product, with the factors of h there, to the carry.
+  void add_masked(int64_t live) const {
+    own.each(0, live, [&](int64_t j) {
+      T* const carry = a.carry[0].data + j * a.carry[0].stride;
+      for (int64_t u = outputs.begin; u < outputs.end; u += Y::L)
+        store(carry + u,
+              multiply_add(factors_at(j, u), load(a.through.data + j * a.through.stride + u),
+                           load(carry + u)));
+    });
+  }
+  UNROLLED_INLINE_MEMBER V factors_at(int64_t j, int64_t unit) const {
+    return load_tail(a.factors + plan.order[j] * R, unit, R);
   }
 
   // The cell's backward on this member's live rows of step t; its gradients go to `row` of the
@@ -223,7 +239,7 @@ struct Backward {
     else if constexpr (Y::P > 0)
       unit_gradients(a.dunit[buffer], chunk.rows);
     if constexpr (!Cell::kRecurrent) return;
-    const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
+    const Rows<T>&d = a.drecurrent[buffer], &h = a.multiplied;
     const int64_t row = chunk.first_row - first_state;
     sum_outer<Y::First::G>(d, {h.data + row * h.stride, h.stride}, chunk.rows, R, H, blocks,
                            a.grads.weight_hh, Normalised<Cell> ? nullptr : a.grads.bias_hh);

@@ -30,7 +30,8 @@ inline void clip_carry(const Scan& scan, const BackwardArgs<T>& a, int64_t live)
   if (!scan.by_rows) sync(scan.team);
   scan.own.each(0, live, [&](int64_t j) {
     double total = 0;
-    for (int64_t p = 0; p < a.squares.stride; ++p) total += a.squares.data[j * a.squares.stride + p];
+    for (int64_t p = 0; p < a.squares.stride; ++p)
+      total += a.squares.data[j * a.squares.stride + p];
     const double factor = static_cast<double>(a.clip_norm) / __builtin_sqrt(total);
     if (!(factor >= 1.0))  // a NaN goes on
       each_vector(j, [&](Vec<T> d) { return d * Vec<T>(static_cast<T>(factor)); });

@@ -110,8 +110,8 @@ template <class T>
 void square_sums(const T* values, int64_t size, double* sums, const Team& team) {
   const Range blocks = share(ceil_div(size, kNormBlock), team);
   for (int64_t block = blocks.begin; block < blocks.end; ++block)
-    sums[block] = sum_squares(values + block * kNormBlock,
-                              smaller(kNormBlock, size - block * kNormBlock));
+    sums[block] =
+        sum_squares(values + block * kNormBlock, smaller(kNormBlock, size - block * kNormBlock));
 }
 
 template <class T>

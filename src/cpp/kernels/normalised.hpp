@@ -100,7 +100,7 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
   const PackedLayer<T>& w = scan.w;
   const int64_t H = w.H, blocks = Y::blocks(H);
   const Rows<const T> h = mine.template of<const T>(
-      a.states[0].data + entering * a.states[0].stride, a.states[0].stride);
+      a.multiplied.data + entering * a.multiplied.stride, a.multiplied.stride);
   const Rows<T> product = mine.of(a.middle.data, a.middle.stride);
   multiply<Y::kVectors, O>(Product<T>{.a = h.data,
                                       .a_stride = h.stride,

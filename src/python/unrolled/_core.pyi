@@ -178,6 +178,7 @@ def forward(
     resets: NDArray[np.bool_] | None,  # (T, B)
     reverse: bool,
     cell_clip: float,  # inf: none
+    factors: _Array | None,  # (B, H), of h in the recurrent product
     save: bool,
     recompute: int,  # STORE_ALL, STORE_STATES or a number of steps
 ) -> Saved | None: ...
@@ -193,6 +194,8 @@ def memory(
     recompute: int,
     precision: str,
     double_precision: bool,
+    factors: bool,  # whether `forward` has them
+    clips_norm: bool,  # whether `backward` clips the norm
 ) -> list[int]: ...  # bytes of packed weights, saved, scratch forward, scratch backward
 def backward(
     saved: Saved,

@@ -154,6 +154,7 @@ def scan(
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
     cell_clip: None = None,
+    recurrent_factors: None = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Runs a cell over sequences; see `functional.scan`.
 
@@ -161,9 +162,10 @@ def scan(
     lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
 
     Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
-    `steps_out` and `updates` are as in `functional.scan`; there is no `cell_clip` on a device.
+    `steps_out` and `updates` are as in `functional.scan`. On a device there is no `cell_clip` and
+    there are no `recurrent_factors`.
     """
-    _refuse(weights.cell, cell_clip=cell_clip)
+    _refuse(weights.cell, cell_clip=cell_clip, recurrent_factors=recurrent_factors)
     y, final, _ = _run_scan(
         weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=False
     )
@@ -182,10 +184,11 @@ def scan_vjp(
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
     cell_clip: None = None,
+    recurrent_factors: None = None,
     recompute: Literal["none"] = "none",
 ) -> tuple[Any, tuple[Any, ...], Saved]:
     """`scan` that also returns what `scan_backward` needs. All values are stored."""
-    _refuse(weights.cell, cell_clip=cell_clip)
+    _refuse(weights.cell, cell_clip=cell_clip, recurrent_factors=recurrent_factors)
     if recompute != "none":
         raise ValueError(
             f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'

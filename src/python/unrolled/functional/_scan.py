@@ -101,6 +101,7 @@ def _run_scan(
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
     cell_clip: float | None = None,
+    recurrent_factors: Array | None = None,
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved | None]:
     lookup, tokens = None, None
@@ -128,6 +129,7 @@ def _run_scan(
         resets_of(weights.cell, resets),
         reverse,
         math.inf if cell_clip is None else cell_clip,
+        None if recurrent_factors is None else np.ascontiguousarray(recurrent_factors),
         save,
         recompute_code(weights.cell, recompute),
     )
@@ -165,6 +167,7 @@ def scan(
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
     cell_clip: float | None = None,
+    recurrent_factors: Array | None = None,
 ) -> tuple[Array, States]:
     """Runs a cell over sequences.
 
@@ -187,12 +190,27 @@ def scan(
         cell_clip: limit > 0 of the state c of a cell that `clips` (see `CellInfo`): the new c is
             min(max(c, -cell_clip), cell_clip) for all that reads it, and no gradient passes where
             that changed it. TensorFlow's cell_clip (Sak, Senior and Beaufays 2014).
+        recurrent_factors: (B, H), what h is multiplied by on its way into the recurrent product (of
+            a cell that has one), the same in every step; state and output stay as they are. Draws
+            of dropout make it variational dropout of h (Gal and Ghahramani 2016). There is no
+            gradient for it, and `scan_vjp` does not copy it.
 
     Returns:
         The output y and the final states: those after the last step that was processed.
     """
     y, final, _ = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, False, steps_out, updates, cell_clip
+        weights,
+        x,
+        states,
+        lengths,
+        resets,
+        reverse,
+        out,
+        False,
+        steps_out,
+        updates,
+        cell_clip,
+        recurrent_factors,
     )
     return y, final
 
@@ -209,6 +227,7 @@ def scan_vjp(
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
     cell_clip: float | None = None,
+    recurrent_factors: Array | None = None,
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved]:
     """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`.
@@ -227,6 +246,7 @@ def scan_vjp(
         steps_out,
         updates,
         cell_clip,
+        recurrent_factors,
         recompute,
     )
     assert saved is not None
@@ -277,6 +297,7 @@ def scan_backward(
     if lookup is not None and dx is not None and not _uses_tables(weights, lookup):
         gathered = empty((steps, batch, weights.input_size), weights.dtype)
     dweight_ih, others = gradients_of(weights.cell, grads)
+    dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr = others
     _core.backward(
         saved._core,
         dy,
@@ -286,7 +307,11 @@ def scan_backward(
         dx if gathered is None else gathered,
         accumulate_dx and gathered is None,
         dweight_ih,
-        *others,
+        dweight_hh,
+        dbias_ih,
+        dbias_hh,
+        dweight_unit,
+        dweight_hr,
         *clip_limits(weights.cell, clip_gradient),
     )
     if lookup is not None and dx is not None and gathered is not None:

@@ -48,9 +48,7 @@ def checked_probability(where: str, name: str, value: float) -> float:
     return result
 
 
-def checked_cell_clip(
-    where: str, limit: float | None, info: functional.CellInfo
-) -> float | None:
+def checked_cell_clip(where: str, limit: float | None, info: functional.CellInfo) -> float | None:
     """Returns the limit of the state c; ValueError unless it is None, or > 0 of a cell with one."""
     if limit is None:
         return None

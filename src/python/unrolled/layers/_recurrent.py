@@ -59,11 +59,15 @@ class Recurrent(StackScans[StateT]):
         weight_dropout: probability of dropping each recurrent weight (weight_hh), in `vjp` only:
             drawn once for all steps of a call; the others are divided by 1 - weight_dropout
             (DropConnect, Wan et al. 2013; weight drop, Merity et al. 2018).
+        recurrent_dropout: probability of dropping each element of h on its way into the recurrent
+            product, in `vjp` only: drawn once for each row and scan of a call, the same in all
+            steps and gates, resets included; the others are divided by 1 - recurrent_dropout
+            (variational dropout, Gal and Ghahramani 2016). The state and the output stay whole.
         zoneout: probability that a unit keeps its state over a step, in `vjp`: one for all states,
             or one for each, as (0.15, 0.5) for h and c of an LSTM. Elsewhere a state moves by the
             mean, 1 - zoneout of the way (Krueger et al. 2017).
-        cell_clip: limit of the state c of an LSTM: c_t = min(max(c_t, -cell_clip), cell_clip) before
-            anything reads it, and no gradient where that changed it; None: no limit. As in
+        cell_clip: limit of the state c of an LSTM: c_t <- min(max(c_t, -cell_clip), cell_clip)
+            before anything reads it, and no gradient where that changed it; None: no limit. As in
             TensorFlow (Sak, Senior and Beaufays 2014).
         proj_size: R of a cell that projects its output (see `functional.CellInfo`), 1 <= R <= H; 0
             is H there, and all that other cells take.
@@ -90,6 +94,7 @@ class Recurrent(StackScans[StateT]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
         cell_clip: float | None = None,
         proj_size: int = 0,
@@ -109,6 +114,7 @@ class Recurrent(StackScans[StateT]):
         self.dropout = checked_probability(where, "dropout", dropout)
         self.variational = bool(variational)
         self.weight_dropout = checked_probability(where, "weight_dropout", weight_dropout)
+        self.recurrent_dropout = checked_probability(where, "recurrent_dropout", recurrent_dropout)
 
         kind = checked_dtype(where, dtype)
         self._state_names = info.states
@@ -116,10 +122,9 @@ class Recurrent(StackScans[StateT]):
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
         self.cell_clip = checked_cell_clip(where, cell_clip, info)
-        if self.weight_dropout and not info.recurrent:
-            raise ValueError(
-                f"[{where}] expected weight_dropout=0: {self.cell} has no weight_hh to drop"
-            )
+        for name in ("weight_dropout", "recurrent_dropout"):
+            if getattr(self, name) and not info.recurrent:
+                raise ValueError(f"[{where}] expected {name}=0: {self.cell} has no weight_hh")
         self._scans = []
         own: dict[str, Array] = {}
         for scan in recurrent_specs(
@@ -158,6 +163,8 @@ class Recurrent(StackScans[StateT]):
         options += [f"dropout={self.dropout:g}"] if self.dropout else []
         options += ["variational=True"] if self.variational else []
         options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
+        dropped = self.recurrent_dropout
+        options += [f"recurrent_dropout={dropped:g}"] if dropped else []
         options += [f"zoneout={self.zoneout}"] if self.zoneout else []
         options += [f"cell_clip={self.cell_clip:g}"] if self.cell_clip is not None else []
         options += self._cell_options()

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional
 from ._inputs import time_major_input
-from ._mask import Mask, draw_mask
+from ._mask import Mask, draw_mask, drawn_factors
 from ._options import ScanOptions
 from ._resets import reverse_resets
 from ._scan_parameters import ScanParameters
@@ -25,6 +25,7 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
     dropout: float
     variational: bool
     weight_dropout: float
+    recurrent_dropout: float
     zoneout: Zoneout
     cell_clip: float | None
     _scans: list[ScanParameters]
@@ -80,6 +81,11 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
                 }
                 mask: Mask | None = None
                 if training:
+                    options["recurrent_factors"] = drawn_factors(
+                        draw_mask(self._where, "recurrent_dropout", self.recurrent_dropout, rng),
+                        shapes[0][1:],
+                        self.dtype,
+                    )
                     mask = draw_mask(self._where, "weight_dropout", self.weight_dropout, rng)
                     weight_masks.append(mask)
                     self._expect(self._scans[scan].names)

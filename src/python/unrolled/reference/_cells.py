@@ -152,8 +152,6 @@ def _gru_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
 CELLS = (
     Cell("rnn_tanh", ("h",), ("h",), _rnn_tanh_step, _rnn_tanh_step_backward),
     Cell("rnn_relu", ("h",), ("h",), _rnn_relu_step, _rnn_relu_step_backward),
-    Cell(
-        "lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward, clips=True
-    ),
+    Cell("lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward, clips=True),
     Cell("gru", ("r", "z", "n"), ("h",), _gru_step, _gru_step_backward),
 )
