@@ -105,11 +105,11 @@ class Problem:
     def zero_grads(self) -> tuple[np.ndarray | None, ...]:
         return tuple(None if w is None else np.zeros_like(w) for w in self.weights)
 
-    def vjp(self) -> dict[str, Any]:
+    def vjp(self, **pulled: Any) -> dict[str, Any]:
         """y, states, dx, dstates and grads (of what is there) from the compiled code."""
         y, states, saved = functional.scan_vjp(self.pack(), self.x, self.states, **self.options)
         grads = self.zero_grads()
-        dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads)
+        dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads, **pulled)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def reference_scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -123,7 +123,7 @@ class Problem:
             precision=self.precision,
         )
 
-    def reference(self) -> dict[str, Any]:
+    def reference(self, **pulled: Any) -> dict[str, Any]:
         """The same five results as `vjp`, from the specification."""
         (y, states), pullback = reference.scan_vjp(
             self.cell,
@@ -133,7 +133,7 @@ class Problem:
             **self.options,
             precision=self.precision,
         )
-        dx, dstates, grads = pullback(self.dy, self.dstates)
+        dx, dstates, grads = pullback(self.dy, self.dstates, **pulled)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
     def row(self, b: int) -> Problem:

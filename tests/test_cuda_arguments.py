@@ -112,6 +112,17 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         r"resets of shape \(T, B\) = \(4, 3\), got \(3, 4\)",
     ),
     "recompute": (lambda r: r.scan(recompute="gates"), ValueError, 'to be "none" on a CUDA'),
+    "cell_clip": (lambda r: r.scan(cell_clip=1.0), ValueError, "cell_clip to be None on a CUDA"),
+    "recurrent_factors": (
+        lambda r: r.scan(recurrent_factors=r.zeros(3, 6)),
+        ValueError,
+        "recurrent_factors to be None on a CUDA",
+    ),
+    "clip_gradient": (
+        lambda r: r.backward(clip_gradient=("norm", 1.0)),
+        ValueError,
+        "clip_gradient to be None on a CUDA",
+    ),
     "three gradients": (lambda r: r.backward(grads=[None] * 3), ValueError, "to be 4 to 6 arrays"),
     "no gradient": (
         lambda r: r.backward(grads=[None] * 4),

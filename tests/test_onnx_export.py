@@ -346,6 +346,12 @@ def test_a_cell_that_onnx_does_not_have(cell: str, tmp_path: Path) -> None:
         export(Recurrent(cell, I, H), tmp_path / "model.onnx")
 
 
+def test_a_clipped_cell(tmp_path: Path) -> None:
+    """What ONNX calls a clip is one of the gates."""
+    with pytest.raises(ValueError, match="ONNX clips no state c"):
+        export(LSTM(I, H, cell_clip=1.0), tmp_path / "model.onnx")
+
+
 def test_zoneout(tmp_path: Path) -> None:
     """A state that moves a part of the way at inference."""
     with pytest.raises(ValueError, match="ONNX has no zoneout"):

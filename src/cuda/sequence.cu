@@ -23,6 +23,7 @@ constexpr CellInfo cell_info() {
           Cell::kUnitNames,
           Cell::kRecurrent,
           false,
+          false,
           false};
 }
 

@@ -6,6 +6,7 @@ are exchanged for something else, or for each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from native.source import FLOATS, INTEGERS, MODEST, Source
 from unrolled import _core
 
 _SIZES = (0, 1, 2, 3, 5, 8, 15, 16, 17, 33, 70)
+_LIMITS = (math.inf, math.inf, math.inf, 0.3, 1e-30, 1e300, 0.0, math.nan)
 _DTYPES = ("f4", "f8", "i8", "i4", "u8", "?", "f2", ">f4", "c8", "S3", "V0", "M8[s]", "O")
 
 
@@ -165,7 +167,9 @@ def _scan(source: Source, dtype: str) -> None:
     saved = _call(
         source, _core.forward, packed, table, tokens, y,
         state() if source.one_in(2) else [], state(), every(1), every(0),
-        lengths, resets, source.one_in(2), True, source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
+        lengths, resets, source.one_in(2), source.choice(_LIMITS),
+        _values(source, (batch, sizes[0]), dtype) if source.one_in(3) else None,
+        True, source.choice((0, 0, -1, 1, 3, *INTEGERS[:11])),
     )  # fmt: skip
     if saved is None:
         return
@@ -180,6 +184,7 @@ def _scan(source: Source, dtype: str) -> None:
             _values(source, (gh,), dtype) if cell.recurrent else None,
             _values(source, (len(cell.units) * hidden,), dtype) if cell.units else None,
             _values(source, (sizes[0], hidden), dtype) if cell.projects else None,
+            source.choice(_LIMITS), source.choice(_LIMITS),
         )  # fmt: skip
 
 
@@ -191,7 +196,7 @@ def _stream(source: Source, dtype: str) -> None:
         layers.append(packed)
     states = [[np.zeros((batch, size), dtype) for size in sizes] for _ in layers]
     updates = source.choice(([], [0.5] * len(sizes), [1.0]))
-    stream = _call(source, _core.Stream, layers, states, updates)
+    stream = _call(source, _core.Stream, layers, states, updates, source.choice(_LIMITS))
     for _ in range(2):
         x = _values(source, (batch, inputs), dtype)
         _call(source, stream.step, x, np.zeros((batch, sizes[0]), dtype))
@@ -275,7 +280,10 @@ def _system(source: Source, dtype: str) -> None:
     steps, batch = source.choice((3, 70, *odd)), source.choice((1, 5, *odd))
     sizes = [source.choice((1, 9, *odd)) for _ in range(2)]
     with suppress(ValueError, TypeError, MemoryError):
-        bytes_of = _core.memory("gru", *sizes, steps, batch, None, True, 0, "full", dtype == "f8")
+        bytes_of = _core.memory(
+            "gru", *sizes, steps, batch, None, True, 0, "full", dtype == "f8",
+            source.one_in(2), source.one_in(2),
+        )  # fmt: skip
         assert min(bytes_of) >= 0, bytes_of
     with suppress(ValueError, TypeError):
         _core.set_num_threads(source.choice(INTEGERS[6:]))

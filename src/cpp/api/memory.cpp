@@ -71,6 +71,9 @@ void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial) {
     saved.entering[k] = {parts.take(plan.window_count * plan.B * stride), stride};
     saved.initial[k] = parts.take(windows && given_initial ? plan.B * w.state_size(k) : 0);
   }
+  saved.multiplied = saved.states[0];
+  if (saved.factors != nullptr)
+    saved.multiplied.data = parts.take(windows ? 0 : (plan.tokens + plan.B) * state_stride(w));
   saved.saved_rows = saved.recompute == kStoreAll ? plan.tokens : 0;
   saved.values = parts.take(saved.saved_rows * w.sizes.saved_width);
   saved.moments = parts.take(saved.saved_rows * w.sizes.moment_count);
@@ -90,6 +93,9 @@ void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, i
   if (args.keep_states) return;
   for (int k = 0; k < w.info().state_count; ++k)
     args.states[k] = {parts.take(2 * args.plan->B * state_stride(w)), state_stride(w)};
+  args.multiplied = args.states[0];
+  if (args.factors != nullptr)
+    args.multiplied.data = parts.take(2 * args.plan->B * state_stride(w));
 }
 
 template <class T>
@@ -115,6 +121,12 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
   args.dmiddle = take_rows(second ? plan.B : 0, w.sizes.middle_width);
   for (int k = 0; k < w.info().state_count; ++k)
     args.carry[k] = {parts.take(plan.B * state_stride(w)), state_stride(w)};
+  if (args.factors != nullptr) args.through = take_rows(plan.B, w.sizes.state_width);
+  const int64_t panel = kernels_of<T>(*w.table).panel, panels = (w.packed.R + panel - 1) / panel;
+  constexpr int64_t words = sizeof(double) / sizeof(T);
+  const bool norm = args.clip_norm < static_cast<T>(kUnlimited);
+  args.squares = {reinterpret_cast<double*>(parts.take(norm ? plan.B * panels * words : 0)),
+                  panels};
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
   args.gathered = parts.take(team_size * args.chunk_rows * w.packed.I);
   args.operand_rows = whole_operands(args.chunk_rows);
@@ -126,9 +138,12 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
   again.keep_states = true;
   place_forward(parts, w, again, team_size, false);
   again.gathered = args.gathered;  // the two passes do not use it at the same time
+  const int64_t window = (saved.plan->window_rows() + plan.B) * state_stride(w);
   for (int k = 0; windows && k < w.info().state_count; ++k)
-    again.states[k] = {parts.take((saved.plan->window_rows() + plan.B) * state_stride(w)),
-                       state_stride(w)};
+    again.states[k] = {parts.take(window), state_stride(w)};
+  if (windows)
+    again.multiplied =
+        args.factors == nullptr ? again.states[0] : Rows<T>{parts.take(window), state_stride(w)};
   again.saved_rows = windows ? saved.plan->window_rows() : saved.plan->chunk_rows();
   again.saved = parts.take(again.saved_rows * w.sizes.saved_width);
   again.moments = parts.take(again.saved_rows * w.sizes.moment_count);
@@ -156,6 +171,8 @@ ScanMemory scan_memory(const ScanQuery& query) {
   saved.plan = std::make_unique<RaggedPlan>("memory", query.T, query.B, query.lengths, ArrayView{},
                                             query.reverse);
   saved.recompute = query.recompute;
+  const T counted = 1;  // what is only counted is not read
+  saved.factors = query.factors ? &counted : nullptr;
   saved.plan->plan_backward(query.recompute);
   const Plan& plan = saved.plan->view();
 
@@ -163,10 +180,13 @@ ScanMemory scan_memory(const ScanQuery& query) {
   place_saved(kept, saved, true);
   ForwardArgs<T> args{}, again{};
   args.plan = again.plan = &plan;
+  args.factors = again.factors = saved.factors;
   args.chunk_rows = again.chunk_rows = saved.plan->chunk_rows();
   args.keep_states = plan.window_count == 0;
   place_forward(forward, *weights, args, share_forward(*weights, plan).team_size, !plan.ordered);
   BackwardArgs<T> back{};
+  back.factors = saved.factors;
+  back.clip_norm = query.clips_norm ? T(1) : back.clip_norm;
   back.chunk_rows = saved.plan->chunk_rows();
   place_backward(backward, saved, back, again, share_backward(*weights, plan).team_size);
   const auto bytes = [](int64_t count) { return count * static_cast<int64_t>(sizeof(T)); };

@@ -88,6 +88,7 @@ struct ScanQuery {
   ArrayView lengths;
   bool reverse;
   int64_t recompute;
+  bool factors, clips_norm;  // whether there are ForwardArrays::factors, BackwardArrays::clip_norm
 };
 
 template <class T>

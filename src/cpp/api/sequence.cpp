@@ -105,6 +105,12 @@ Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int6
 
 }  // namespace
 
+void check_cell_clip(const CellInfo& info, double limit) {
+  if (!(limit > 0)) fail_value("[", info.name, "] expected cell_clip > 0, got ", limit);
+  if (limit < kUnlimited && !info.clips)
+    fail_value("[", info.name, "] expected no cell_clip: the cell has no state c to clip");
+}
+
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
                                       const ForwardArrays& arrays, bool save, int64_t recompute,
@@ -155,6 +161,18 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
                    contiguous<const T>({name, "table", "(V, I)", {V, I}}, arrays.x, Access::kRead),
                    V};
   }
+  check_cell_clip(info, arrays.cell_clip);
+  args.cell_limit = static_cast<T>(arrays.cell_clip);
+  saved->cell_clip = arrays.cell_clip;
+  if (arrays.factors.present && !info.recurrent)
+    fail_value("[", name, "] expected no recurrent_factors: the cell has no recurrent product");
+  args.factors =
+      arrays.factors.present
+          ? contiguous<const T>(
+                {name, "recurrent_factors", state_shape(info, 0, "(B, H)", "(B, R)"), {B, R}},
+                arrays.factors, Access::kRead)
+          : nullptr;
+  saved->factors = args.factors;
   saved->x = args.x;
   saved->lookup = args.lookup;
   std::copy(args.update, args.update + kMaxStates, saved->update);
@@ -179,6 +197,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
         std::copy(args.initial[k], args.initial[k] + B * w.state_size(static_cast<int>(k)),
                   saved->initial[k]);
     }
+    args.multiplied = saved->multiplied;
     args.saved = saved->values;
     args.saved_rows = saved->saved_rows;
     args.moments = saved->moments;
@@ -223,6 +242,11 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
+  if (!(arrays.clip_value > 0 && arrays.clip_norm > 0))
+    fail_value("[", name, "] expected a limit > 0 of clip_gradient, got ",
+               std::min(arrays.clip_value, arrays.clip_norm));
+  args.clip_value = static_cast<T>(arrays.clip_value);
+  args.clip_norm = static_cast<T>(arrays.clip_norm);
   states<const T>("dstate ", w, arrays.dfinal, B, Access::kRead, args.dfinal);
   states<T>("dstate ", w, arrays.dinitial, B, Access::kWrite, args.dinitial);
   args.grads = layer_parameters<T>(info, arrays.grads, I, H, R, Access::kWrite);
@@ -243,6 +267,9 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   args.saved_rows = saved.saved_rows;
   args.moments = saved.moments;
   ForwardArgs<T> again{};
+  args.cell_limit = again.cell_limit = static_cast<T>(saved.cell_clip);
+  args.factors = again.factors = saved.factors;
+  args.multiplied = again.multiplied = saved.multiplied;
   again.weights = args.weights;
   again.plan = args.plan;
   again.x = saved.x;
@@ -260,6 +287,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   if (saved.recompute != kStoreAll) {
     args.again = &again;
     for (int64_t k = 0; k < S; ++k) args.states[k] = again.states[k];
+    args.multiplied = again.multiplied;
     args.saved = again.saved;
     args.saved_rows = again.saved_rows;
     args.moments = again.moments;

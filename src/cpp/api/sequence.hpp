@@ -17,12 +17,15 @@ struct Saved {
   int64_t T_steps, B;
   std::unique_ptr<RaggedPlan> plan;
   Sequence<const T> x, update[kMaxStates];
+  double cell_clip = kUnlimited;
+  const T* factors = nullptr;
   Lookup<T> lookup;
   Buffer<int64_t> tokens;  // a copy: the pullback may come after the caller changed his own
   int64_t recompute;
   // Parts of `memory`; some may be missing, see place_saved.
   Buffer<T> memory;
   Rows<T> states[kMaxStates];  // that enter each step
+  Rows<T> multiplied;          // see ForwardArgs
   T* values;                   // for saved_rows tokens
   int64_t saved_rows;
   T* moments;                    // of normalised products, for saved_rows tokens
@@ -41,7 +44,12 @@ struct ForwardArrays {
   std::vector<ArrayView> others, updates;
   ArrayView lengths, resets;
   bool reverse;
+  double cell_clip = kUnlimited;  // see ForwardArgs::cell_limit
+  ArrayView factors;              // (B, H) of h in the recurrent product; absent: ones
 };
+
+// Throws when it is no limit > 0, or one that the cell cannot have.
+void check_cell_clip(const CellInfo& info, double limit);
 
 // Runs the scan; with `save` returns what backward needs, else null. `recompute` is kStoreAll,
 // kStoreStates or a number of steps. What is saved lies in `memory`, or in memory of its own.
@@ -56,6 +64,8 @@ struct BackwardArrays {
   std::vector<ArrayView> dfinal, dinitial;  // dfinal may be empty: zeros
   LayerArrays grads;                        // biases may be absent
   bool accumulate_dx;
+  // See BackwardArgs.
+  double clip_value = kUnlimited, clip_norm = kUnlimited;
 };
 
 template <class T>

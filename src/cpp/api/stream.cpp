@@ -26,7 +26,7 @@ Sequence<T> one_step(const Expected& expected, const ArrayView& view, Access acc
 template <class T>
 StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weights,
                             const std::vector<std::vector<ArrayView>>& states,
-                            const std::vector<double>& updates)
+                            const std::vector<double>& updates, double cell_clip)
     : weights_(std::move(weights)) {
   if (weights_.empty() || states.size() != weights_.size() || states[0].empty())
     fail_value("[stream] expected states of each of ", weights_.size(), " >= 1 layers, got ",
@@ -76,6 +76,8 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     a = {};
     a.weights = &w.packed;
     a.plan = &plan_;
+    check_cell_clip(w.info(), cell_clip);
+    a.cell_limit = static_cast<T>(cell_clip);
     const int64_t state_stride = padded_stride<T>(w.sizes.state_width);
     for (size_t i = 0; i < states[k].size(); ++i) {
       a.final[i] =
@@ -83,6 +85,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
                         states[k][i], Access::kWrite);
       a.initial[i] = a.final[i];
       a.states[i] = {take(2 * batch_ * state_stride), state_stride};
+      if (i == 0) a.multiplied = a.states[0];
       if (updates.empty()) continue;
       T* update = take(H);  // the same for all rows
       std::fill(update, update + H, static_cast<T>(updates[i]));

@@ -14,10 +14,10 @@ class StackStream {
  public:
   // `states` holds the (B, H) arrays of each layer; they are read and written by every step and
   // must outlive the stream. `updates` is empty or the share of its new value that each state takes
-  // in a step. Throws when they do not fit the weights.
+  // in a step, `cell_clip` the limit of the state c. Throws when they do not fit the weights.
   StackStream(std::vector<std::shared_ptr<const Weights<T>>> weights,
-              const std::vector<std::vector<ArrayView>>& states,
-              const std::vector<double>& updates);
+              const std::vector<std::vector<ArrayView>>& states, const std::vector<double>& updates,
+              double cell_clip);
   StackStream(const StackStream&) = delete;
 
   // y (B, H) = the last layer's output for x (B, I).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct PySaved {
   // The kernels read these again in the pullback.
   py::array x;
   std::vector<py::array> updates;
+  std::optional<py::array> factors;
 };
 
 }  // namespace unrolled

@@ -33,10 +33,11 @@ std::optional<PySaved> forward(
     const py::array& y, const std::vector<py::array>& initial, const std::vector<py::array>& final,
     const std::vector<py::array>& others, const std::vector<py::array>& updates,
     const std::optional<py::array>& lengths, const std::optional<py::array>& resets, bool reverse,
-    bool save, int64_t recompute) {
-  const ForwardArrays arrays{
-      view_of(x),       view_of(y),        view_of(tokens),  views_of(initial), views_of(final),
-      views_of(others), views_of(updates), view_of(lengths), view_of(resets),   reverse};
+    double cell_clip, const std::optional<py::array>& factors, bool save, int64_t recompute) {
+  const ForwardArrays arrays{view_of(x),        view_of(y),       view_of(tokens),
+                             views_of(initial), views_of(final),  views_of(others),
+                             views_of(updates), view_of(lengths), view_of(resets),
+                             reverse,           cell_clip,        view_of(factors)};
   return std::visit(
       [&](const auto& held) -> std::optional<PySaved> {
         std::optional<SavedOf> saved;
@@ -47,7 +48,7 @@ std::optional<PySaved> forward(
                 std::shared_ptr<const std::remove_reference_t<decltype(*made)>>(std::move(made));
         }
         if (!saved) return std::nullopt;
-        return PySaved{*saved, x, updates};
+        return PySaved{*saved, x, updates, factors};
       },
       weights.held);
 }
@@ -59,7 +60,7 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
               const std::optional<py::array>& dweight_hh, const std::optional<py::array>& dbias_ih,
               const std::optional<py::array>& dbias_hh,
               const std::optional<py::array>& dweight_unit,
-              const std::optional<py::array>& dweight_hr) {
+              const std::optional<py::array>& dweight_hr, double clip_value, double clip_norm) {
   const BackwardArrays arrays{view_of(dy),
                               view_of(dx),
                               views_of(dothers),
@@ -67,7 +68,9 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
                               views_of(dinitial),
                               {view_of(dweight_ih), view_of(dweight_hh), view_of(dbias_ih),
                                view_of(dbias_hh), view_of(dweight_unit), view_of(dweight_hr)},
-                              accumulate_dx};
+                              accumulate_dx,
+                              clip_value,
+                              clip_norm};
   std::visit(
       [&](const auto& held) {
         py::gil_scoped_release release;
@@ -79,10 +82,10 @@ void backward(const PySaved& saved, const std::optional<py::array>& dy,
 std::vector<int64_t> memory(const std::string& cell, int64_t input_size, int64_t hidden_size,
                             int64_t output_size, int64_t steps, int64_t batch,
                             const std::optional<py::array>& lengths, bool reverse,
-                            int64_t recompute, const std::string& precision,
-                            bool double_precision) {
-  const ScanQuery query{cell,  precision, input_size,       hidden_size, output_size,
-                        steps, batch,     view_of(lengths), reverse,     recompute};
+                            int64_t recompute, const std::string& precision, bool double_precision,
+                            bool factors, bool clips_norm) {
+  const ScanQuery query{cell,  precision,        input_size, hidden_size, output_size, steps,
+                        batch, view_of(lengths), reverse,    recompute,   factors,     clips_norm};
   const ScanMemory m = double_precision ? scan_memory<double>(query) : scan_memory<float>(query);
   return {m.weights, m.saved, m.forward, m.backward};
 }
@@ -143,19 +146,21 @@ void register_sequence(py::module_& m) {
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
         py::arg("final").noconvert(), py::arg("others").noconvert(), py::arg("updates").noconvert(),
         py::arg("lengths").noconvert(), py::arg("resets").noconvert(), py::arg("reverse"),
-        py::arg("save"), py::arg("recompute"));
+        py::arg("cell_clip"), py::arg("factors").noconvert(), py::arg("save"),
+        py::arg("recompute"));
   m.attr("STORE_ALL") = kStoreAll;
   m.attr("STORE_STATES") = kStoreStates;
   m.def("memory", &memory, py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"),
         py::arg("output_size"), py::arg("steps"), py::arg("batch"), py::arg("lengths").noconvert(),
-        py::arg("reverse"), py::arg("recompute"), py::arg("precision"),
-        py::arg("double_precision"));
+        py::arg("reverse"), py::arg("recompute"), py::arg("precision"), py::arg("double_precision"),
+        py::arg("factors"), py::arg("clips_norm"));
   m.def("backward", &backward, py::arg("saved"), py::arg("dy").noconvert(),
         py::arg("dothers").noconvert(), py::arg("dfinal").noconvert(),
         py::arg("dinitial").noconvert(), py::arg("dx").noconvert(), py::arg("accumulate_dx"),
         py::arg("dweight_ih").noconvert(), py::arg("dweight_hh").noconvert(),
         py::arg("dbias_ih").noconvert(), py::arg("dbias_hh").noconvert(),
-        py::arg("dweight_unit").noconvert(), py::arg("dweight_hr").noconvert());
+        py::arg("dweight_unit").noconvert(), py::arg("dweight_hr").noconvert(),
+        py::arg("clip_value"), py::arg("clip_norm"));
 }
 
 }  // namespace unrolled

@@ -18,7 +18,7 @@ namespace {
 struct PyCell {
   std::string name;
   std::vector<std::string> gates, states, units;
-  bool recurrent, projects, normalises;
+  bool recurrent, projects, normalises, clips;
   std::vector<std::string> precisions;
 };
 
@@ -34,6 +34,7 @@ std::vector<PyCell> cells() {
                     info.recurrent,
                     info.projects,
                     info.normalises,
+                    info.clips,
                     cell_precisions(table, i)});
   }
   return list;
@@ -75,6 +76,7 @@ void register_system(py::module_& m) {
       .def_readonly("recurrent", &PyCell::recurrent)
       .def_readonly("projects", &PyCell::projects)
       .def_readonly("normalises", &PyCell::normalises)
+      .def_readonly("clips", &PyCell::clips)
       .def_property_readonly("precisions",
                              [](const PyCell& c) { return py::tuple(py::cast(c.precisions)); });
   m.def("cells", &cells);

@@ -11,6 +11,9 @@
 //                         peephole weights; none by default
 //   kRecurrent            false when the recurrent part is not a product: there is no W_hh, r is
 //                         zero, and h acts within its own unit alone
+//   kClipsCell            true when the new state c may be limited: a `limit` then follows the
+//                         other arguments of what makes c' or its gradient, and c' is
+//                         clip(c', limit) to all that reads it. Infinity is no limit, as on CUDA
 //   forward(x, r, p, state, next, saved)
 //       x[G]      input part W_ih x_t + b_ih        r[G]     recurrent part W_hh h + b_hh
 //       p[P]      parameters of the unit
@@ -37,7 +40,8 @@
 //                    else it is that of the one last gate, with its rows of W_hh
 //   kFirstSaved      values 0 .. kFirstSaved - 1 of `saved` are the first phase's
 //   kFirstGradients  gates 0 .. kFirstGradients - 1 get dx in first_backward, the others before
-//   first(x, r, state, next, saved, m)    gives m and next[1 ..]; r[kFirstGates]
+//   first(x, r, state, next, saved, m)    gives m and next[1 ..]; r[kFirstGates]; state[0] is h as
+//                                         products read it, in first_backward, too
 //   second(x, u, state, next, saved)      gives next[0]; u is the second product with its bias
 //   second_backward(saved, state, d, dx, du)      d[0] as above, du the gradient of u
 //   first_backward(saved, state, dm, d, dx, m)    d as above, given the gradient of m; m again.

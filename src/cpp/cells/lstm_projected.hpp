@@ -1,6 +1,6 @@
 // LSTM whose output is projected: gates i f g o of z = W_ih x_t + b_ih + W_hh h + b_hh as in
 // lstm.hpp, with h of R columns, c of H:
-//   c' = f * c + i * g        m = o * tanh(c')        h' = W_hr m
+//   c' = clip(f * c + i * g)        m = o * tanh(c')        h' = W_hr m
 // Source: Sak, Senior & Beaufays 2014 without peepholes, as torch.nn.LSTM with proj_size.
 #pragma once
 
@@ -13,14 +13,15 @@ struct LstmProjected : CellBase {
   static constexpr const char* kGates[] = {"i", "f", "g", "o"};
   static constexpr const char* kStates[] = {"h", "c"};
   static constexpr int kGateCount = 4, kStateCount = 2, kSavedCount = 4;
-  static constexpr bool kSplitGradient = false;
+  static constexpr bool kSplitGradient = false, kClipsCell = true;
   static constexpr int kFirstGates = 4, kFirstSaved = 4;
   static constexpr int kFirstGradients = 4;
   static constexpr bool kProjects = true;
 
   template <class V>
-  UNROLLED_INLINE void first(const V* x, const V* r, const V* state, V* next, V* saved, V& m) {
-    Lstm::forward(x, r, state, state, next, saved);
+  UNROLLED_INLINE void first(const V* x, const V* r, const V* state, V* next, V* saved, V& m,
+                             V limit) {
+    Lstm::forward(x, r, state, state, next, saved, limit);
     m = next[0];
   }
 
@@ -36,11 +37,12 @@ struct LstmProjected : CellBase {
   }
 
   template <class V>
-  UNROLLED_INLINE void first_backward(const V* saved, const V* state, V dm, V* d, V* dx, V& m) {
+  UNROLLED_INLINE void first_backward(const V* saved, const V* state, V dm, V* d, V* dx, V& m,
+                                      V limit) {
     V of_cell[2] = {dm, d[1]};
-    Lstm::backward(saved, state, state, of_cell, dx, dx, dx);
+    Lstm::backward(saved, state, state, of_cell, dx, dx, dx, limit);
     d[1] = of_cell[1];
-    m = saved[3] * tanh(multiply_add(saved[1], state[1], saved[0] * saved[2]));
+    m = saved[3] * tanh(clip(multiply_add(saved[1], state[1], saved[0] * saved[2]), limit));
   }
 };
 

@@ -5,6 +5,7 @@
 // cache.
 #pragma once
 
+#include "kernels/clip.hpp"
 #include "kernels/forward.hpp"
 #include "kernels/normalised_backward.hpp"
 #include "kernels/phased_backward.hpp"
@@ -26,8 +27,10 @@ struct Backward {
   // Sums of gradients by looked-up row are by unit.
   const bool by_rows = a.by_rows && team.size > 1 && a.lookup.tokens == nullptr;
   const OwnRows own = own_rows(plan, team, by_rows);
+  const bool clips_norm = a.clip_norm < static_cast<T>(kUnlimited);
+  const bool clips = clips_norm || a.clip_value < static_cast<T>(kUnlimited);
   // Whether members need each other's gradients after every step.
-  const bool meets = Cell::kRecurrent && !by_rows;
+  const bool meets = (Cell::kRecurrent || clips_norm) && !by_rows;
   const Range units = by_rows ? Range{0, H} : share_units(H, kPlainPanel<T>, team);
   const Range outputs = by_rows ? Range{0, R} : share_units(R, kPlainPanel<T>, team);
   // This member's blocks, of the gradients of parameters, and their packed gate columns.
@@ -99,7 +102,8 @@ struct Backward {
     if (Cell::kRecurrent && later_live > 0) {
       const int64_t rows = own.count(later_live);
       const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
-      const Rows<T> to = own.of(a.carry[0].data, a.carry[0].stride);
+      const Rows<T>& sum = a.factors == nullptr ? a.carry[0] : a.through;
+      const Rows<T> to = own.of(sum.data, sum.stride);
       multiply<kPlainVectors, O>(Product<T>{.a = from.data,
                                             .a_stride = from.stride,
                                             .b = w.recurrent_t,
@@ -109,9 +113,11 @@ struct Backward {
                                             .rows = rows,
                                             .columns = Y::blocks(R) * Y::L,
                                             .bias = nullptr,
-                                            .accumulate = true},
+                                            .accumulate = a.factors == nullptr},
                                  plain_panels<T>(outputs));
+      if (a.factors != nullptr) add_masked(later_live);
     }
+    if (clips) clip_carry(*this, a, later_live);
     for (int k = 0; k < S; ++k) {
       const Rows<T>& carry = a.carry[k];
       const Range mine = own_columns(k);
@@ -133,6 +139,20 @@ struct Backward {
                 from == nullptr ? V(T(0)) : load_tail(from, u, width(k)));
       });
     }
+  }
+
+  // Adds what came through the recurrent product, with the factors of h there, to the carry.
+  void add_masked(int64_t live) const {
+    own.each(0, live, [&](int64_t j) {
+      T* const carry = a.carry[0].data + j * a.carry[0].stride;
+      for (int64_t u = outputs.begin; u < outputs.end; u += Y::L)
+        store(carry + u,
+              multiply_add(factors_at(j, u), load(a.through.data + j * a.through.stride + u),
+                           load(carry + u)));
+    });
+  }
+  UNROLLED_INLINE_MEMBER V factors_at(int64_t j, int64_t unit) const {
+    return load_tail(a.factors + plan.order[j] * R, unit, R);
   }
 
   // The cell's backward on this member's live rows of step t; its gradients go to `row` of the
@@ -184,7 +204,7 @@ struct Backward {
         }
 #pragma GCC unroll 4
         for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
-        Cell::backward(saved, p, state, d, dx, dr, dp);
+        cell_backward<Cell, V>(saved, p, state, d, dx, dr, dp, V(a.cell_limit));
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k)
           store(a.carry[k].data + j * a.carry[k].stride + unit, d[k] + stayed[k]);
@@ -219,7 +239,7 @@ struct Backward {
     else if constexpr (Y::P > 0)
       unit_gradients(a.dunit[buffer], chunk.rows);
     if constexpr (!Cell::kRecurrent) return;
-    const Rows<T>&d = a.drecurrent[buffer], &h = a.states[0];
+    const Rows<T>&d = a.drecurrent[buffer], &h = a.multiplied;
     const int64_t row = chunk.first_row - first_state;
     sum_outer<Y::First::G>(d, {h.data + row * h.stride, h.stride}, chunk.rows, R, H, blocks,
                            a.grads.weight_hh, Normalised<Cell> ? nullptr : a.grads.bias_hh);

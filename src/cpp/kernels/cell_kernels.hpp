@@ -10,8 +10,9 @@ namespace unrolled::UNROLLED_ISA {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName,   Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount, Cell::kGates,
-          Cell::kStates, Cell::kUnitNames, Cell::kRecurrent,  projects<Cell>(), Normalised<Cell>};
+  return {Cell::kName,      Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
+          Cell::kGates,     Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent,
+          projects<Cell>(), Normalised<Cell>, Cell::kClipsCell};
 }
 
 template <class Cell, class T, class O>

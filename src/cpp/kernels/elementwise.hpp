@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/gemm.hpp"
+#include "kernels/squares.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -107,21 +108,10 @@ void average(const T* values, T* average, int64_t size, T weight, const Team& te
 
 template <class T>
 void square_sums(const T* values, int64_t size, double* sums, const Team& team) {
-  constexpr int kParts = 16;
   const Range blocks = share(ceil_div(size, kNormBlock), team);
-  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    const int64_t end = smaller(size, (block + 1) * kNormBlock);
-    int64_t i = block * kNormBlock;
-    double parts[kParts] = {};
-    for (; i + kParts <= end; i += kParts)
-      for (int j = 0; j < kParts; ++j)
-        parts[j] += static_cast<double>(values[i + j]) * static_cast<double>(values[i + j]);
-    for (int j = 0; i < end; ++i, ++j)
-      parts[j] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-    double total = 0;
-    for (int j = 0; j < kParts; ++j) total += parts[j];
-    sums[block] = total;
-  }
+  for (int64_t block = blocks.begin; block < blocks.end; ++block)
+    sums[block] =
+        sum_squares(values + block * kNormBlock, smaller(kNormBlock, size - block * kNormBlock));
 }
 
 template <class T>

@@ -62,7 +62,9 @@ struct Forward {
     const Chunk window = planned(plan, plan.windows, plan.window_count, index);
     first_state = first_saved = window.first_row;
     end_state = window.first_row + window.rows;
-    copy_entering(index, a.entering, index * plan.B, a.states, state_row(window.begin, window.end));
+    const int64_t row = state_row(window.begin, window.end);
+    copy_entering(index, a.entering, index * plan.B, a.states, row);
+    mask_rows(row, 0, plan.live[step_at(plan, window.begin)]);
     sync(team);
     scan(window.begin, window.end);
     if constexpr (!Cell::kRecurrent) sync(team);  // members met after every step otherwise
@@ -163,7 +165,7 @@ struct Forward {
     // Other members wrote the rest of each row just now: ask for all of it at once. And they have
     // read, some time ago, what will be written.
     if (team.size > 1 && meets) {
-      const Rows<T>& h = a.states[0];
+      const Rows<T>& h = a.multiplied;
       for (int64_t j = 0; j < plan.live[t]; ++j) {
         const T* row = h.data + (entering + j) * h.stride;
         prefetch(row, outputs.begin);
@@ -194,9 +196,9 @@ struct Forward {
   UNROLLED_INLINE_MEMBER void advance_fused(const OwnRows& mine, int64_t entering, int64_t live,
                                             int64_t leaving, int64_t token, const Chunk& chunk,
                                             int64_t t) const {
-    const Rows<T>& states = a.states[0];
+    const Rows<T>& from = a.multiplied;
     const int64_t rows = mine.count(live);
-    Rows<const T> h = mine.of<const T>(states.data + entering * states.stride, states.stride);
+    Rows<const T> h = mine.of<const T>(from.data + entering * from.stride, from.stride);
     if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
     multiply_fused<Y, O, Cell::kRecurrent>(
         h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, panels,
@@ -229,7 +231,7 @@ struct Forward {
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
 #pragma GCC unroll 4
     for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
-    Cell::forward(x, recurrent, p, state, next, keep);
+    cell_forward<Cell, V>(x, recurrent, p, state, next, keep, V(a.cell_limit));
     if (leaving >= 0)
 #pragma GCC unroll 4
       for (int k = 0; k < S; ++k) leave(k, state[k], next[k], leaving, unit, t, row);
@@ -250,7 +252,23 @@ struct Forward {
       next = multiply_add(taken, next, (V(T(1)) - taken) * old);
     }
     store(a.states[k].data + leaving * a.states[k].stride + unit, next);
+    if (k == 0 && a.factors != nullptr) mask(next, leaving, unit, row);
     if (a.y[k].data != nullptr) store_tail(at(a.y[k]), unit, width(k), next);
+  }
+
+  // A block of h of a row as the recurrent product is to read it.
+  UNROLLED_INLINE_MEMBER void mask(V h, int64_t state_row, int64_t unit, int64_t row) const {
+    store(a.multiplied.data + state_row * a.multiplied.stride + unit,
+          h * load_tail(a.factors + plan.order[row] * R, unit, R));
+  }
+
+  // The same of this member's rows [begin, count) at `row` of the states.
+  void mask_rows(int64_t row, int64_t begin, int64_t count) const {
+    if (a.factors == nullptr) return;
+    own.each(begin, count, [&](int64_t j) {
+      const T* h = a.states[0].data + (row + j) * a.states[0].stride;
+      for (int64_t u = outputs.begin; u < outputs.end; u += Y::L) mask(load(h + u), row + j, u, j);
+    });
   }
 
   // After position s: rows whose sequence ends give their final states, rows that begin at the
@@ -282,13 +300,14 @@ struct Forward {
           store(to + u, from == nullptr ? V(T(0)) : load_tail(from, u, width(k)));
       }
     });
-    if (plan.resets == nullptr) return;
-    own.each(0, count, [&](int64_t j) {
-      if (is_reset(plan, t, j))
-        for (int k = 0; k < S; ++k)
-          for (int64_t u = own_columns(k).begin; u < own_columns(k).end; u += Y::L)
-            store(a.states[k].data + (row + j) * a.states[k].stride + u, V(T(0)));
-    });
+    if (plan.resets != nullptr)
+      own.each(0, count, [&](int64_t j) {
+        if (is_reset(plan, t, j))
+          for (int k = 0; k < S; ++k)
+            for (int64_t u = own_columns(k).begin; u < own_columns(k).end; u += Y::L)
+              store(a.states[k].data + (row + j) * a.states[k].stride + u, V(T(0)));
+      });
+    mask_rows(row, plan.resets == nullptr ? begin : 0, count);
   }
 
   // Copies this member's part of the states that enter a window.

@@ -74,6 +74,24 @@ UNROLLED_INLINE LayerParameters<T> second_parameters(const LayerParameters<T>& o
   return second;
 }
 
+// Those functions of a cell that are given a limit of its state c where it may have one.
+template <class Cell, class V>
+UNROLLED_INLINE void cell_forward(const V* x, const V* r, const V* p, const V* state, V* next,
+                                  V* saved, V limit) {
+  if constexpr (Cell::kClipsCell)
+    Cell::forward(x, r, p, state, next, saved, limit);
+  else
+    Cell::forward(x, r, p, state, next, saved);
+}
+template <class Cell, class V>
+UNROLLED_INLINE void cell_backward(const V* saved, const V* p, const V* state, V* d, V* dx, V* dr,
+                                   V* dp, V limit) {
+  if constexpr (Cell::kClipsCell)
+    Cell::backward(saved, p, state, d, dx, dr, dp, limit);
+  else
+    Cell::backward(saved, p, state, d, dx, dr, dp);
+}
+
 // Panels of packed columns with G gates of each unit.
 template <int gates, class T>
 struct GateLayout {

@@ -100,7 +100,7 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
   const PackedLayer<T>& w = scan.w;
   const int64_t H = w.H, blocks = Y::blocks(H);
   const Rows<const T> h = mine.template of<const T>(
-      a.states[0].data + entering * a.states[0].stride, a.states[0].stride);
+      a.multiplied.data + entering * a.multiplied.stride, a.multiplied.stride);
   const Rows<T> product = mine.of(a.middle.data, a.middle.stride);
   multiply<Y::kVectors, O>(Product<T>{.a = h.data,
                                       .a_stride = h.stride,
@@ -136,7 +136,7 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
 #pragma GCC unroll 2
       for (int k = 0; k < S; ++k)
         state[k] = load(a.states[k].data + (entering + row) * a.states[k].stride + block * L);
-      Cell::forward(x, r, static_cast<const V*>(nullptr), state, next, saved);
+      cell_forward<Cell, V>(x, r, nullptr, state, next, saved, V(a.cell_limit));
       if constexpr (Cell::kNormalisesCell) {
         // Over what has been read of the product; the gate is there in place of h.
         store(r_row + block * L, next[1]);

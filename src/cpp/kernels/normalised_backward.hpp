@@ -84,7 +84,7 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
       V saved[Cell::kSavedCount], state[S], dx[G], stayed, dn;
       for (int64_t block = 0; block < blocks; ++block) {
         load_own(block, saved, state);
-        store(cell_hat + block * L, Cell::cell(saved, state));
+        store(cell_hat + block * L, Cell::cell(saved, state, V(a.cell_limit)));
       }
       const RowMoments<T> moments = moments_of<1>(cell_hat, H);
       for (int64_t block = 0; block < blocks; ++block) {
@@ -114,8 +114,7 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
         d[1] = d[1] + of_cell.dx(dn, load(cell_hat + block * L));
         if (block * L + L > H) d[1] = keep_some(d[1], H - block * L);
       }
-      Cell::backward(saved, static_cast<const V*>(nullptr), state, d, dx, dr,
-                     static_cast<V*>(nullptr));
+      cell_backward<Cell, V>(saved, nullptr, state, d, dx, dr, nullptr, V(a.cell_limit));
 #pragma GCC unroll 2
       for (int k = 0; k < S; ++k)
         store(a.carry[k].data + j * a.carry[k].stride + block * L, d[k] + stayed[k]);

@@ -32,19 +32,22 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
 #pragma GCC unroll 4
     for (int g = 0; g < G; ++g) x[g] = load(gates + block * Y::kBlockWidth + g * L);
   };
-  const auto load_states = [&](int64_t row, int64_t block, V* state) UNROLLED_INLINE_LAMBDA {
+  const auto load_states = [&](const Rows<T>& h, int64_t row, int64_t block,
+                               V* state) UNROLLED_INLINE_LAMBDA {
 #pragma GCC unroll 2
-    for (int k = kOwn; k < S; ++k)
-      state[k] = load(a.states[k].data + (entering + row) * a.states[k].stride + block * L);
+    for (int k = kOwn; k < S; ++k) {
+      const Rows<T>& from = k == 0 ? h : a.states[k];
+      state[k] = load(from.data + (entering + row) * from.stride + block * L);
+    }
   };
   const auto values_at = [&](int64_t row, int64_t block) UNROLLED_INLINE_LAMBDA {
     return Y::saved_at(values, value_rows, block, first_value + row);
   };
 
-  const Rows<T>& h = a.states[0];
+  const Rows<T>&h = a.states[0], &multiplied = a.multiplied;
   multiply_fused<First, O>(
-      mine.template of<const T>(h.data + entering * h.stride, h.stride), rows,
-      FusedColumns<T>{w.recurrent, w.bias_recurrent, R}, First::panels_of(scan.units),
+      mine.template of<const T>(multiplied.data + entering * multiplied.stride, multiplied.stride),
+      rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, R}, First::panels_of(scan.units),
       [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
         const int64_t row = mine.row(n);
 #pragma GCC unroll 4
@@ -53,8 +56,11 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
           if (block * L >= H) return;
           V x[G], state[S], next[S], saved[Cell::kSavedCount], m;
           load_gates(row, block, x);
-          load_states(row, block, state);
-          Cell::first(x, sum + i * First::G, state, next, saved, m);
+          load_states(multiplied, row, block, state);
+          if constexpr (Cell::kClipsCell)
+            Cell::first(x, sum + i * First::G, state, next, saved, m, V(a.cell_limit));
+          else
+            Cell::first(x, sum + i * First::G, state, next, saved, m);
           store(a.middle.data + row * a.middle.stride + block * L, m);
 #pragma GCC unroll 2
           for (int k = 1; k < S; ++k)
@@ -78,7 +84,7 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
           V x[G], state[S], next[S], saved[Cell::kSavedCount];
           if constexpr (!Cell::kProjects) {
             load_gates(row, block, x);
-            load_states(row, block, state);
+            load_states(h, row, block, state);
 #pragma GCC unroll 4
             for (int v = 0; v < Cell::kFirstSaved; ++v)
               saved[v] = load(values_at(row, block) + v * L);

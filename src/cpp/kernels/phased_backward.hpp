@@ -23,11 +23,13 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
 #pragma GCC unroll 4
     for (int i = 0; i < Cell::kSavedCount; ++i) saved[i] = load(from + i * L);
   };
-  const auto load_states = [&](int64_t token, int64_t block, V* state) UNROLLED_INLINE_LAMBDA {
+  const auto load_states = [&](const Rows<T>& h, int64_t token, int64_t block,
+                               V* state) UNROLLED_INLINE_LAMBDA {
 #pragma GCC unroll 2
-    for (int k = kOwn; k < S; ++k)
-      state[k] =
-          load(a.states[k].data + (token - scan.first_state) * a.states[k].stride + block * L);
+    for (int k = kOwn; k < S; ++k) {
+      const Rows<T>& from = k == 0 ? h : a.states[k];
+      state[k] = load(from.data + (token - scan.first_state) * from.stride + block * L);
+    }
   };
   const auto carry_at = [&](int k, int64_t j, int64_t block) UNROLLED_INLINE_LAMBDA {
     return a.carry[k].data + j * a.carry[k].stride + block * L;
@@ -43,7 +45,7 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
       d[0] = scan.taken(0, t, j, block * L, stayed);
       if constexpr (!Cell::kProjects) {
         load_saved(token, block, saved);
-        load_states(token, block, state);
+        load_states(a.states[0], token, block, state);
       }
       Cell::second_backward(saved, state, d, dx, du);
       store(carry_at(0, j, block), d[0] + stayed);
@@ -72,15 +74,23 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
       const int64_t j = scan.own.row(n), token = plan.offset[t] + j;
       V saved[Cell::kSavedCount], state[S], d[S], stayed[S], dx[G], m;
       load_saved(token, block, saved);
-      load_states(token, block, state);
+      load_states(a.multiplied, token, block, state);
       if constexpr (!Cell::kProjects) d[0] = load(carry_at(0, j, block)), stayed[0] = V(T(0));
 #pragma GCC unroll 2
       for (int k = 1; k < S; ++k) d[k] = scan.taken(k, t, j, block * L, stayed[k]);
       T* const dx_block = dinput_at(j, block);
 #pragma GCC unroll 4
       for (int g = Cell::kFirstGradients; g < G; ++g) dx[g] = load(dx_block + g * L);
-      Cell::first_backward(saved, state, load(dmiddle.data + n * dmiddle.stride + block * L), d, dx,
-                           m);
+      // Where h is multiplied with factors, what comes through m is, too, and the rest is not.
+      const bool masked = !Cell::kProjects && a.factors != nullptr;
+      const V past = masked ? d[0] : V(T(0)),
+              dm = load(dmiddle.data + n * dmiddle.stride + block * L);
+      if (masked) d[0] = V(T(0));
+      if constexpr (Cell::kClipsCell)
+        Cell::first_backward(saved, state, dm, d, dx, m, V(a.cell_limit));
+      else
+        Cell::first_backward(saved, state, dm, d, dx, m);
+      if (masked) d[0] = multiply_add(scan.factors_at(j, block * L), d[0], past);
 #pragma GCC unroll 2
       for (int k = kOwn; k < S; ++k) store(carry_at(k, j, block), d[k] + stayed[k]);
       store(a.middle[buffer].data + (chunk_row + j) * a.middle[buffer].stride + block * L, m);

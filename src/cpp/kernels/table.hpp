@@ -104,6 +104,7 @@ struct Plan {
 };
 
 inline constexpr int kMaxStates = 4;
+inline constexpr double kUnlimited = __builtin_inf();
 
 // Input that is looked up: x of compact row n = rows[tokens[n]]. The input product is then done
 // once for each of the V rows instead of once for each token. `tokens` is null for ordinary input.
@@ -125,11 +126,14 @@ struct ForwardArgs {
   // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
   // null: it takes all.
   Sequence<const T> update[kMaxStates];
+  T cell_limit = static_cast<T>(kUnlimited);  // of the state c, see cells/all.hpp
+  const T* factors;  // (B, R) of h in the recurrent product, as dropout draws them; null: ones
   const T* initial[kMaxStates];  // (B, H) or null for zeros
   T* final[kMaxStates];          // (B, H)
   // States that enter each step. By `keep_states`: a row a token plus B spare ones, or 2 * B rows.
   Rows<T> states[kMaxStates];
   bool keep_states;
+  Rows<T> multiplied;  // h as the recurrent product reads it: states[0], or the same rows masked
   T* saved;  // [blocks of units][saved_rows][values][L], or null: values for BPTT are not stored
   int64_t saved_rows;
   T* moments;  // [saved_rows][2] where products are normalised: what divides each part
@@ -153,18 +157,26 @@ struct BackwardArgs {
   Lookup<T> lookup;
   Sequence<const T> dy[kMaxStates];  // data may be null: zeros
   Sequence<const T> update[kMaxStates];
+  T cell_limit = static_cast<T>(kUnlimited);
+  const T* factors;
   Sequence<T> dx;  // data may be null: not wanted; rows are those of `lookup` if it is used
   bool accumulate_dx;
   const T* dfinal[kMaxStates];  // (B, H) or null for zeros
   T* dinitial[kMaxStates];      // (B, H)
   Rows<T> states[kMaxStates];   // as left by forward; of one window where it is recomputed
+  Rows<T> multiplied;           // likewise
   const T* saved;               // likewise
   int64_t saved_rows;
   const T* moments;  // likewise
   const ForwardArgs<T>*
-      again;                  // recomputes a window into `states` and `saved`; null: all is stored
-  LayerParameters<T> grads;   // added to; biases may be null
+      again;                 // recomputes a window into `states` and `saved`; null: all is stored
+  LayerParameters<T> grads;  // added to; biases may be null
+  // Limits of the gradient of h that goes on to the step before: of its elements, and of the norm
+  // of each row.
+  T clip_value = static_cast<T>(kUnlimited), clip_norm = static_cast<T>(kUnlimited);
+  Rows<double> squares;       // scratch with clip_norm: B rows, of a number a panel of R
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step
+  Rows<T> through;            // scratch with factors: B rows, what the recurrent product adds
   Rows<T> dinput[2];          // scratch: two chunks of input-part gradients, used alternately
   Rows<T> drecurrent[2];      // the same for the recurrent part; equal to dinput unless split
   Rows<T> dunit[2];           // the same for gradients of the units' parameters
@@ -197,6 +209,7 @@ struct CellInfo {
   bool recurrent;   // there is a recurrent product
   bool projects;    // state h has a width R of its own
   bool normalises;  // products are normalised over a row
+  bool clips;       // its state c may be limited
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.

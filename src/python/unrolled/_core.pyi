@@ -30,6 +30,8 @@ class CellInfo:
     @property
     def normalises(self) -> bool: ...
     @property
+    def clips(self) -> bool: ...
+    @property
     def precisions(self) -> tuple[str, ...]: ...
 
 class Weights:
@@ -60,6 +62,7 @@ class Stream:
         weights: Sequence[Weights],  # one a layer
         states: Sequence[Sequence[_Array]],  # (B, H) each; every step reads and writes them
         updates: Sequence[float],  # empty, or one a state
+        cell_clip: float,  # inf: none
     ) -> None: ...
     def step(
         self,
@@ -174,6 +177,8 @@ def forward(
     lengths: NDArray[np.int64] | None,  # (B,)
     resets: NDArray[np.bool_] | None,  # (T, B)
     reverse: bool,
+    cell_clip: float,  # inf: none
+    factors: _Array | None,  # (B, H), of h in the recurrent product
     save: bool,
     recompute: int,  # STORE_ALL, STORE_STATES or a number of steps
 ) -> Saved | None: ...
@@ -189,6 +194,8 @@ def memory(
     recompute: int,
     precision: str,
     double_precision: bool,
+    factors: bool,  # whether `forward` has them
+    clips_norm: bool,  # whether `backward` clips the norm
 ) -> list[int]: ...  # bytes of packed weights, saved, scratch forward, scratch backward
 def backward(
     saved: Saved,
@@ -204,6 +211,8 @@ def backward(
     dbias_hh: _Array | None,
     dweight_unit: _Array | None,
     dweight_hr: _Array | None,
+    clip_value: float,  # of the gradient of h from a step to the one before; inf: none
+    clip_norm: float,  # of each of its rows
 ) -> None: ...
 def linear(x: _Array, weight: _Array, bias: _Array | None, y: _Array) -> None: ...
 def linear_backward(

@@ -153,6 +153,8 @@ def scan(
     out: Any | None = None,
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
+    cell_clip: None = None,
+    recurrent_factors: None = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Runs a cell over sequences; see `functional.scan`.
 
@@ -160,8 +162,10 @@ def scan(
     lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
 
     Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
-    `steps_out` and `updates` are as in `functional.scan`.
+    `steps_out` and `updates` are as in `functional.scan`. On a device there is no `cell_clip` and
+    there are no `recurrent_factors`.
     """
+    _refuse(weights.cell, cell_clip=cell_clip, recurrent_factors=recurrent_factors)
     y, final, _ = _run_scan(
         weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=False
     )
@@ -179,9 +183,12 @@ def scan_vjp(
     out: Any | None = None,
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
+    cell_clip: None = None,
+    recurrent_factors: None = None,
     recompute: Literal["none"] = "none",
 ) -> tuple[Any, tuple[Any, ...], Saved]:
     """`scan` that also returns what `scan_backward` needs. All values are stored."""
+    _refuse(weights.cell, cell_clip=cell_clip, recurrent_factors=recurrent_factors)
     if recompute != "none":
         raise ValueError(
             f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'
@@ -203,6 +210,7 @@ def scan_backward(
     dx: Any | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
+    clip_gradient: None = None,
 ) -> tuple[Any | None, tuple[Any, ...]]:
     """Back-propagation through time; see `functional.scan_backward`.
 
@@ -217,6 +225,7 @@ def scan_backward(
         dx: array for the gradient of x; a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
+        clip_gradient: None; there is none on a device.
 
     Returns:
         dx (zero where no token is) and the gradients of the initial states.
@@ -226,6 +235,7 @@ def scan_backward(
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
     dweight_ih, (dweight_hh, dbias_ih, dbias_hh, dweight_unit, _) = gradients_of(cell, grads)
+    _refuse(cell, clip_gradient=clip_gradient)
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
     arrays = array_module(cell, saved._x)
@@ -258,6 +268,13 @@ def scan_backward(
         views.stream,
     )
     return dx, dinitial
+
+
+def _refuse(cell: str, **options: object) -> None:
+    """Raises ValueError for an option that the host alone has, unless it is None."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"[{cell}] expected {name} to be None on a CUDA device")
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ from ._scan import scan as scan
 from ._scan import scan_backward as scan_backward
 from ._scan import scan_vjp as scan_vjp
 from ._scan_arguments import PARAMETERS as PARAMETERS
+from ._scan_arguments import GradientClip as GradientClip
+from ._scan_arguments import clip_limits as clip_limits
 from ._stream import Stream as Stream
 from ._system import _force_isa as _force_isa
 from ._system import available_isas as available_isas

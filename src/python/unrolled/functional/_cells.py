@@ -28,6 +28,7 @@ class CellInfo:
         recurrent: whether there is a product weight_hh h; without it h acts within its unit alone.
         projects: whether the output h = weight_hr m has a size R of its own, R <= H.
         normalises: whether products are normalised over all gates of a row.
+        clips: whether its state c may be clipped (`cell_clip` of `scan`).
         precisions: the names of `Precision` that it has for float32.
     """
 
@@ -38,6 +39,7 @@ class CellInfo:
     recurrent: bool = True
     projects: bool = False
     normalises: bool = False
+    clips: bool = False
     precisions: tuple[str, ...] = ("full",)
 
 
@@ -78,6 +80,7 @@ def _compiled() -> tuple[CellInfo, ...]:
             c.recurrent,
             c.projects,
             c.normalises,
+            c.clips,
             c.precisions,
         )
         for c in _core.cells()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from .. import _core
 from ._cells import load_kernels
 from ._precision import Precision
+from ._scan_arguments import GradientClip, clip_limits
 from ._types import indices_of
 
 Recompute = Literal["none", "gates"] | int
@@ -77,11 +79,13 @@ def scan_memory(
     recompute: Recompute = "none",
     precision: Precision = "full",
     dtype: DTypeLike = np.float32,
+    recurrent_factors: bool = False,
+    clip_gradient: GradientClip = None,
 ) -> ScanMemory:
     """The memory of `scan_vjp` and its pullback with an initial state, to the byte, beforehand.
 
     Shapes: steps T, batch B, lengths (B,); x (T, B, I) is dense; output_size is P of a cell that
-    projects, None = H. The figures are those of the
+    projects, None = H; recurrent_factors says whether there are any. The figures are those of the
     instruction set and the number of threads in use.
     """
     for name, size, least in (
@@ -106,5 +110,7 @@ def scan_memory(
             recompute_code("memory", recompute),
             precision,
             np.dtype(dtype) == np.float64,
+            recurrent_factors,
+            clip_limits("memory", clip_gradient)[1] < math.inf,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from ._cells import cell_info, load_kernels
 from ._embedding import Lookup, embedding_backward
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
-from ._scan_arguments import gradients_of, lengths_of, resets_of
+from ._scan_arguments import GradientClip, clip_limits, gradients_of, lengths_of, resets_of
 from ._types import Array, States, empty, indices_of
 
 
@@ -99,6 +100,8 @@ def _run_scan(
     save: bool,
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
+    cell_clip: float | None = None,
+    recurrent_factors: Array | None = None,
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved | None]:
     lookup, tokens = None, None
@@ -125,6 +128,8 @@ def _run_scan(
         lengths_of(weights.cell, lengths),
         resets_of(weights.cell, resets),
         reverse,
+        math.inf if cell_clip is None else cell_clip,
+        None if recurrent_factors is None else np.ascontiguousarray(recurrent_factors),
         save,
         recompute_code(weights.cell, recompute),
     )
@@ -161,6 +166,8 @@ def scan(
     out: Array | None = None,
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
+    cell_clip: float | None = None,
+    recurrent_factors: Array | None = None,
 ) -> tuple[Array, States]:
     """Runs a cell over sequences.
 
@@ -180,12 +187,30 @@ def scan(
             s <- s + u * (new s - s). With 0 and 1 this is zoneout (Krueger et al. 2017). They may
             have any strides over T and B, zero included. There is no gradient for them, and
             `scan_vjp` does not copy them.
+        cell_clip: limit > 0 of the state c of a cell that `clips` (see `CellInfo`): the new c is
+            min(max(c, -cell_clip), cell_clip) for all that reads it, and no gradient passes where
+            that changed it. TensorFlow's cell_clip (Sak, Senior and Beaufays 2014).
+        recurrent_factors: (B, H), what h is multiplied by on its way into the recurrent product (of
+            a cell that has one), the same in every step; state and output stay as they are. Draws
+            of dropout make it variational dropout of h (Gal and Ghahramani 2016). There is no
+            gradient for it, and `scan_vjp` does not copy it.
 
     Returns:
         The output y and the final states: those after the last step that was processed.
     """
     y, final, _ = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, False, steps_out, updates
+        weights,
+        x,
+        states,
+        lengths,
+        resets,
+        reverse,
+        out,
+        False,
+        steps_out,
+        updates,
+        cell_clip,
+        recurrent_factors,
     )
     return y, final
 
@@ -201,6 +226,8 @@ def scan_vjp(
     out: Array | None = None,
     steps_out: Sequence[Array] = (),
     updates: Sequence[Array] = (),
+    cell_clip: float | None = None,
+    recurrent_factors: Array | None = None,
     recompute: Recompute = "none",
 ) -> tuple[Array, States, Saved]:
     """`scan` that also returns what `scan_backward` needs. Weights need `backward=True`.
@@ -208,7 +235,19 @@ def scan_vjp(
     `recompute` trades time for memory and changes no bit; see `Recompute`.
     """
     y, final, saved = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, True, steps_out, updates, recompute
+        weights,
+        x,
+        states,
+        lengths,
+        resets,
+        reverse,
+        out,
+        True,
+        steps_out,
+        updates,
+        cell_clip,
+        recurrent_factors,
+        recompute,
     )
     assert saved is not None
     return y, final, saved
@@ -224,6 +263,7 @@ def scan_backward(
     dx: Array | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
+    clip_gradient: GradientClip = None,
 ) -> tuple[Array | None, States]:
     """Back-propagation through time.
 
@@ -238,6 +278,7 @@ def scan_backward(
         dx: array for the gradient of x (of the table of a Lookup); a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
+        clip_gradient: of h, on its way from a step to the one before; see `GradientClip`.
 
     Returns:
         dx (zero where no token is) and the gradients of the initial states.
@@ -256,6 +297,7 @@ def scan_backward(
     if lookup is not None and dx is not None and not _uses_tables(weights, lookup):
         gathered = empty((steps, batch, weights.input_size), weights.dtype)
     dweight_ih, others = gradients_of(weights.cell, grads)
+    dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr = others
     _core.backward(
         saved._core,
         dy,
@@ -265,7 +307,12 @@ def scan_backward(
         dx if gathered is None else gathered,
         accumulate_dx and gathered is None,
         dweight_ih,
-        *others,
+        dweight_hh,
+        dbias_ih,
+        dbias_hh,
+        dweight_unit,
+        dweight_hr,
+        *clip_limits(weights.cell, clip_gradient),
     )
     if lookup is not None and dx is not None and gathered is not None:
         if not accumulate_dx:

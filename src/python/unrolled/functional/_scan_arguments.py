@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,24 @@ from numpy.typing import ArrayLike, NDArray
 from ._types import indices_of
 
 AnyArray = TypeVar("AnyArray")
+
+GradientClip: TypeAlias = float | tuple[Literal["norm"], float] | None
+"""How BPTT clips dh, the gradient of h that a step hands to the one before.
+
+It is clipped when it is complete, with what comes through the recurrent product and past it, in
+every row and before anything else reads it; dy of the step before is added afterwards. So is the
+gradient of the initial h, for a sequence in pieces to have the gradients of the whole. That of
+other states, as c of an LSTM, is not, nor is the gradient of a final state that is given.
+
+None: not at all.
+limit > 0: each element, dh <- min(max(dh, -limit), limit).
+("norm", limit): each row of the batch, dh <- dh * min(1, limit / |dh|), where |dh| is its
+    Euclidean norm over H.
+
+Sources: Graves, "Generating sequences with recurrent neural networks", 2013, who clips values, of
+the gradients of pre-activations; Pascanu, Mikolov and Bengio, "On the difficulty of training
+recurrent neural networks", 2013, who clip the norm, of the gradient of all parameters.
+"""
 
 #: The parameters of a scan, in the order of `pack` and of the gradients of `scan_backward`.
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_unit", "weight_hr")
@@ -44,3 +63,16 @@ def gradients_of(
     if first is None:
         raise ValueError(f"[{where}] expected dweight_ih, got None")
     return first, tuple(others)
+
+
+def clip_limits(where: str, clip: GradientClip) -> tuple[float, float]:
+    """The limits of elements and of the norm, infinity for none. Raises ValueError."""
+    if clip is None:
+        return math.inf, math.inf
+    if isinstance(clip, int | float) and clip > 0:
+        return clip, math.inf
+    if isinstance(clip, tuple) and clip[0] == "norm" and len(clip) == 2 and clip[1] > 0:
+        return math.inf, clip[1]
+    raise ValueError(
+        f'[{where}] expected clip_gradient to be None, a limit > 0 or ("norm", limit), got {clip!r}'
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ class Stream:
         states: for each layer one (B, H) array a state, C-contiguous; every step reads and writes
             them in place.
         updates: one number for each state, the share of its new value that it takes; see `scan`.
+        cell_clip: limit of the state c, see `scan`.
     """
 
     def __init__(
@@ -30,8 +32,14 @@ class Stream:
         weights: Sequence[Weights],
         states: Sequence[Sequence[Array]],
         updates: Sequence[float] = (),
+        cell_clip: float | None = None,
     ) -> None:
-        self._core = _core.Stream(list(weights), [list(arrays) for arrays in states], updates)
+        self._core = _core.Stream(
+            list(weights),
+            [list(arrays) for arrays in states],
+            updates,
+            math.inf if cell_clip is None else cell_clip,
+        )
 
     def step(self, x: Array, out: Array) -> None:
         """Reads x (B, I), writes the output of the last layer (B, H) to another array `out`."""

@@ -52,6 +52,10 @@ def recurrent(
         )
     if layer.zoneout:
         raise ValueError(f"[onnx.export] ONNX has no zoneout, which {layer!r} has")
+    if layer.cell_clip is not None:
+        raise ValueError(
+            f"[onnx.export] ONNX clips no state c (its clip is one of the gates), as {layer!r} does"
+        )
     lens = graph.to_int32(lengths) if lengths else ""
     count, directions = layer.num_layers, layer.num_directions
     states = len(functional.cell_info(layer.cell).states)

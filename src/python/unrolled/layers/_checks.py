@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import functional
 from ._place import is_array
 from ._types import Array, DType
 
@@ -45,6 +46,17 @@ def checked_probability(where: str, name: str, value: float) -> float:
     if not 0.0 <= result < 1.0:
         raise ValueError(f"[{where}] expected 0 <= {name} < 1, got {result}")
     return result
+
+
+def checked_cell_clip(where: str, limit: float | None, info: functional.CellInfo) -> float | None:
+    """Returns the limit of the state c; ValueError unless it is None, or > 0 of a cell with one."""
+    if limit is None:
+        return None
+    if not info.clips:
+        raise ValueError(f"[{where}] expected cell_clip=None: {info.name} has no c to clip")
+    if not float(limit) > 0.0:
+        raise ValueError(f"[{where}] expected cell_clip > 0, got {limit}")
+    return float(limit)
 
 
 def check_array(where: str, text: str, array: Array, shape: tuple[int, ...], dtype: DType) -> None:

@@ -22,6 +22,8 @@ class LSTM(Recurrent[tuple[Array, Array]]):
 
     With proj_size R, h_t = W_hr (o_t * tanh(c_t)) has R columns, and R stands for H in y and h.
 
+    With cell_clip, c_t is min(max(c_t, -cell_clip), cell_clip) before h_t reads it.
+
     With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, all gates are made
     of gain_ih * norm(W_ih x_t) + b_ih + gain_hh * norm(W_hh h_{t-1}) + b_hh, normalised over all
     4*H of them, and h_t = o_t * tanh(gain_c * norm(c_t) + shift_c).
@@ -56,7 +58,9 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        cell_clip: float | None = None,
         layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
@@ -80,7 +84,9 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             bidirectional,
             variational=variational,
             weight_dropout=weight_dropout,
+            recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            cell_clip=cell_clip,
             proj_size=proj_size,
             dtype=dtype,
             rng=rng,

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import cuda, functional
 from ._place import on_device
-from ._types import Array
+from ._types import Array, DType
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Mask:
             factors: Array = cuda.to_device(self(np.ones(x.shape, x.dtype)))
             return x * factors
         return functional.dropout(x, self.p, seed=self.seed, variational=self.variational)
+
+
+def drawn_factors(mask: Mask, shape: tuple[int, ...], dtype: DType) -> Array | None:
+    """What the mask multiplies an array of this shape by; None where it drops nothing."""
+    return mask(np.ones(shape, dtype)) if mask.p else None
 
 
 def draw_mask(

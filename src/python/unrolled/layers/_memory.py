@@ -60,13 +60,16 @@ def stack_memory(
             recompute=layer.recompute,
             precision=layer.precision,
             dtype=layer.dtype,
+            recurrent_factors=layer.recurrent_dropout > 0,
+            clip_gradient=layer.clip_gradient,
         )
         for k in range(layer.num_layers)
         for direction in range(layer.num_directions)
     ]
-    # What each scan takes of its new states, with zoneout.
+    # What each scan takes of its new states, with zoneout, and of h, with recurrent dropout.
     widths = sum(shape[2] for shape in layer._shapes(batch))
     updates = steps * batch * widths * item if layer.zoneout else 0
+    updates += batch * layer._width * item if layer.recurrent_dropout else 0
     # A gradient between two layers is read while the next one is written; dropout makes a copy.
     gradients = min(inner, 2) + (1 if inner and layer.dropout else 0)
     # The gradient of a layer's masked recurrent weights, and its masked copy.

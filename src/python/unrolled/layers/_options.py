@@ -4,10 +4,11 @@ from .. import functional
 
 
 class ScanOptions:
-    """The options `recompute` and `precision` of a recurrent layer; assign them at any time."""
+    """The options of a recurrent layer that may be assigned at any time."""
 
     _recompute: functional.Recompute = "none"
     _precision: functional.Precision = "full"
+    _clip_gradient: functional.GradientClip = None
 
     @property
     def recompute(self) -> functional.Recompute:
@@ -36,3 +37,17 @@ class ScanOptions:
     def precision(self, precision: functional.Precision) -> None:
         functional.check_precision(type(self).__name__, precision)
         self._precision = precision
+
+    @property
+    def clip_gradient(self) -> functional.GradientClip:
+        """How the pullback of `vjp` clips the gradient of h that a step hands to the one before.
+
+        None (the default), a limit of each element, or ("norm", limit) of each row of the batch;
+        see `functional.GradientClip`. Each layer and direction clips its own.
+        """
+        return self._clip_gradient
+
+    @clip_gradient.setter
+    def clip_gradient(self, clip: functional.GradientClip) -> None:
+        functional.clip_limits(type(self).__name__, clip)
+        self._clip_gradient = clip

@@ -1,31 +1,34 @@
 """Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
 
 from collections.abc import Sequence
-from typing import Any, Generic, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ._checks import check_array, checked_dtype, checked_probability, checked_size
+from ._checks import (
+    check_array,
+    checked_cell_clip,
+    checked_dtype,
+    checked_probability,
+    checked_size,
+)
 from ._initialisers import Initialiser, initialise
-from ._inputs import time_major_input
-from ._mask import Mask, draw_mask
 from ._memory import LayerMemory, stack_memory
-from ._options import ScanOptions
 from ._recurrent_steps import RecurrentSteps
-from ._resets import reverse_resets
 from ._scan_parameters import ScanParameters
-from ._sizes import StackSizes, checked_proj_size
+from ._sizes import checked_proj_size
 from ._specs import recurrent_specs
-from ._state import StateT, as_state, join_state
+from ._stack_scans import StackScans
+from ._state import StateT, as_state
 from ._stream import Stream
-from ._tape import RecurrentPullback, Tape
+from ._tape import RecurrentPullback
 from ._types import Array
 from ._zoneout import Zoneout
 
 
-class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
+class Recurrent(StackScans[StateT]):
     """A stack of recurrent layers over the cell of a given name.
 
     `RNN`, `LSTM` and `GRU` are this class with the cell filled in; a cell that has no class of its
@@ -56,9 +59,16 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         weight_dropout: probability of dropping each recurrent weight (weight_hh), in `vjp` only:
             drawn once for all steps of a call; the others are divided by 1 - weight_dropout
             (DropConnect, Wan et al. 2013; weight drop, Merity et al. 2018).
+        recurrent_dropout: probability of dropping each element of h on its way into the recurrent
+            product, in `vjp` only: drawn once for each row and scan of a call, the same in all
+            steps and gates, resets included; the others are divided by 1 - recurrent_dropout
+            (variational dropout, Gal and Ghahramani 2016). The state and the output stay whole.
         zoneout: probability that a unit keeps its state over a step, in `vjp`: one for all states,
             or one for each, as (0.15, 0.5) for h and c of an LSTM. Elsewhere a state moves by the
             mean, 1 - zoneout of the way (Krueger et al. 2017).
+        cell_clip: limit of the state c of an LSTM: c_t <- min(max(c_t, -cell_clip), cell_clip)
+            before anything reads it, and no gradient where that changed it; None: no limit. As in
+            TensorFlow (Sak, Senior and Beaufays 2014).
         proj_size: R of a cell that projects its output (see `functional.CellInfo`), 1 <= R <= H; 0
             is H there, and all that other cells take.
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
@@ -84,7 +94,9 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         *,
         variational: bool = False,
         weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        cell_clip: float | None = None,
         proj_size: int = 0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
@@ -102,17 +114,18 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         self.dropout = checked_probability(where, "dropout", dropout)
         self.variational = bool(variational)
         self.weight_dropout = checked_probability(where, "weight_dropout", weight_dropout)
+        self.recurrent_dropout = checked_probability(where, "recurrent_dropout", recurrent_dropout)
 
         kind = checked_dtype(where, dtype)
         self._state_names = info.states
         self.proj_size = checked_proj_size(where, proj_size, self.hidden_size, info)
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
-        if self.weight_dropout and not info.recurrent:
-            raise ValueError(
-                f"[{where}] expected weight_dropout=0: {self.cell} has no weight_hh to drop"
-            )
-        self._scans: list[ScanParameters] = []
+        self.cell_clip = checked_cell_clip(where, cell_clip, info)
+        for name in ("weight_dropout", "recurrent_dropout"):
+            if getattr(self, name) and not info.recurrent:
+                raise ValueError(f"[{where}] expected {name}=0: {self.cell} has no weight_hh")
+        self._scans = []
         own: dict[str, Array] = {}
         for scan in recurrent_specs(
             info,
@@ -150,7 +163,10 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         options += [f"dropout={self.dropout:g}"] if self.dropout else []
         options += ["variational=True"] if self.variational else []
         options += [f"weight_dropout={self.weight_dropout:g}"] if self.weight_dropout else []
+        dropped = self.recurrent_dropout
+        options += [f"recurrent_dropout={dropped:g}"] if dropped else []
         options += [f"zoneout={self.zoneout}"] if self.zoneout else []
+        options += [f"cell_clip={self.cell_clip:g}"] if self.cell_clip is not None else []
         options += self._cell_options()
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
         sizes += [str(self.input_size), str(self.hidden_size)]
@@ -266,130 +282,10 @@ class Recurrent(ScanOptions, StackSizes, Generic[StateT]):
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
         weights = [scan.pack(self._parameters, self.precision) for scan in self._scans]
-        return Stream(weights, batch, self.zoneout.shares)
+        return Stream(weights, batch, self.zoneout.shares, self.cell_clip)
 
     def steps_vjp(
         self, *, rng: np.random.Generator | None = None, training: bool = True
     ) -> RecurrentSteps:
         """Starts `vjp` step by step, see there; without `training` nothing is dropped."""
         return RecurrentSteps(self, rng, training=training)
-
-    def _run(
-        self,
-        x: Array | functional.Lookup,
-        state: StateT | None,
-        lengths: Array | None,
-        resets: Array | None,
-        rng: np.random.Generator | None,
-        *,
-        training: bool,
-        every: list[tuple[Array, ...]] | None = None,
-    ) -> tuple[Array, StateT, list[Tape]]:
-        """Runs all scans; the tapes are for `_pull`, empty unless training.
-
-        To `every` go the states of each scan after each step, (T, B, H) each.
-        """
-        x = time_major_input(
-            self._where, x, self.input_size, self.dtype, batch_first=self.batch_first
-        )
-        steps, batch, _ = x.shape
-        initial = self._split(state, batch)
-        shapes = self._shapes(batch)
-        final: list[tuple[Array, ...]] = []
-        tapes: list[Tape] = []
-        if resets is not None and self.batch_first:
-            resets = np.asarray(resets).swapaxes(0, 1)
-
-        for layer in range(self.num_layers):
-            p = self.dropout if training and layer > 0 else 0.0
-            input_mask = draw_mask(self._where, "dropout", p, rng, variational=self.variational)
-            if not isinstance(x, functional.Lookup):  # as the input of all layers but the first
-                x = input_mask(x)
-            y = self._empty(steps, batch, self.output_size, outer=layer == self.num_layers - 1)
-            saved: list[functional.Saved] = []
-            weight_masks: list[Mask] = []
-            for direction in range(self.num_directions):
-                scan = layer * self.num_directions + direction
-                options: dict[str, Any] = {
-                    "lengths": lengths,
-                    "resets": reverse_resets(resets, lengths) if direction else resets,
-                    "reverse": direction == 1,
-                    "out": self._half(y, direction),
-                    "updates": self.zoneout.updates(
-                        [(steps, *shape[1:]) for shape in shapes],
-                        self.dtype,
-                        rng,
-                        training=training,
-                    ),
-                }
-                mask: Mask | None = None
-                if training:
-                    mask = draw_mask(self._where, "weight_dropout", self.weight_dropout, rng)
-                    weight_masks.append(mask)
-                    self._expect(self._scans[scan].names)
-                if every is not None:
-                    others = [np.empty((steps, *shape[1:]), self.dtype) for shape in shapes[1:]]
-                    options["steps_out"] = others
-                    every.append((options["out"], *others))
-                last, one = self._scans[scan].run(
-                    self._parameters,
-                    self.precision,
-                    mask,
-                    x,
-                    initial[scan],
-                    recompute=self.recompute,
-                    **options,
-                )
-                if one is not None:
-                    saved.append(one)
-                final.append(last)
-            looked_up = isinstance(x, functional.Lookup)
-            tapes.append(Tape(x.shape[2], looked_up, input_mask, tuple(saved), tuple(weight_masks)))
-            x = y
-        return self._swapped(y), cast(StateT, as_state(join_state(final))), tapes
-
-    def _pull(
-        self,
-        tapes: list[Tape],
-        dy: Array | None,
-        dstate: StateT | None,
-        steps: int,
-        batch: int,
-        needs_dx: bool,
-    ) -> tuple[Any, StateT]:
-        """The transpose of `_run`: layers in reverse order; both directions add to one dx."""
-        dfinal = self._split(dstate, batch, "d")
-        dinitial: list[tuple[Array, ...]] = [()] * len(dfinal)
-        for layer in range(self.num_layers - 1, -1, -1):
-            tape = tapes[layer]
-            wanted = needs_dx or layer > 0
-            dx: Array | None = None
-            if wanted and not tape.looked_up:
-                dx = self._empty(steps, batch, tape.input_size, outer=layer == 0)
-            for direction, saved in enumerate(tape.saved):
-                scan = layer * self.num_directions + direction
-                dx, dinitial[scan] = self._scans[scan].pull(
-                    self._grads,
-                    saved,
-                    tape.weight_masks[direction],
-                    None if dy is None else self._half(dy, direction),
-                    dfinal[scan],
-                    dx=dx,
-                    accumulate_dx=direction > 0,
-                    needs_dx=wanted,
-                )
-                self._added(self._scans[scan].names)
-            dy = None if dx is None else tape.input_mask(dx)
-        if dy is not None and not tapes[0].looked_up:
-            dy = self._swapped(dy)
-        return dy, cast(StateT, as_state(join_state(dinitial)))
-
-    def _swapped(self, sequence: Array) -> Array:
-        """Swaps (B, T, .) and (T, B, .) where the layer is batch_first; a view either way."""
-        return sequence.swapaxes(0, 1) if self.batch_first else sequence
-
-    def _empty(self, steps: int, batch: int, size: int, *, outer: bool) -> Array:
-        """A (T, B, size) array, laid out as the caller's sequences where he will see it."""
-        if outer and self.batch_first:
-            return self._swapped(self._new((batch, steps, size)))
-        return self._new((steps, batch, size))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import functional
-from ._mask import Mask, draw_mask
+from ._mask import Mask, draw_mask, drawn_factors
 from ._state import as_state, join_state
 from ._types import Array
 
@@ -24,8 +24,8 @@ class RecurrentSteps:
         for t in reversed(range(T)):
             dx, dstate = steps.pull(dy, dstate)        # adds to layer.grads
 
-    Weights are packed once, and dropped weights drawn once, for all steps. Where all inputs are
-    known, `vjp` does the same in a fraction of the time.
+    Weights are packed once, and what is dropped of weights and of h drawn once, for all steps.
+    Where all inputs are known, `vjp` does the same in a fraction of the time.
     """
 
     def __init__(
@@ -38,6 +38,10 @@ class RecurrentSteps:
         drop = layer.weight_dropout if training else 0.0
         self._weight_masks = [
             draw_mask(layer._where, "weight_dropout", drop, rng) for _ in range(layer.num_layers)
+        ]
+        drop = layer.recurrent_dropout if training else 0.0
+        self._state_masks = [
+            draw_mask(layer._where, "recurrent_dropout", drop, rng) for _ in range(layer.num_layers)
         ]
         self._weights = [
             scan.pack(layer._parameters, layer.precision, mask if training else None)
@@ -67,7 +71,8 @@ class RecurrentSteps:
         initial = layer._split(state, len(x))
         saved, final = [], []
         y = x[None]
-        for weights, own, mask in zip(self._weights, initial, masks, strict=True):
+        parts = zip(self._weights, initial, masks, self._state_masks, strict=True)
+        for weights, own, mask, state_mask in parts:
             options: dict[str, Any] = {
                 "lengths": live,
                 "updates": layer.zoneout.updates(
@@ -76,6 +81,8 @@ class RecurrentSteps:
                     self._rng,
                     training=self._training,
                 ),
+                "cell_clip": layer.cell_clip,
+                "recurrent_factors": drawn_factors(state_mask, (len(x), layer._width), layer.dtype),
             }
             if self._training:
                 y, last, one = functional.scan_vjp(weights, mask(y), own, **options)
@@ -99,7 +106,12 @@ class RecurrentSteps:
         dx = dy[None]
         for k in range(layer.num_layers - 1, -1, -1):
             below, dinitial[k] = layer._scans[k].pull(
-                layer._grads, saved[k], self._weight_masks[k], dx, dfinal[k]
+                layer._grads,
+                saved[k],
+                self._weight_masks[k],
+                dx,
+                dfinal[k],
+                clip_gradient=layer.clip_gradient,
             )
             assert below is not None
             dx = masks[k](below)

@@ -28,7 +28,11 @@ class Stream(Generic[StateT]):
     """
 
     def __init__(
-        self, weights: Sequence[functional.Weights], batch: int, updates: Sequence[float] = ()
+        self,
+        weights: Sequence[functional.Weights],
+        batch: int,
+        updates: Sequence[float] = (),
+        cell_clip: float | None = None,
     ) -> None:
         self._weights = tuple(weights)
         self._batch = checked_size("stream", "batch", batch)
@@ -47,8 +51,8 @@ class Stream(Generic[StateT]):
             tuple(np.zeros(shape[1:], self._dtype) for shape in self._state_shapes)
             for _ in self._weights
         ]
-        self._updates = tuple(updates)
-        self._steps = functional.Stream(self._weights, self._states, self._updates)
+        self._options = (tuple(updates), cell_clip)
+        self._steps = functional.Stream(self._weights, self._states, *self._options)
 
     def __call__(self, x_t: Array, *, out: Array | None = None) -> Array:
         """Advances all B sequences by one step.
@@ -96,4 +100,4 @@ class Stream(Generic[StateT]):
         Args:
             batch: B of the new stream, by default that of this one.
         """
-        return Stream(self._weights, self._batch if batch is None else batch, self._updates)
+        return Stream(self._weights, self._batch if batch is None else batch, *self._options)

@@ -37,22 +37,29 @@ class Cell:
     `dstates_before` leaves it out.
 
     States are (B, H) each and the first one, h, is the output. Gates lie side by side in the last
-    axis of `a` and `r`, in the order of `gates`.
+    axis of `a` and `r`, in the order of `gates`. Where it `clips`, `step` takes a fifth argument:
+    the limit that the new state c is clipped to before anything reads it.
     """
 
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
-    step: Callable[[Array, Array, Units, States], tuple[States, Saved]]
+    step: Callable[..., tuple[States, Saved]]
     step_backward: Callable[[Saved, Units, States], Gradients]
     units: tuple[str, ...] = ()
     recurrent: bool = True
+    clips: bool = False
 
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), written with exp(-|x|) because that never overflows."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0.0, 1.0, e) / (1.0 + e)
+
+
+def clip(c: Array, limit: float) -> tuple[Array, Array]:
+    """c within -limit .. limit, and where its gradient passes: 1 where c is not beyond, else 0."""
+    return np.clip(c, -limit, limit), np.where(np.abs(c) > limit, 0.0, 1.0)
 
 
 # Elman -------------------------------------------------------------------------------------------
@@ -84,25 +91,28 @@ def _rnn_relu_step_backward(saved: Saved, p: Units, dstates: States) -> Gradient
 
 # LSTM --------------------------------------------------------------------------------------------
 # i = sigmoid(a_i + r_i)   f = sigmoid(a_f + r_f)   g = tanh(a_g + r_g)   o = sigmoid(a_o + r_o)
-# c = f * c_prev + i * g
+# c = clip(f * c_prev + i * g, limit)
 # h = o * tanh(c)
 # Source: Hochreiter and Schmidhuber (1997), forget gate of Gers et al. (2000); torch.nn.LSTM.
+# The clip is that of Sak, Senior and Beaufays (2014), as cell_clip of TensorFlow's LSTMCell.
 
 
-def _lstm_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
+def _lstm_step(
+    a: Array, r: Array, p: Units, states: States, limit: float = np.inf
+) -> tuple[States, Saved]:
     c_prev = states[1]
     pre_i, pre_f, pre_g, pre_o = np.split(a + r, 4, axis=1)
     i, f, g, o = sigmoid(pre_i), sigmoid(pre_f), np.tanh(pre_g), sigmoid(pre_o)
-    c = f * c_prev + i * g
+    c, passes = clip(f * c_prev + i * g, limit)
     tanh_c = np.tanh(c)
-    return (o * tanh_c, c), (i, f, g, o, c_prev, tanh_c)
+    return (o * tanh_c, c), (i, f, g, o, c_prev, tanh_c, passes)
 
 
 def _lstm_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
-    i, f, g, o, c_prev, tanh_c = saved
+    i, f, g, o, c_prev, tanh_c, passes = saved
     dh, dc = dstates
     do = dh * tanh_c
-    dc = dc + dh * o * (1.0 - tanh_c * tanh_c)
+    dc = (dc + dh * o * (1.0 - tanh_c * tanh_c)) * passes
     di, df, dg = dc * g, dc * c_prev, dc * i
     da = np.concatenate(
         [di * i * (1.0 - i), df * f * (1.0 - f), dg * (1.0 - g * g), do * o * (1.0 - o)], axis=1
@@ -142,6 +152,6 @@ def _gru_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
 CELLS = (
     Cell("rnn_tanh", ("h",), ("h",), _rnn_tanh_step, _rnn_tanh_step_backward),
     Cell("rnn_relu", ("h",), ("h",), _rnn_relu_step, _rnn_relu_step_backward),
-    Cell("lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward),
+    Cell("lstm", ("i", "f", "g", "o"), ("h", "c"), _lstm_step, _lstm_step_backward, clips=True),
     Cell("gru", ("r", "z", "n"), ("h",), _gru_step, _gru_step_backward),
 )

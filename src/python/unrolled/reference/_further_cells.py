@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._cells import Cell, Gradients, Units, sigmoid
+from ._cells import Cell, Gradients, Units, clip, sigmoid
 from ._types import Array, Saved, States
 
 # LSTM with peepholes -----------------------------------------------------------------------------
 # i = sigmoid(a_i + r_i + p_i * c_prev)   f = sigmoid(a_f + r_f + p_f * c_prev)
-# g = tanh(a_g + r_g)   c = f * c_prev + i * g   o = sigmoid(a_o + r_o + p_o * c)
+# g = tanh(a_g + r_g)   c = clip(f * c_prev + i * g, limit)   o = sigmoid(a_o + r_o + p_o * c)
 # h = o * tanh(c)
 # Source: Gers and Schmidhuber (2000), "Recurrent nets that time and count"; ONNX's LSTM with P.
 
 
-def _lstm_peephole_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
+def _lstm_peephole_step(
+    a: Array, r: Array, p: Units, states: States, limit: float = np.inf
+) -> tuple[States, Saved]:
     c_prev = states[1]
     pre_i, pre_f, pre_g, pre_o = np.split(a + r, 4, axis=1)
     i, f = sigmoid(pre_i + p[0] * c_prev), sigmoid(pre_f + p[1] * c_prev)
     g = np.tanh(pre_g)
-    c = f * c_prev + i * g
+    c, passes = clip(f * c_prev + i * g, limit)
     o = sigmoid(pre_o + p[2] * c)
-    return (o * np.tanh(c), c), (i, f, g, o, c_prev, c)
+    return (o * np.tanh(c), c), (i, f, g, o, c_prev, c, passes)
 
 
 def _lstm_peephole_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
-    i, f, g, o, c_prev, c = saved
+    i, f, g, o, c_prev, c, passes = saved
     dh, dc = dstates
     tanh_c = np.tanh(c)
     da_o = dh * tanh_c * o * (1.0 - o)
-    dc = dc + dh * o * (1.0 - tanh_c * tanh_c) + da_o * p[2]
+    dc = (dc + dh * o * (1.0 - tanh_c * tanh_c) + da_o * p[2]) * passes
     da_i, da_f = dc * g * i * (1.0 - i), dc * c_prev * f * (1.0 - f)
     da = np.concatenate([da_i, da_f, dc * i * (1.0 - g * g), da_o], axis=1)
     dc_prev = dc * f + da_i * p[0] + da_f * p[1]
@@ -38,24 +40,26 @@ def _lstm_peephole_step_backward(saved: Saved, p: Units, dstates: States) -> Gra
 
 # LSTM with a coupled input gate ------------------------------------------------------------------
 # f = sigmoid(a_f + r_f)   g = tanh(a_g + r_g)   o = sigmoid(a_o + r_o)
-# c = f * c_prev + (1 - f) * g
+# c = clip(f * c_prev + (1 - f) * g, limit)
 # h = o * tanh(c)
 # Source: CIFG of Greff et al. (2017), "LSTM: a search space odyssey".
 
 
-def _lstm_coupled_step(a: Array, r: Array, p: Units, states: States) -> tuple[States, Saved]:
+def _lstm_coupled_step(
+    a: Array, r: Array, p: Units, states: States, limit: float = np.inf
+) -> tuple[States, Saved]:
     c_prev = states[1]
     pre_f, pre_g, pre_o = np.split(a + r, 3, axis=1)
     f, g, o = sigmoid(pre_f), np.tanh(pre_g), sigmoid(pre_o)
-    c = f * c_prev + (1.0 - f) * g
+    c, passes = clip(f * c_prev + (1.0 - f) * g, limit)
     tanh_c = np.tanh(c)
-    return (o * tanh_c, c), (f, g, o, c_prev, tanh_c)
+    return (o * tanh_c, c), (f, g, o, c_prev, tanh_c, passes)
 
 
 def _lstm_coupled_step_backward(saved: Saved, p: Units, dstates: States) -> Gradients:
-    f, g, o, c_prev, tanh_c = saved
+    f, g, o, c_prev, tanh_c, passes = saved
     dh, dc = dstates
-    dc = dc + dh * o * (1.0 - tanh_c * tanh_c)
+    dc = (dc + dh * o * (1.0 - tanh_c * tanh_c)) * passes
     df, dg, do = dc * (c_prev - g), dc * (1.0 - f), dh * tanh_c
     da = np.concatenate([df * f * (1.0 - f), dg * (1.0 - g * g), do * o * (1.0 - o)], axis=1)
     return da, da, (), (np.zeros_like(dh), dc * f)
@@ -169,6 +173,7 @@ CELLS = (
         _lstm_peephole_step,
         _lstm_peephole_step_backward,
         units=("i", "f", "o"),
+        clips=True,
     ),
     Cell(
         "lstm_coupled",
@@ -176,6 +181,7 @@ CELLS = (
         ("h", "c"),
         _lstm_coupled_step,
         _lstm_coupled_step_backward,
+        clips=True,
     ),
     Cell("mgu", ("z", "n"), ("h",), _mgu_step, _mgu_step_backward),
     Cell("min_gru", ("z", "n"), ("h",), _min_gru_step, _min_gru_step_backward, recurrent=False),

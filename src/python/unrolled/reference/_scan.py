@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from ._cells import Cell
 from ._operands import OPERANDS
 from ._phased import PhasedCell
 from ._types import Array, Saved, States
+
+#: See `_clipped`.
+GradientClip = float | tuple[Literal["norm"], float] | None
 
 CELLS: dict[str, Cell | PhasedCell] = {
     cell.name: cell for cell in (*_cells.CELLS, *_further_cells.CELLS, *_phased.CELLS)
@@ -38,6 +41,8 @@ def scan(
     resets: npt.ArrayLike | None = None,
     reverse: bool = False,
     updates: Sequence[npt.ArrayLike] = (),
+    cell_clip: float | None = None,
+    recurrent_factors: npt.ArrayLike | None = None,
     precision: str = "full",
 ) -> tuple[Array, States]:
     """Run one direction of one layer over a batch of sequences.
@@ -56,6 +61,9 @@ def scan(
         resets: where true, the states entering step t are set to zero first (in processing order).
         reverse: process t = T-1 .. 0, so that a row starts at its last live step.
         updates: for each state the share u of its new value that it takes: s + u * (new s - s).
+        cell_clip: limit of the new state c of a cell that `clips`; None: no limit.
+        recurrent_factors: (B, H) what h is multiplied by on its way into recurrent products, in
+            every step; the state stays as it is. None: ones.
         precision: a name in `OPERANDS`; in products both factors are rounded by it, rows of states
             and x at every step.
 
@@ -76,9 +84,25 @@ def scan(
         resets=resets,
         reverse=reverse,
         updates=updates,
+        cell_clip=cell_clip,
+        recurrent_factors=recurrent_factors,
         precision=precision,
     )
     return result
+
+
+def _clipped(d: Array, clip: GradientClip) -> Array:
+    """A gradient (B, H) with clipped elements, or with rows of a clipped Euclidean norm:
+
+    limit             min(max(d, -limit), limit)
+    ("norm", limit)   d * min(1, limit / |d|)
+    """
+    if clip is None:
+        return d
+    if not isinstance(clip, tuple):
+        return np.clip(d, -clip, clip)
+    norms = np.sqrt((d * d).sum(axis=1, keepdims=True))
+    return np.asarray(d * np.minimum(1.0, clip[1] / np.where(norms == 0.0, clip[1], norms)))
 
 
 def scan_vjp(
@@ -96,20 +120,24 @@ def scan_vjp(
     resets: npt.ArrayLike | None = None,
     reverse: bool = False,
     updates: Sequence[npt.ArrayLike] = (),
+    cell_clip: float | None = None,
+    recurrent_factors: npt.ArrayLike | None = None,
     precision: str = "full",
 ) -> tuple[tuple[Array, States], Pullback]:
     """`scan`, and the function that carries gradients back through it.
 
     Returns:
-        (y, final states), pullback, where `pullback(dy, dstates=None)` takes the gradients of y
-        (None = zeros) and of the final states and returns (dx, dstates of the initial states,
-        (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr)); None for what is
-        absent.
+        (y, final states), pullback, where `pullback(dy, dstates=None, clip_gradient=None)` takes
+        the gradients of y (None = zeros) and of the final states, clips that of h on its way from
+        each step to the one before, with all that it consists of but dy, and returns (dx, dstates
+        of the initial states, (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit,
+        dweight_hr)); None for what is absent.
         dy at dead steps is ignored and dx is zero there. With precision "bf16" the gradients of
         gates are rounded before they are multiplied or summed, and a rounding counts as the
         identity; with "int8" there are no gradients.
     """
     spec, operand = CELLS[cell], OPERANDS[precision]
+    limit = (np.inf if cell_clip is None else cell_clip,) if spec.clips else ()
     x = operand(np.asarray(x, np.float64))
     steps, batch, _ = x.shape
     w_ih = operand(np.asarray(weight_ih, np.float64))
@@ -133,6 +161,9 @@ def scan_vjp(
     }
     live_until = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     reset = np.zeros((steps, batch), bool) if resets is None else np.asarray(resets, bool)
+    factors = np.ones(shapes[0])
+    if recurrent_factors is not None:
+        factors = np.asarray(recurrent_factors, np.float64)
     shares = [np.asarray(u, np.float64) for u in updates]
     if not shares:
         shares = [np.ones((steps, *shape)) for shape in shapes]
@@ -149,11 +180,11 @@ def scan_vjp(
         cut = reset[t, rows, None]
         before = tuple(np.where(cut, 0.0, s[rows]) for s in current)
         a = x[t, rows] @ w_ih.T
-        h_before = operand(before[0])
+        h_before = operand(factors[rows] * before[0])
         if isinstance(spec, PhasedCell):
-            after, saved = spec.step(a, p, before, weights)
+            after, saved = spec.step(a, p, before, h_before, weights, *limit)
         else:
-            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before)
+            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before, *limit)
         for s, old, new, u in zip(current, before, after, shares, strict=True):
             s[rows] = old + u[t, rows] * (new - old)
         y[t, rows] = current[0][rows]
@@ -161,7 +192,9 @@ def scan_vjp(
     final = tuple(current)
 
     def pullback(
-        dy: npt.ArrayLike | None, dstates: tuple[npt.ArrayLike, ...] | None = None
+        dy: npt.ArrayLike | None,
+        dstates: tuple[npt.ArrayLike, ...] | None = None,
+        clip_gradient: GradientClip = None,
     ) -> tuple[Array, States, WeightGrads]:
         if precision == "int8":
             raise ValueError("[reference] int8 has no gradients")
@@ -178,18 +211,23 @@ def scan_vjp(
             dafter[0] = dafter[0] + dy[t, rows]
             taken = [u[t, rows] * d for u, d in zip(shares, dafter, strict=True)]
             if isinstance(spec, PhasedCell):
-                da, dp, dbefore, added = spec.step_backward(saved, p, tuple(taken), weights)
+                of_step = spec.step_backward(saved, p, tuple(taken), weights)
+                da, dp, dbefore, dh, added = of_step
             else:
                 da, dr, dp, dbefore = spec.step_backward(saved, p, tuple(taken))
                 da, dr = operand(da), operand(dr)
-                dbefore = (dbefore[0] + dr @ w_hh, *dbefore[1:])
+                dh = dr @ w_hh
                 added = {
                     "weight_hh": dr.T @ h_before,
                     "bias_ih": da.sum(axis=0),
                     "bias_hh": dr.sum(axis=0),
                 }
-            for d, new, whole, part in zip(dcurrent, dbefore, dafter, taken, strict=True):
-                d[rows] = np.where(cut, 0.0, new + whole - part)
+            handed = [
+                new + whole - part for new, whole, part in zip(dbefore, dafter, taken, strict=True)
+            ]
+            handed[0] = _clipped(handed[0] + factors[rows] * dh, clip_gradient)
+            for d, new in zip(dcurrent, handed, strict=True):
+                d[rows] = np.where(cut, 0.0, new)
             dx[t, rows] = da @ w_ih
             dw_ih += da.T @ x[t, rows]
             for name, gradient in added.items():
