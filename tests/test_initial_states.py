@@ -192,6 +192,33 @@ def test_gradient_flow(rng: np.random.Generator) -> None:
         assert_same_bits(flow[name], expected[name])
 
 
+class Listener:
+    """How many additions to each gradient were told of, and came."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.came: list[str] = []
+
+    def expected(self, names: Any) -> None:
+        self.told += names
+
+    def added(self, names: Any) -> None:
+        self.came += names
+
+
+def test_gradients_are_told_of(rng: np.random.Generator) -> None:
+    layer, _ = make("lstm", rng)
+    x, dy = rng.standard_normal((T, B, I), np.float32), rng.standard_normal((T, B, H), np.float32)
+    for state, names in ((None, {*layer.parameters}), (make_state(layer, B, rng), None)):
+        listener = Listener()
+        layer.listen(listener)
+        _, pullback = layer.vjp(x, state)
+        pullback(dy)
+        own = names or {name for name in layer.parameters if not name.startswith("initial_")}
+        assert {*listener.told} == own
+        assert sorted(listener.came) == sorted(listener.told)
+
+
 def test_resets_are_refused(rng: np.random.Generator) -> None:
     layer, _ = make("gru", rng)
     x, resets = np.zeros((T, B, I), np.float32), np.zeros((T, B), bool)
