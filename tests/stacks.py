@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from problems import sums_of_a_step
+from tolerances import assert_close
 from unrolled import functional, reference
 from unrolled.layers import Recurrent
 
@@ -97,17 +98,54 @@ def reference_stack(
     return result
 
 
+def _widest(layer: Recurrent[Any]) -> tuple[int, int, int]:
+    """The most that a layer of the stack reads, its units and its rows of weights."""
+    hidden = max(layer.hidden_sizes)
+    inputs = max(layer.input_size, layer.output_size, layer.num_directions * hidden)
+    return inputs, hidden, len(functional.cell_info(layer.cell).gates) * hidden
+
+
 def forward_roundings(layer: Recurrent[Any], steps: int) -> int:
     """K of tolerances.py for the output of a stack: each layer follows the one below."""
-    rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
-    widest = max(layer.input_size, layer.output_size)
-    sums = sums_of_a_step(layer.cell, hidden)
-    return layer.num_layers * steps * (widest + sums * hidden + rows // hidden)
+    inputs, hidden, rows = _widest(layer)
+    sums = sums_of_a_step(layer.cell, min(layer.hidden_sizes))
+    return layer.num_layers * steps * (inputs + sums * hidden + rows // hidden)
 
 
 def gradient_roundings(layer: Recurrent[Any], steps: int, batch: int) -> int:
     """K of tolerances.py for the gradients of a stack: through all layers and back."""
-    rows, hidden = len(layer.parameters["weight_ih_l0"]), layer.hidden_size
-    widest = max(layer.input_size, layer.output_size)
-    sums = sums_of_a_step(layer.cell, hidden)
-    return layer.num_layers * steps * (widest + sums * (rows + hidden) + batch)
+    inputs, hidden, rows = _widest(layer)
+    sums = sums_of_a_step(layer.cell, min(layer.hidden_sizes))
+    return layer.num_layers * steps * (inputs + sums * (rows + hidden) + batch)
+
+
+def single_layers(layer: Recurrent[Any]) -> list[Recurrent[Any]]:
+    """The layers of a stack as layers of their own, time-major, with the same parameters."""
+    singles = []
+    for k, hidden in enumerate(layer.hidden_sizes):
+        own = {
+            name.replace(f"_l{k}", "_l0"): array
+            for name, array in layer.parameters.items()
+            if f"_l{k}" in name and not name.startswith("initial")
+        }
+        single: Recurrent[Any] = Recurrent(
+            layer.cell,
+            own["weight_ih_l0"].shape[1],
+            hidden,
+            bias=layer.bias,
+            bidirectional=layer.num_directions == 2,
+            proj_size=own["weight_hr_l0"].shape[0] if "weight_hr_l0" in own else 0,
+            dtype=layer.dtype,
+            init="zeros",
+        )
+        single.load_parameters(own)
+        singles.append(single)
+    return singles
+
+
+def assert_single_grads(layer: Recurrent[Any], singles: list[Recurrent[Any]], K: int) -> None:
+    """The gradients of a stack's weights are those of its layers as layers of their own."""
+    for k, single in enumerate(singles):
+        for name, expected in single.grads.items():
+            own = name.replace("_l0", f"_l{k}")
+            assert_close(layer.grads[own], expected, K=K, kind="gradient", what=own)

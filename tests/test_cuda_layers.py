@@ -22,6 +22,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "both ways": {"num_layers": 2, "bidirectional": True, "batch_first": True},
     "dropout": {"num_layers": 2, "dropout": 0.5, "variational": True, "weight_dropout": 0.3},
     "zoneout": {"zoneout": 0.4, "bidirectional": True},
+    "sum": {"num_layers": 2, "bidirectional": True, "merge": "sum", "residual": True},
+    "widths": {"hidden_size": (4, 7), "bidirectional": True},
 }
 
 pytestmark = pytest.mark.skipif(
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def make_layer(kind: Any = unrolled.LSTM, **options: Any) -> Any:
-    return kind(I, H, **options, rng=np.random.default_rng(1))
+    return kind(I, **{"hidden_size": H, **options}, rng=np.random.default_rng(1))
 
 
 def run(layer: Any, put: Any) -> list[Any]:
@@ -43,7 +45,7 @@ def run(layer: Any, put: Any) -> list[Any]:
 
     x, lengths = array(*first, I), np.array([3, 5, 0, 4])
     resets = rng.random(first) < 0.3
-    state = [array(layer.num_layers * layer.num_directions, B, H) for _ in layer._state_names]
+    state = [array(*shape) for shape in layer._shapes(B)]
     state = state[0] if len(state) == 1 else tuple(state)
     options = {"lengths": lengths, "resets": resets}
     plain_y, plain_state = layer(x, state, **options)
@@ -69,6 +71,25 @@ def test_it_computes_the_same(device: Any, kind: Any, options: str) -> None:
     roundings = layer.num_layers * T * (I + 5 * H + B)
     for a, e in zip(actual, expected, strict=True):
         assert_close(device.get(a), e, K=roundings, kind="ranks")
+
+
+@pytest.mark.parametrize("kind", [unrolled.LSTM, unrolled.GRU])
+def test_learned_initial_states(emulated_device: Any, kind: Any) -> None:
+    layer = make_layer(kind, bidirectional=True, learn_initial_state=True)
+    for name, array in layer.parameters.items():
+        if name.startswith("initial_"):
+            array[...] = np.random.default_rng(4).standard_normal(H)
+    x, dy = np.random.default_rng(5).standard_normal((2, T, B, 2 * H)).astype(np.float32)
+    x = np.ascontiguousarray(x[..., :I])
+    (expected, _), pullback = layer.vjp(x)
+    pullback(dy)
+    gradients = layer.flat.grads.copy()
+    layer.to("cuda").zero_grads()
+    (y, _), pullback = layer.vjp(emulated_device.put(x))
+    pullback(emulated_device.put(dy))
+    K = T * (I + 5 * H + B)
+    assert_close(emulated_device.get(y), expected, K=K, kind="ranks")
+    assert_close(emulated_device.get(layer.flat.grads), gradients, K=K, kind="ranks")
 
 
 def test_it_moves_there_and_back(emulated_device: Any) -> None:
@@ -106,6 +127,9 @@ def test_what_runs_on_the_host_alone(emulated_device: Any) -> None:
     for call in (layer.stream, layer.steps_vjp, lambda: layer.memory(3, 2)):
         with pytest.raises(ValueError, match=r"a layer on the host, .* call layer.to\("):
             call()
+    x, mask = emulated_device.put(np.zeros((T, B, I), np.float32)), np.ones((T, B), bool)
+    with pytest.raises(ValueError, match="expected a layer on the host"):
+        layer(x, mask=mask)
     with pytest.raises(TypeError, match=r"expected recurrent layers of float32.*got Linear"):
         unrolled.Linear(2, 3).to("cuda")
     with pytest.raises(TypeError, match="got LSTM of float64"):

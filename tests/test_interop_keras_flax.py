@@ -91,6 +91,17 @@ def test_keras_in_both_directions(rng: np.random.Generator) -> None:
     assert_outputs(y[..., H:], run(keras_step("gru", backward), x, 1, backwards=True))
 
 
+def test_keras_adds_both_directions(rng: np.random.Generator) -> None:
+    forward, backward = keras_weights("lstm", rng), keras_weights("lstm", rng)
+    x = rng.standard_normal((B, T, I))
+    layer = from_keras([*forward, *backward], "lstm", bidirectional=True, merge_mode="sum")
+    expected = run(keras_step("lstm", forward), x, 2)
+    expected += run(keras_step("lstm", backward), x, 2, backwards=True)
+    assert_outputs(layer(x)[0], expected)
+    with pytest.raises(ValueError, match="expected merge to be concat or sum, got 'ave'"):
+        from_keras([*forward, *backward], "lstm", bidirectional=True, merge_mode="ave")  # type: ignore[arg-type]
+
+
 def test_keras_says_when_the_bias_is_that_of_the_other_gru(rng: np.random.Generator) -> None:
     after, before = keras_weights("gru", rng), keras_weights("gru_reset_before", rng)
     with pytest.raises(ValueError, match=r"reset_after=False to be \(3\*H,\), got \(2, 18\)"):

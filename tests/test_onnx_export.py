@@ -109,6 +109,49 @@ def test_recurrent_layers(
             assert_close(array, got[name], K=K, kind="peer", what=name)
 
 
+STACKS: dict[str, dict[str, Any]] = {
+    "sum": {"hidden_size": H, "num_layers": 2, "bidirectional": True, "merge": "sum"},
+    "residual": {"hidden_size": H, "num_layers": 3, "bidirectional": True, "residual": True},
+    "widths": {"hidden_size": (H, 4), "bidirectional": True},
+    "learned": {"hidden_size": (H, 4), "bidirectional": True, "learn_initial_state": True},
+    "learned-one": {"hidden_size": H, "learn_initial_state": True},
+}
+
+
+@pytest.mark.parametrize("state", [False, True], ids=["", "state"])
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+@pytest.mark.parametrize("stack", STACKS)
+def test_options_of_stacks(
+    stack: str, kind: Any, state: bool, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    layer = kind(I, **STACKS[stack], rng=rng)
+    for name, array in layer.parameters.items():
+        if name.startswith("initial_"):
+            array[...] = draw(rng, *array.shape)
+    exported = Exported(layer, tmp_path, state=state, lengths=True)
+    for steps, batch in SHAPES:
+        x, lengths = draw(rng, steps, batch, I), some_lengths(steps, batch)
+        first = tuple(draw(rng, *shape) for shape in layer._shapes(batch)) if state else ()
+        y, final = layer(x, as_state(first) if state else None, lengths)
+        got = exported(x=x, lengths=lengths, **dict(zip(("h_0", "c_0"), first, strict=False)))
+        K = layer.num_layers * steps * (I + 3 * H + 4)
+        assert_close(y, got["y"], K=K, kind="peer")
+        named = zip(("h_n", "c_n"), state_arrays(final), strict=False)
+        for name, array in named if state else ():
+            assert_close(array, got[name], K=K, kind="peer", what=name)
+
+
+def test_learned_states_of_a_layer_that_reads_backwards(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    layer = GRU(I, H, 2, learn_initial_state=True, rng=rng)
+    layer.parameters["initial_h_l1"][...] = draw(rng, H)
+    x = draw(rng, 6, 3, I)
+    backwards = Reversed(layer)
+    got = Exported(backwards, tmp_path)(x=x)["y"]
+    assert_close(backwards(x)[0], got, K=2 * 6 * (I + 2 * H + 4), kind="peer")
+
+
 def test_without_options(rng: np.random.Generator, tmp_path: Path) -> None:
     layer = LSTM(I, H, rng=rng)
     exported = Exported(layer, tmp_path)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import functional
-from ..layers import Recurrent
+from ..layers import Merge, Recurrent
 from ..layers._types import Array
 
 
@@ -27,7 +27,12 @@ class Direction(NamedTuple):
 
 
 def layer_of_columns(
-    where: str, cell: str, gates: Sequence[str], directions: Sequence[Direction]
+    where: str,
+    cell: str,
+    gates: Sequence[str],
+    directions: Sequence[Direction],
+    *,
+    merge: Merge = "concat",
 ) -> Recurrent[Any]:
     """A trainable layer that reads (B, T, I), with these parameters.
 
@@ -36,6 +41,7 @@ def layer_of_columns(
         cell: a name out of `functional.cells()`.
         gates: the gates' names here in the order in which they stand there.
         directions: one, or two for a bidirectional layer.
+        merge: of a bidirectional layer.
 
     Raises:
         ValueError: shapes do not fit together.
@@ -51,6 +57,7 @@ def layer_of_columns(
         bias=biased,
         batch_first=True,
         bidirectional=len(directions) == 2,
+        merge=merge,
         dtype=first.kernel.dtype,
         init="zeros",
     )

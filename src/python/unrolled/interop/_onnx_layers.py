@@ -5,6 +5,7 @@ Each function adds what a layer computes at inference to a graph and returns the
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +33,7 @@ def recurrent(
 
     Args:
         lengths: (B,) int64; "": all rows take T steps.
-        initial: the states before the first step; none: zeros.
+        initial: the states before the first step; none: zeros, or what the layer learned.
 
     Returns:
         y and the final states.
@@ -57,11 +58,14 @@ def recurrent(
             f"[onnx.export] ONNX clips no state c (its clip is one of the gates), as {layer!r} does"
         )
     lens = graph.to_int32(lengths) if lengths else ""
-    count, directions = layer.num_layers, layer.num_directions
+    directions = layer.num_directions
     states = len(functional.cell_info(layer.cell).states)
-    each = [_per_layer(graph, state, count, directions) for state in initial]
+    form = _StateForm.of(layer)
+    each = [form.split(graph, state, n) for n, state in enumerate(initial)]
+    if not initial and layer.learn_initial_state:
+        each = _learned(graph, layer, x)
     final: list[list[str]] = [[] for _ in range(states)]
-    for k in range(count):
+    for k, sizes in enumerate(layer._layers):
         first = [parts[k] for parts in each]
         w, r, bias, peepholes = _parameters(graph, owner, layer, k)
         inputs = [x, w, r, bias, lens, *(first or [""] * states), peepholes]
@@ -71,26 +75,66 @@ def recurrent(
             OPERATORS[layer.cell].op_type,
             inputs,
             1 + states,
-            hidden_size=layer.hidden_size,
+            hidden_size=sizes.hidden,
             direction=direction,
             **OPERATORS[layer.cell].attributes(directions),
         )
         for names, name in zip(final, last, strict=True):
             names.append(name)
         if directions == 1:
-            x = graph.squeeze(y, 1)
-        else:  # (T, D, B, H)
+            y = graph.squeeze(y, 1)
+        elif layer.merge == "sum":  # (T, D, B, H)
+            y = graph.node("ReduceSum", y, graph.constant([1]), keepdims=0)
+        else:
             rows = graph.node("Transpose", y, perm=[0, 2, 1, 3])
-            x = graph.reshape(rows, 0, 0, layer.output_size)
-    joined = (graph.node("Concat", *names, axis=0) if count > 1 else names[0] for names in final)
-    return x, tuple(joined)
+            y = graph.reshape(rows, 0, 0, sizes.outputs)
+        x = graph.node("Add", y, x) if sizes.residual else y
+    return x, tuple(form.join(graph, names) for names in final)
 
 
-def _per_layer(graph: Graph, state: str, layers: int, directions: int) -> list[str]:
-    if layers == 1:
-        return [state]
-    sizes = graph.constant([directions] * layers)
-    return graph.nodes("Split", (state, sizes), layers, axis=0)
+@dataclass(frozen=True)
+class _StateForm:
+    """How the states of all layers lie in one array; see `StateForm` of the layers.
+
+    Attributes:
+        axis: on which the layers follow each other.
+        sizes: of each layer on this axis, for each state.
+    """
+
+    axis: int
+    sizes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, layer: Recurrent[Any]) -> "_StateForm":
+        if len({*layer.hidden_sizes}) == 1:
+            return cls(0, ((layer.num_directions,) * len(layer._state_names),) * layer.num_layers)
+        return cls(2, layer._form.sizes)
+
+    def split(self, graph: Graph, state: str, number: int) -> list[str]:
+        """State `number` of each layer."""
+        if len(self.sizes) == 1:
+            return [state]
+        sizes = graph.constant([of[number] for of in self.sizes])
+        return graph.nodes("Split", (state, sizes), len(self.sizes), axis=self.axis)
+
+    def join(self, graph: Graph, states: Sequence[str]) -> str:
+        """Undoes `split`."""
+        return states[0] if len(states) == 1 else graph.node("Concat", *states, axis=self.axis)
+
+
+def _learned(graph: Graph, layer: Recurrent[Any], x: str) -> list[list[str]]:
+    """For each state the learned initial ones (D, B, H) of each layer, B that of x (T, B, I)."""
+    batch, directions = graph.size(x, 1), layer.num_directions
+
+    def of_layer(state: int, k: int) -> str:
+        scans = layer._scans[k * directions : (k + 1) * directions]
+        rows = np.stack([layer.parameters[scan.initial[state]] for scan in scans])[:, None]
+        ends = [graph.constant([size]) for size in (directions, rows.shape[2])]
+        shape = graph.node("Concat", ends[0], batch, ends[1], axis=0)
+        return graph.node("Expand", graph.constant(rows), shape)
+
+    states = range(len(layer._state_names))
+    return [[of_layer(state, k) for k in range(layer.num_layers)] for state in states]
 
 
 def _parameters(graph: Graph, owner: str, layer: Recurrent[Any], k: int) -> list[str]:

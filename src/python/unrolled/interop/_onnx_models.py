@@ -51,10 +51,10 @@ def stack(
     """Recurrent layers with their states as inputs h_0, c_0 and outputs h_n, c_n, if wanted."""
     sizes = layer.layer if isinstance(layer, Reversed) else layer
     names = functional.cell_info(sizes.cell).states if options.state else ()
-    shape = (sizes.num_layers * sizes.num_directions, "B", sizes.hidden_size)
-    initial = [graph.input(f"{name}_0", shape) for name in names]
+    shapes = [(first, "B", last) for first, _, last in sizes._shapes(1)]
+    initial = [graph.input(f"{name}_0", shape) for name, shape in zip(names, shapes, strict=False)]
     y, final = layers.recurrent(graph, owner, layer, x, lengths=lengths, initial=initial)
-    for name, value in zip(names, final, strict=False):
+    for name, value, shape in zip(names, final, shapes, strict=False):
         graph.output(value, f"{name}_n", shape)
     return y
 

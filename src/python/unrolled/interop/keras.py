@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..layers import Recurrent
+from ..layers import Merge, Recurrent
 from ..layers._types import Array
 from ._columns import Direction, layer_of_columns
 
@@ -32,6 +32,7 @@ def from_keras(
     cell: str,
     *,
     bidirectional: bool = False,
+    merge_mode: Merge = "concat",
     reset_after: bool = True,
 ) -> Recurrent[Any]:
     """Returns a layer that reads (B, T, I), with the weights of a Keras layer.
@@ -42,11 +43,12 @@ def from_keras(
             those of both directions.
         cell: "lstm", "gru", "rnn_tanh" (a SimpleRNN) or "rnn_relu" (one with
             `activation="relu"`). Activations are Keras's defaults otherwise.
-        bidirectional: whether it is a Bidirectional layer with `merge_mode="concat"`.
+        bidirectional: whether it is a Bidirectional layer.
+        merge_mode: of a Bidirectional layer, "concat" or "sum".
         reset_after: of a GRU, as Keras calls it.
 
     Raises:
-        ValueError: an unknown cell, or shapes that do not fit.
+        ValueError: an unknown cell or merge_mode, or shapes that do not fit.
         TypeError: weights that are neither float32 nor float64.
     """
     if cell not in _GATES:
@@ -68,7 +70,8 @@ def from_keras(
                     f"[keras] expected the bias of a GRU with reset_after={reset_after} to be "
                     f"{shape}, got {bias.shape}"
                 )
-    return layer_of_columns("keras", cell, _GATES[cell], [_direction(part) for part in parts])
+    directions = [_direction(part) for part in parts]
+    return layer_of_columns("keras", cell, _GATES[cell], directions, merge=merge_mode)
 
 
 def _direction(arrays: Sequence[Array]) -> Direction:

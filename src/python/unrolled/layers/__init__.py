@@ -36,6 +36,7 @@ from ._recurrent import Recurrent as Recurrent
 from ._recurrent_steps import RecurrentSteps as RecurrentSteps
 from ._reversed import Reversed as Reversed
 from ._rnn import RNN as RNN
+from ._sizes import Merge as Merge
 from ._softmax_head import SoftmaxHead as SoftmaxHead
 from ._specs import ParameterSpec as ParameterSpec
 from ._state import as_state as as_state

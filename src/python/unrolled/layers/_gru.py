@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
+from ._sizes import Merge
 from ._types import Array
 
 
@@ -44,7 +45,7 @@ class GRU(Recurrent[Array]):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -55,6 +56,9 @@ class GRU(Recurrent[Array]):
         weight_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        merge: Merge = "concat",
+        residual: bool = False,
+        learn_initial_state: bool = False,
         reset_after: bool = True,
         layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
@@ -76,6 +80,9 @@ class GRU(Recurrent[Array]):
             weight_dropout=weight_dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            merge=merge,
+            residual=residual,
+            learn_initial_state=learn_initial_state,
             dtype=dtype,
             rng=rng,
             init=init,

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
+from ._sizes import Merge
 from ._types import Array
 
 
@@ -48,7 +49,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -61,15 +62,18 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
         cell_clip: float | None = None,
+        merge: Merge = "concat",
+        residual: bool = False,
+        learn_initial_state: bool = False,
         layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
     ) -> None:
-        if proj_size and not 0 < proj_size < hidden_size:
+        least = min(hidden_size) if isinstance(hidden_size, Sequence) else hidden_size
+        if proj_size and not 0 < proj_size < least:
             raise ValueError(
-                f"[LSTM] expected proj_size in 0 .. hidden_size - 1 = {hidden_size - 1}, "
-                f"got {proj_size}"
+                f"[LSTM] expected proj_size in 0 .. hidden_size - 1 = {least - 1}, got {proj_size}"
             )
         if proj_size and layer_norm:
             raise ValueError("[LSTM] expected proj_size or layer_norm, got both")
@@ -87,6 +91,9 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
             cell_clip=cell_clip,
+            merge=merge,
+            residual=residual,
+            learn_initial_state=learn_initial_state,
             proj_size=proj_size,
             dtype=dtype,
             rng=rng,

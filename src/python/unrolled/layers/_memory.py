@@ -1,6 +1,7 @@
 """The memory that a recurrent layer's training step takes."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .. import functional
@@ -44,17 +45,16 @@ def stack_memory(
 ) -> LayerMemory:
     """The memory of a stack as `Recurrent` runs it; see `Recurrent.memory`."""
     layer.check_on_host()
-    item, inner, hidden = layer.dtype.itemsize, layer.num_layers - 1, layer.hidden_size
-    info = functional.cell_info(layer.cell)
-    sequence = steps * batch * layer.output_size * item
+    item, info = layer.dtype.itemsize, functional.cell_info(layer.cell)
+    tokens = steps * batch * item
     scans = [
         functional.scan_memory(
             layer.cell,
-            layer.output_size if k else layer.input_size,
-            hidden,
+            sizes.inputs,
+            sizes.hidden,
             steps,
             batch,
-            output_size=layer._width,
+            output_size=sizes.h,
             lengths=lengths,
             reverse=direction == 1,
             recompute=layer.recompute,
@@ -63,23 +63,30 @@ def stack_memory(
             recurrent_factors=layer.recurrent_dropout > 0,
             clip_gradient=layer.clip_gradient,
         )
-        for k in range(layer.num_layers)
+        for sizes in layer._layers
         for direction in range(layer.num_directions)
     ]
     # What each scan takes of its new states, with zoneout, and of h, with recurrent dropout.
-    widths = sum(shape[2] for shape in layer._shapes(batch))
-    updates = steps * batch * widths * item if layer.zoneout else 0
-    updates += batch * layer._width * item if layer.recurrent_dropout else 0
+    widths = sum(sum(sizes.states(len(info.states))) for sizes in layer._layers)
+    updates = tokens * widths * layer.num_directions if layer.zoneout else 0
+    if layer.recurrent_dropout:
+        hidden = sum(sizes.h for sizes in layer._layers)
+        updates += batch * hidden * layer.num_directions * item
+    inner = [tokens * sizes.outputs for sizes in layer._layers[:-1]]
     # A gradient between two layers is read while the next one is written; dropout makes a copy.
-    gradients = min(inner, 2) + (1 if inner and layer.dropout else 0)
+    gradients = max(map(sum, pairwise(inner)), default=sum(inner))
+    gradients += max(inner, default=0) if layer.dropout else 0
+    # Outputs of the second direction, before they are added.
+    halves = max(sizes.h for sizes in layer._layers) * tokens if layer.merge == "sum" else 0
     # The gradient of a layer's masked recurrent weights, and its masked copy.
-    matrices = 2 * len(info.gates) * hidden * layer._width * item if layer.weight_dropout else 0
+    matrix = max(len(info.gates) * sizes.hidden * sizes.h for sizes in layer._layers)
+    matrices = 2 * matrix * item if layer.weight_dropout else 0
     return LayerMemory(
         weights=sum(scan.weights for scan in scans),
-        saved=sum(scan.saved + updates for scan in scans),
-        between=inner * sequence,
+        saved=sum(scan.saved for scan in scans) + updates,
+        between=sum(inner),
         scratch=max(
-            max(scan.forward for scan in scans),
-            max(scan.backward for scan in scans) + gradients * sequence + matrices,
+            max(scan.forward for scan in scans) + halves,
+            max(scan.backward for scan in scans) + gradients + matrices,
         ),
     )

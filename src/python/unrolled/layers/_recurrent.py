@@ -7,21 +7,15 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ._checks import (
-    check_array,
-    checked_cell_clip,
-    checked_dtype,
-    checked_probability,
-    checked_size,
-)
+from ._checks import check_array, checked_cell_clip, checked_dtype, checked_probability
 from ._initialisers import Initialiser, initialise
 from ._memory import LayerMemory, stack_memory
 from ._recurrent_steps import RecurrentSteps
 from ._scan_parameters import ScanParameters
-from ._sizes import checked_proj_size
+from ._sizes import Merge, layer_sizes
 from ._specs import recurrent_specs
 from ._stack_scans import StackScans
-from ._state import StateT, as_state
+from ._state import StateForm, StateT, as_state
 from ._stream import Stream
 from ._tape import RecurrentPullback
 from ._types import Array
@@ -35,7 +29,8 @@ class Recurrent(StackScans[StateT]):
     own is used through this one: `Recurrent(cell, input_size, hidden_size)`.
 
     Layer k reads the output of layer k-1. A bidirectional layer runs a second scan from the last
-    step to the first; outputs of the two directions lie side by side in the last axis.
+    step to the first; outputs of the two directions lie side by side in the last axis, or are
+    added.
 
     Shapes: T steps, B batch, I input, H hidden, G gates, L layers, D directions.
         parameters of layer k: weight_ih_lk (G*H, I or D*H), weight_hh_lk (G*H, H),
@@ -43,11 +38,14 @@ class Recurrent(StackScans[StateT]):
         With proj_size R, weight_hh_lk (G*H, R) and weight_hr_lk (R, H); R stands for H in outputs,
         in the state h and in the input of the next layer.
         Names, shapes and gate order are torch's: `load_parameters` takes a torch state dict.
+        With learn_initial_state also initial_h_lk (H,), and likewise of the cell's other states.
+        Where layers differ in width, states are (D, B, H_1 + ... + H_L) rather than (L*D, B, H):
+        those of the layers side by side, `np.split(h, np.cumsum(layer.hidden_sizes)[:-1], 2)`.
 
     Args:
         cell: a name from `unrolled.functional.cells()`, or a cell made by `unrolled.cell`.
         input_size: I.
-        hidden_size: H.
+        hidden_size: H; or a sequence of numbers, one for each layer, which says L too.
         num_layers: L.
         bias: whether there are bias parameters.
         batch_first: sequences are (B, T, I) rather than (T, B, I), and resets (B, T). States stay
@@ -69,6 +67,13 @@ class Recurrent(StackScans[StateT]):
         cell_clip: limit of the state c of an LSTM: c_t <- min(max(c_t, -cell_clip), cell_clip)
             before anything reads it, and no gradient where that changed it; None: no limit. As in
             TensorFlow (Sak, Senior and Beaufays 2014).
+        merge: how the outputs of two directions become one: "concat" (D*H wide) or "sum" (H wide),
+            as Keras's merge_mode.
+        residual: the input of each layer but the first is added to its output where both are of
+            one width, so that y_k = f_k(y_{k-1}) + y_{k-1}. Dropout acts on what f_k reads alone.
+            States are those of f_k (GNMT, Wu et al. 2016; the first layer has none there either).
+        learn_initial_state: the states that a call without `state`, or a stream, begins with are
+            parameters, one vector a layer, direction and state, zero at first.
         proj_size: R of a cell that projects its output (see `functional.CellInfo`), 1 <= R <= H; 0
             is H there, and all that other cells take.
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
@@ -77,7 +82,8 @@ class Recurrent(StackScans[StateT]):
 
     Raises:
         ValueError: a size below 1, a probability outside 0 <= p < 1, an unknown cell or
-            initialiser.
+            initialiser, or an option that cannot act: a sum of one direction, residual=True where
+            no two layers fit.
         TypeError: another dtype.
     """
 
@@ -85,7 +91,7 @@ class Recurrent(StackScans[StateT]):
         self,
         cell: str | functional.CellInfo,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -97,6 +103,9 @@ class Recurrent(StackScans[StateT]):
         recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
         cell_clip: float | None = None,
+        merge: Merge = "concat",
+        residual: bool = False,
+        learn_initial_state: bool = False,
         proj_size: int = 0,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
@@ -105,10 +114,21 @@ class Recurrent(StackScans[StateT]):
         where = type(self).__name__
         info = functional.cell_info(cell)
         self.cell = info.name
-        self.input_size = checked_size(where, "input_size", input_size)
-        self.hidden_size = checked_size(where, "hidden_size", hidden_size)
-        self.num_layers = checked_size(where, "num_layers", num_layers)
         self.num_directions = 2 if bidirectional else 1
+        self.merge = merge
+        self._layers = layer_sizes(
+            where,
+            info,
+            input_size,
+            hidden_size,
+            num_layers,
+            self.num_directions,
+            proj_size=proj_size,
+            merge=merge,
+            residual=residual,
+        )
+        sizes = tuple(each.states(len(info.states)) for each in self._layers)
+        self._form = StateForm(info.states, sizes, self.num_directions)
         self.bias = bool(bias)
         self.batch_first = bool(batch_first)
         self.dropout = checked_probability(where, "dropout", dropout)
@@ -117,8 +137,7 @@ class Recurrent(StackScans[StateT]):
         self.recurrent_dropout = checked_probability(where, "recurrent_dropout", recurrent_dropout)
 
         kind = checked_dtype(where, dtype)
-        self._state_names = info.states
-        self.proj_size = checked_proj_size(where, proj_size, self.hidden_size, info)
+        self.learn_initial_state = bool(learn_initial_state)
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
         self.cell_clip = checked_cell_clip(where, cell_clip, info)
@@ -127,17 +146,18 @@ class Recurrent(StackScans[StateT]):
                 raise ValueError(f"[{where}] expected {name}=0: {self.cell} has no weight_hh")
         self._scans = []
         own: dict[str, Array] = {}
-        for scan in recurrent_specs(
-            info,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.num_directions,
-            bias=self.bias,
-            proj_size=self.proj_size,
+        for k, scan in enumerate(
+            recurrent_specs(info, self._layers, self.num_directions, bias=self.bias)
         ):
-            self._scans.append(ScanParameters(self.cell, {key: s.name for key, s in scan.items()}))
-            own.update({s.name: initialise(init, s, rng, kind) for s in scan.values()})
+            keys = {key: spec.name for key, spec in scan.items()}
+            own.update({spec.name: initialise(init, spec, rng, kind) for spec in scan.values()})
+            begins: dict[str, Array] = {}
+            if self.learn_initial_state:
+                ending = keys["weight_ih"].removeprefix("weight_ih")
+                columns = zip(info.states, sizes[k // self.num_directions], strict=True)
+                begins = {f"initial_{name}{ending}": np.zeros(n, kind) for name, n in columns}
+            own.update(begins)
+            self._scans.append(ScanParameters(self.cell, keys, tuple(begins)))
         super().__init__(own)
 
     def memory(self, steps: int, batch: int, lengths: Array | None = None) -> LayerMemory:
@@ -156,7 +176,8 @@ class Recurrent(StackScans[StateT]):
         return stack_memory(self, steps, batch, lengths)
 
     def __repr__(self) -> str:
-        options = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
+        same = len({*self.hidden_sizes}) == 1
+        options = [f"num_layers={self.num_layers}"] if same and self.num_layers > 1 else []
         options += ["bidirectional=True"] if self.num_directions == 2 else []
         options += ["bias=False"] if not self.bias else []
         options += ["batch_first=True"] if self.batch_first else []
@@ -167,9 +188,12 @@ class Recurrent(StackScans[StateT]):
         options += [f"recurrent_dropout={dropped:g}"] if dropped else []
         options += [f"zoneout={self.zoneout}"] if self.zoneout else []
         options += [f"cell_clip={self.cell_clip:g}"] if self.cell_clip is not None else []
+        options += [f"merge={self.merge!r}"] if self.merge != "concat" else []
+        options += ["residual=True"] if self.residual else []
+        options += ["learn_initial_state=True"] if self.learn_initial_state else []
         options += self._cell_options()
         sizes = [f"{self.cell!r}"] if type(self) is Recurrent else []
-        sizes += [str(self.input_size), str(self.hidden_size)]
+        sizes += [str(self.input_size), str(self.hidden_size if same else self.hidden_sizes)]
         return f"{type(self).__name__}({', '.join(sizes + options)}, dtype={self.dtype})"
 
     def _cell_options(self) -> list[str]:
@@ -182,19 +206,26 @@ class Recurrent(StackScans[StateT]):
         state: StateT | None = None,
         lengths: Array | None = None,
         resets: Array | None = None,
+        mask: Array | None = None,
     ) -> tuple[Array, StateT]:
         """Runs the stack over a batch of sequences, for inference: without dropout.
 
-        Shapes: x (T, B, I), y (T, B, D*H), states (L*D, B, H) each, lengths (B,), resets (T, B);
-            with batch_first x (B, T, I), y (B, T, D*H), resets (B, T).
+        Shapes: x (T, B, I), y (T, B, D*H), states (L*D, B, H) each, lengths (B,), resets and mask
+            (T, B); with batch_first x (B, T, I), y (B, T, D*H), resets and mask (B, T).
 
         Args:
             x: input sequences; a batch of one is x[:, None]. Or a `functional.Lookup` of tokens
                 (T, B) in a table (V, I), which saves most of the input product.
-            state: the state before the first step, None = zeros.
+            state: the state before the first step, None = zeros, or what was learned.
             lengths: row b ends after lengths[b] steps (any order, 0 allowed), None = all take T.
                 Outputs after the end are zero, and final states are those of the row's last step.
             resets: true where a new sequence begins inside a row: no state crosses into step t.
+                Not with learn_initial_state, since it begins with zeros.
+            mask: bool, False where a step is masked, in any pattern: each layer then leaves its
+                states as they were and outputs h again, as Keras's layers do under a mask (before
+                the first live step the initial one, where Keras has zeros). Input there is never
+                read, NaN included, and costs no product; live steps have the bits that they have
+                without the masked ones between them.
 
         Returns:
             y and the final state, ready to be passed on with the next part of the sequences.
@@ -202,7 +233,7 @@ class Recurrent(StackScans[StateT]):
         Raises:
             ValueError: a shape does not fit; TypeError: a dtype does not fit.
         """
-        y, final, _ = self._run(x, state, lengths, resets, None, training=False)
+        y, final, _ = self._run(x, state, lengths, resets, mask, None, training=False)
         return y, final
 
     def states(
@@ -211,6 +242,7 @@ class Recurrent(StackScans[StateT]):
         state: StateT | None = None,
         lengths: Array | None = None,
         resets: Array | None = None,
+        mask: Array | None = None,
     ) -> StateT:
         """The states of all layers after every step, as c of each layer of an LSTM; see `__call__`.
 
@@ -219,9 +251,9 @@ class Recurrent(StackScans[StateT]):
             after the end of a row.
         """
         every: list[tuple[Array, ...]] = []
-        self._run(x, state, lengths, resets, None, training=False, every=every)
-        arrays = (np.stack(list(map(self._swapped, of))) for of in zip(*every, strict=True))
-        return cast(StateT, as_state(tuple(arrays)))
+        self._run(x, state, lengths, resets, mask, None, training=False, every=every)
+        parts = [tuple(map(self._swapped, of)) for of in every]
+        return cast(StateT, as_state(self._form.stack(parts)))
 
     def vjp(
         self,
@@ -230,6 +262,7 @@ class Recurrent(StackScans[StateT]):
         *,
         lengths: Array | None = None,
         resets: Array | None = None,
+        mask: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[tuple[Array, StateT], RecurrentPullback[StateT]]:
         """Runs the stack for training: `__call__` with dropout, and back-propagation through time.
@@ -243,7 +276,7 @@ class Recurrent(StackScans[StateT]):
         are until it has run. It uses the weights as they were at the time of `vjp`.
 
         Args:
-            x, state, lengths, resets: see `__call__`.
+            x, state, lengths, resets, mask: see `__call__`.
             rng: where dropout comes from; needed only by a stack with dropout of either kind.
 
         Returns:
@@ -252,18 +285,18 @@ class Recurrent(StackScans[StateT]):
             and returns those of x (of the table of a Lookup; None if not needed) and of the
             initial state.
         """
-        y, final, tapes = self._run(x, state, lengths, resets, rng, training=True)
-        steps, batch = self._swapped(y).shape[:2]
+        y, final, tape = self._run(x, state, lengths, resets, mask, rng, training=True)
         y_shape = y.shape
 
         def pullback(
             dy: Array | None, dstate: StateT | None = None, *, needs_dx: bool = True
         ) -> tuple[Any, StateT]:
             if dy is not None:
-                letters = "(B, T, D*H)" if self.batch_first else "(T, B, D*H)"
-                check_array(self._where, f"dy of shape {letters}", dy, y_shape, self.dtype)
+                order = "B, T" if self.batch_first else "T, B"
+                text = f"dy of shape ({order}, {'H' if self.merge == 'sum' else 'D*H'})"
+                check_array(self._where, text, dy, y_shape, self.dtype)
                 dy = self._swapped(dy)
-            return self._pull(tapes, dy, dstate, steps, batch, needs_dx)
+            return self._pull(tape, dy, dstate, needs_dx=needs_dx)
 
         return (y, final), pullback
 
@@ -282,7 +315,15 @@ class Recurrent(StackScans[StateT]):
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
         weights = [scan.pack(self._parameters, self.precision) for scan in self._scans]
-        return Stream(weights, batch, self.zoneout.shares, self.cell_clip)
+        return Stream(
+            weights,
+            batch,
+            self.zoneout.shares,
+            cell_clip=self.cell_clip,
+            form=self._form,
+            residual=[sizes.residual for sizes in self._layers],
+            initial=[scan.begin(self._parameters, 1) for scan in self._scans],
+        )
 
     def steps_vjp(
         self, *, rng: np.random.Generator | None = None, training: bool = True

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional
 from ._mask import Mask, draw_mask, drawn_factors
-from ._state import as_state, join_state
+from ._state import as_state
 from ._types import Array
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RecurrentSteps:
             for scan, mask in zip(layer._scans, self._weight_masks, strict=True)
         ]
         self._masks = self._draw_masks()
-        self._tape: list[tuple[list[functional.Saved], list[Mask]]] = []
+        self._tape: list[tuple[list[functional.Saved], list[Mask], bool]] = []
 
     @property
     def hidden_size(self) -> int:
@@ -68,31 +68,35 @@ class RecurrentSteps:
         """
         layer = self._layer
         masks = self._masks if layer.variational else self._draw_masks()
-        initial = layer._split(state, len(x))
+        begins, initial = layer._begin(state, len(x))
         saved, final = [], []
         y = x[None]
-        parts = zip(self._weights, initial, masks, self._state_masks, strict=True)
-        for weights, own, mask, state_mask in parts:
+        parts = zip(layer._layers, self._weights, initial, masks, self._state_masks, strict=True)
+        for sizes, weights, own, mask, state_mask in parts:
+            states = sizes.states(len(layer._state_names))
             options: dict[str, Any] = {
                 "lengths": live,
                 "updates": layer.zoneout.updates(
-                    [(1, *shape[1:]) for shape in layer._shapes(len(x))],
+                    [(1, len(x), size) for size in states],
                     layer.dtype,
                     self._rng,
                     training=self._training,
                 ),
                 "cell_clip": layer.cell_clip,
-                "recurrent_factors": drawn_factors(state_mask, (len(x), layer._width), layer.dtype),
+                "recurrent_factors": drawn_factors(state_mask, (len(x), sizes.h), layer.dtype),
             }
+            below = y
             if self._training:
                 y, last, one = functional.scan_vjp(weights, mask(y), own, **options)
                 saved.append(one)
             else:
                 y, last = functional.scan(weights, y, own, **options)
+            if sizes.residual:
+                y += below
             final.append(last)
         if self._training:
-            self._tape.append((saved, masks))
-        return y[0], as_state(join_state(final))
+            self._tape.append((saved, masks, begins))
+        return y[0], as_state(layer._form.join(final))
 
     def pull(self, dy: Array, dstate: Any) -> tuple[Array, Any]:
         """Carries gradients back through the last step that is left; adds to the parameters'.
@@ -100,7 +104,7 @@ class RecurrentSteps:
         Shapes: dy (B, H); returns dx (B, I) and the gradient of the state before the step.
         """
         layer = self._layer
-        saved, masks = self._tape.pop()
+        saved, masks, begins = self._tape.pop()
         dfinal = layer._split(dstate, len(dy), "d")
         dinitial: list[tuple[Array, ...]] = [()] * layer.num_layers
         dx = dy[None]
@@ -114,5 +118,9 @@ class RecurrentSteps:
                 clip_gradient=layer.clip_gradient,
             )
             assert below is not None
-            dx = masks[k](below)
-        return dx[0], as_state(join_state(dinitial))
+            if begins:
+                layer._scans[k].pull_begin(layer._grads, dinitial[k])
+            above, dx = dx, masks[k](below)
+            if layer._layers[k].residual:
+                dx += above
+        return dx[0], as_state(layer._form.join(dinitial))

@@ -49,10 +49,15 @@ class Reversed(Layer, Generic[StateT]):
         state: StateT | None = None,
         lengths: Array | None = None,
         resets: Array | None = None,
+        mask: Array | None = None,
     ) -> tuple[Array, StateT]:
         """Returns y and the final state, for inference; see `Recurrent`."""
         y, final = self.layer(
-            self._flip(x, lengths), state, lengths, self._flip_resets(resets, lengths)
+            self._flip(x, lengths),
+            state,
+            lengths,
+            self._flip_resets(resets, lengths),
+            None if mask is None else self._flip_array(mask, lengths),
         )
         return self._flip_array(y, lengths), final
 
@@ -63,6 +68,7 @@ class Reversed(Layer, Generic[StateT]):
         *,
         lengths: Array | None = None,
         resets: Array | None = None,
+        mask: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[tuple[Array, StateT], RecurrentPullback[StateT]]:
         """Returns (y, final state) and their pullback; see `Recurrent.vjp`."""
@@ -71,6 +77,7 @@ class Reversed(Layer, Generic[StateT]):
             state,
             lengths=lengths,
             resets=self._flip_resets(resets, lengths),
+            mask=None if mask is None else self._flip_array(mask, lengths),
             rng=rng,
         )
 

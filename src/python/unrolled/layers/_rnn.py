@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
+from ._sizes import Merge
 from ._types import Array
 
 
@@ -29,7 +30,7 @@ class RNN(Recurrent[Array]):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         bias: bool = True,
@@ -41,6 +42,9 @@ class RNN(Recurrent[Array]):
         weight_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
+        merge: Merge = "concat",
+        residual: bool = False,
+        learn_initial_state: bool = False,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -60,6 +64,9 @@ class RNN(Recurrent[Array]):
             weight_dropout=weight_dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            merge=merge,
+            residual=residual,
+            learn_initial_state=learn_initial_state,
             dtype=dtype,
             rng=rng,
             init=init,

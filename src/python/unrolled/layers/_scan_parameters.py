@@ -1,6 +1,6 @@
 """The parameters of one scan: one direction of one layer of a stack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,33 @@ from ._types import Array
 
 @dataclass(frozen=True)
 class ScanParameters:
-    """Which of a layer's parameters are those of one scan, by the argument of `functional.pack`."""
+    """Which of a layer's parameters are those of one scan.
+
+    Attributes:
+        cell: its name.
+        keys: names of parameters by the argument of `functional.pack`.
+        initial: names of the learned initial states, (H,) each; none where they are zero.
+    """
 
     cell: str
     keys: Mapping[str, str]
+    initial: tuple[str, ...] = ()
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the parameters in their layer."""
-        return tuple(self.keys.values())
+    def names(self, *, begins: bool) -> tuple[str, ...]:
+        """The names of the parameters that take part in a call, which may begin a sequence."""
+        return (*self.keys.values(), *(self.initial if begins else ()))
+
+    def begin(self, parameters: Mapping[str, Array], batch: int) -> tuple[Array, ...] | None:
+        """The learned initial states for B rows, (B, H) each; None = zeros."""
+        if not self.initial:
+            return None
+        return tuple(np.repeat(parameters[name][None], batch, axis=0) for name in self.initial)
+
+    def pull_begin(self, gradients: Mapping[str, Array], dinitial: Sequence[Array]) -> None:
+        """Adds the gradients of what `begin` returned to those of the parameters."""
+        for name, gradient in zip(self.initial, dinitial, strict=False):
+            total = gradients[name]
+            total += gradient.sum(axis=0)
 
     def pack(
         self,

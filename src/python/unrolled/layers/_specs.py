@@ -1,10 +1,13 @@
 """Which parameters a layer has: their names, roles and shapes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..functional import CellInfo
+
+if TYPE_CHECKING:
+    from ._sizes import LayerSizes
 
 Role: TypeAlias = Literal[
     "input", "recurrent", "projection", "input_bias", "recurrent_bias", "unit", "embedding"
@@ -44,36 +47,25 @@ def linear_specs(input_size: int, output_size: int, *, bias: bool) -> tuple[Para
 
 
 def recurrent_specs(
-    cell: CellInfo,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    num_directions: int,
-    *,
-    bias: bool,
-    proj_size: int = 0,
+    cell: CellInfo, layers: Sequence["LayerSizes"], num_directions: int, *, bias: bool
 ) -> Iterator[dict[str, ParameterSpec]]:
     """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
     bias_hh (G*H,); of these a cell without a recurrent product has those of the input alone. A cell
-    with parameters of its units has weight_unit (P*H,). Layers after the first read the D*H outputs
-    of the one below. With proj_size R there is weight_hr (R, H), weight_hh is (G*H, R), and outputs
-    are D*R. Keys are the arguments of `functional.pack`.
+    with parameters of its units has weight_unit (P*H,). Where a cell projects its output to R there
+    is weight_hr (R, H), and weight_hh is (G*H, R). Keys are the arguments of `functional.pack`.
     """
-    outputs = proj_size or hidden_size
-    rows = len(cell.gates) * hidden_size
-    for layer in range(num_layers):
-        inputs = input_size if layer == 0 else num_directions * outputs
-        for suffix in ("", "_reverse")[:num_directions]:
-            ending = f"_l{layer}{suffix}"
+    for layer, sizes in enumerate(layers):
+        rows = len(cell.gates) * sizes.hidden
+        for ending in scan_endings(layer, num_directions):
             plan: list[tuple[str, Role, tuple[int, ...], bool]] = [
-                ("weight_ih", "input", (rows, inputs), True),
-                ("weight_hh", "recurrent", (rows, outputs), cell.recurrent),
+                ("weight_ih", "input", (rows, sizes.inputs), True),
+                ("weight_hh", "recurrent", (rows, sizes.h), cell.recurrent),
                 ("bias_ih", "input_bias", (rows,), bias),
                 ("bias_hh", "recurrent_bias", (rows,), bias and cell.recurrent),
-                ("weight_unit", "unit", (len(cell.units) * hidden_size,), bool(cell.units)),
-                ("weight_hr", "projection", (outputs, hidden_size), proj_size > 0),
+                ("weight_unit", "unit", (len(cell.units) * sizes.hidden,), bool(cell.units)),
+                ("weight_hr", "projection", (sizes.h, sizes.hidden), cell.projects),
             ]
             names = {"unit": cell.units, "projection": ("h",)}
             yield {
@@ -82,8 +74,13 @@ def recurrent_specs(
                     role,
                     shape,
                     names.get(role, cell.gates),
-                    hidden_size,
+                    sizes.hidden,
                 )
                 for name, role, shape, there in plan
                 if there
             }
+
+
+def scan_endings(layer: int, num_directions: int) -> tuple[str, ...]:
+    """What the names of a layer's parameters end with, those of each direction."""
+    return (f"_l{layer}", f"_l{layer}_reverse")[:num_directions]

@@ -1,6 +1,8 @@
-"""States of stacked recurrent layers: between torch's stacked form and one tuple per scan."""
+"""States of stacked recurrent layers: between callers' arrays and one tuple per scan."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -12,57 +14,104 @@ from ._types import Array, DType
 StateT = TypeVar("StateT")
 
 
-def split_state(
-    where: str,
-    state: object,
-    names: Sequence[str],
-    shapes: Sequence[tuple[int, int, int]],
-    dtype: DType,
-) -> list[tuple[Array, ...] | None]:
-    """Returns the states of each scan of a stack.
+@dataclass(frozen=True)
+class StateForm:
+    """How the states of all scans of a stack lie in the arrays that callers have.
 
-    Shapes: S scans (layers * directions), B batch, H hidden.
+    There is one array for each state of the cell: (L*D, B, H), one scan after the other as torch
+    has them; where layers differ in width, (D, B, H_1 + ... + H_L), one layer beside the other.
 
-    Args:
-        where: the layer, as error texts name it.
-        state: None (every scan begins at zero), an array (S, B, H), or a tuple of such arrays.
+    Attributes:
         names: what the arrays are called, as ("h", "c").
-        shapes: (S, B, H), of each array.
-        dtype: dtype of the layer.
-
-    Returns:
-        for each of the S scans a tuple of (B, H) views, or None.
-
-    Raises:
-        ValueError, TypeError: the state is not of this form.
+        sizes: of each layer, the columns of each state.
+        directions: D.
     """
-    scans = shapes[0][0]
-    if state is None:
-        return [None] * scans
-    arrays: Sequence[Array]
-    if len(names) == 1:
-        arrays = (cast(Array, state),)
-    elif isinstance(state, tuple | list) and len(state) == len(names):
-        arrays = state
-    else:
-        got = f"{len(state)} entries" if isinstance(state, tuple | list) else type(state).__name__
-        raise TypeError(f"[{where}] expected state as a tuple ({', '.join(names)}), got {got}")
-    for name, array, shape in zip(names, arrays, shapes, strict=True):
-        text = f"state {name} of shape (layers*directions, B, H)"
-        check_array(where, text, array, shape, dtype)
-    return [tuple(array[k] for array in arrays) for k in range(scans)]
+
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, ...], ...]
+    directions: int
+
+    @property
+    def scans(self) -> int:
+        """L*D."""
+        return len(self.sizes) * self.directions
+
+    @property
+    def _stacked(self) -> bool:
+        return len({*self.sizes}) == 1
+
+    def shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """The shape of each array for B rows."""
+        columns = [*zip(*self.sizes, strict=True)]
+        if self._stacked:
+            return [(self.scans, batch, of[0]) for of in columns]
+        return [(self.directions, batch, sum(of)) for of in columns]
+
+    def split(
+        self, where: str, state: object, batch: int, dtype: DType, prefix: str = ""
+    ) -> list[tuple[Array, ...] | None]:
+        """Returns the states of each scan.
+
+        Args:
+            where: the layer, as error texts name it.
+            state: None, an array, or a tuple of arrays, as a caller has them.
+            batch: B.
+            dtype: dtype of the layer.
+            prefix: stands before the names, as "d" for gradients.
+
+        Returns:
+            for each of the L*D scans a tuple of (B, H) views, or None.
+
+        Raises:
+            ValueError, TypeError: the state is not of this form.
+        """
+        if state is None:
+            return [None] * self.scans
+        names = [prefix + name for name in self.names]
+        arrays: Sequence[Array]
+        if len(names) == 1:
+            arrays = (cast(Array, state),)
+        elif isinstance(state, tuple | list) and len(state) == len(names):
+            arrays = state
+        else:
+            many = isinstance(state, tuple | list)
+            got = f"{len(cast(Any, state))} entries" if many else type(state).__name__
+            raise TypeError(f"[{where}] expected state as a tuple ({', '.join(names)}), got {got}")
+        letters = "layers*directions, B, H" if self._stacked else "directions, B, sum of H"
+        for name, array, shape in zip(names, arrays, self.shapes(batch), strict=True):
+            check_array(where, f"state {name} of shape ({letters})", array, shape, dtype)
+        if self._stacked:
+            return [tuple(array[scan] for array in arrays) for scan in range(self.scans)]
+        ends = [*accumulate(self.sizes, _sums)]
+        return [
+            tuple(
+                array[direction, :, last - size : last]
+                for array, last, size in zip(arrays, end, sizes, strict=True)
+            )
+            for end, sizes in zip(ends, self.sizes, strict=True)
+            for direction in range(self.directions)
+        ]
+
+    def stack(self, parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Copies the states of each scan, (..., H) each, to a caller's arrays: undoes `split`."""
+        columns = [*zip(*parts, strict=True)]
+        if not self._stacked:
+            ways = range(self.directions)
+            columns = [
+                tuple(np.concatenate(of[way :: self.directions], axis=-1) for way in ways)
+                for of in columns
+            ]
+        return tuple(np.stack(of) for of in columns)
+
+    def join(self, parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+        """`stack` of arrays that nobody writes any more: a single scan's are not copied."""
+        if len(parts) == 1:
+            return tuple(array[None] for array in parts[0])
+        return self.stack(parts)
 
 
-def stack_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """Copies the states of each scan, (B, H) each, to arrays (S, B, H): undoes `split_state`."""
-    return tuple(np.stack(arrays) for arrays in zip(*parts, strict=True))
-
-
-def join_state(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """`stack_state` of arrays that nobody writes any more: a single scan's are not copied."""
-    if len(parts) == 1:
-        return tuple(array[None] for array in parts[0])
-    return stack_state(parts)
+def _sums(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(a, b, strict=True)))
 
 
 def as_state(arrays: tuple[Array, ...]) -> object:

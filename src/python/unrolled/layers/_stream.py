@@ -1,13 +1,14 @@
 """A recurrent layer one step at a time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, cast
 
 import numpy as np
 
 from .. import functional
 from ._checks import checked_size
-from ._state import StateT, as_state, split_state, stack_state
+from ._state import StateForm, StateT, as_state
 from ._types import Array
 
 
@@ -24,7 +25,8 @@ class Stream(Generic[StateT]):
     layer's parameters do not reach it. The outputs are, bit for bit, those of the layer over the
     whole sequence at once. A stream serves one caller; `fork` starts more over the same weights.
 
-    Shapes: B batch, I input, H hidden, L layers; x_t (B, I), y_t (B, H), states (L, B, H) each.
+    Shapes: B batch, I input, H hidden, L layers; x_t (B, I), y_t (B, H), states (L, B, H) each, as
+    those of the layer.
     """
 
     def __init__(
@@ -32,8 +34,24 @@ class Stream(Generic[StateT]):
         weights: Sequence[functional.Weights],
         batch: int,
         updates: Sequence[float] = (),
+        *,
         cell_clip: float | None = None,
+        form: StateForm,
+        residual: Sequence[bool],
+        initial: Sequence[tuple[Array, ...] | None],
     ) -> None:
+        """See `Recurrent.stream`.
+
+        Args:
+            weights: of each layer.
+            batch: B.
+            updates: see `functional.Stream`.
+            cell_clip: limit of the state c; None: none.
+            form: of the state.
+            residual: of each layer, whether its input is added to its output.
+            initial: of each layer, the states that a sequence begins with, (1, H) each; None =
+                zeros.
+        """
         self._weights = tuple(weights)
         self._batch = checked_size("stream", "batch", batch)
         first, last = self._weights[0], self._weights[-1]
@@ -44,15 +62,32 @@ class Stream(Generic[StateT]):
             )
         self._dtype = first.dtype
         self._output_shape = (self._batch, last.state_sizes[0])
-        self._state_shapes = [(len(weights), self._batch, size) for size in last.state_sizes]
-        self._state_names = functional.cell_info(first.cell).states
+        self._updates, self._cell_clip = tuple(updates), cell_clip
+        self._form, self._residual, self._initial = form, tuple(residual), tuple(initial)
         # The kernels read and write these arrays in place, in every step.
         self._states = [
-            tuple(np.zeros(shape[1:], self._dtype) for shape in self._state_shapes)
-            for _ in self._weights
+            tuple(np.zeros((self._batch, size), self._dtype) for size in each.state_sizes)
+            for each in self._weights
         ]
-        self._options = (tuple(updates), cell_clip)
-        self._steps = functional.Stream(self._weights, self._states, *self._options)
+        self._parts = self._make_parts()
+        self.reset()
+
+    def _make_parts(self) -> list["_Part"]:
+        """The layers in as few calls as there can be: what is added lies between two of them."""
+        ends = [
+            k + 1
+            for k, residual in enumerate(self._residual)
+            if residual or k + 1 == len(self._residual) or self._residual[k + 1]
+        ]
+        parts, begin = [], 0
+        for end in ends:
+            steps = functional.Stream(
+                self._weights[begin:end], self._states[begin:end], self._updates, self._cell_clip
+            )
+            shape = (self._batch, self._weights[end - 1].state_sizes[0])
+            parts.append(_Part(steps, self._residual[begin], np.empty(shape, self._dtype)))
+            begin = end
+        return parts
 
     def __call__(self, x_t: Array, *, out: Array | None = None) -> Array:
         """Advances all B sequences by one step.
@@ -70,17 +105,24 @@ class Stream(Generic[StateT]):
         """
         if out is None:
             out = np.empty(self._output_shape, self._dtype)
-        self._steps.step(x_t, out)
+        for part in self._parts:
+            y = out if part is self._parts[-1] else part.room
+            part.steps.step(x_t, y)
+            if part.residual:
+                y += x_t
+            x_t = y
         return out
 
     @property
     def state(self) -> StateT:
         """A copy of the state, in the layer's form; assign one to continue from there."""
-        return cast(StateT, as_state(stack_state(self._states)))
+        return cast(StateT, as_state(self._form.stack(self._states)))
 
     @state.setter
     def state(self, state: StateT | None) -> None:
-        parts = split_state("stream", state, self._state_names, self._state_shapes, self._dtype)
+        parts: Sequence[tuple[Array, ...] | None] = self._initial
+        if state is not None:
+            parts = self._form.split("stream", state, self._batch, self._dtype)
         for own, given in zip(self._states, parts, strict=True):
             for k, array in enumerate(own):
                 array[...] = 0 if given is None else given[k]
@@ -91,13 +133,32 @@ class Stream(Generic[StateT]):
         return self._batch
 
     def reset(self) -> None:
-        """Sets the state to zero: all sequences begin anew."""
+        """Sets the state to zero, or to what was learned: all sequences begin anew."""
         self.state = None
 
     def fork(self, batch: int | None = None) -> "Stream[StateT]":
-        """Starts another stream at the zero state; both share the packed weights.
+        """Starts another stream, which begins anew; both share the packed weights.
 
         Args:
             batch: B of the new stream, by default that of this one.
         """
-        return Stream(self._weights, self._batch if batch is None else batch, *self._options)
+        return Stream(
+            self._weights,
+            self._batch if batch is None else batch,
+            self._updates,
+            cell_clip=self._cell_clip,
+            form=self._form,
+            residual=self._residual,
+            initial=self._initial,
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Layers that take a step in one call: those between two residual connections."""
+
+    steps: functional.Stream
+    residual: bool
+    """Whether their input is added to their output; it is one layer then."""
+    room: Array
+    """(B, H) for their output, where others read it."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import functional
-from unrolled.layers import Recurrent, map_state, state_arrays
+from unrolled.layers import Recurrent, as_state, map_state, state_arrays
 
 from ._types import Array
 
@@ -37,7 +37,7 @@ def gradient_flow(
         x: (T, B, I); with batch_first (B, T, I).
         dy: the gradient of the loss in the outputs, (T, B, H) or, with batch_first, (B, T, H).
             None: L is a sum over the units of the last output, scaled so that |dL/dh_T| = 1.
-        state: the initial state, None = zeros.
+        state: the initial state, None = zeros, or what the layer learned.
 
     Returns:
         name of the state, "h" or "h" and "c" -> (L, T+1) float64.
@@ -55,22 +55,29 @@ def gradient_flow(
         raise ValueError(f"[gradient_flow] expected x of shape (T, B, I), none 0, got {x.shape}")
     x = _time_major(layer, x)
     singles = [_single(layer, k) for k in range(layer.num_layers)]
-    initial = [_of_layer(state, k) for k in range(layer.num_layers)]
+    _, begin = layer._begin(state, x.shape[1])
+    initial = [
+        None if own is None else as_state(tuple(array[None].astype(np.float64) for array in own))
+        for own in begin
+    ]
+    residual = [sizes.residual for sizes in layer._layers]
     inputs = [x]
-    for single, before in zip(singles[:-1], initial[:-1], strict=True):
-        inputs.append(single(inputs[-1], before)[0])
-    shape = (*x.shape[:2], layer.hidden_size)
+    for single, before, added in zip(singles[:-1], initial[:-1], residual[:-1], strict=True):
+        y, _ = single(inputs[-1], before)
+        inputs.append(y + inputs[-1] if added else y)
+    shape = (*x.shape[:2], layer.output_size)
     if dy is None:
         dy = np.zeros(shape)
-        dy[-1] = layer.hidden_size**-0.5
+        dy[-1] = layer.output_size**-0.5
     elif (dy := _time_major(layer, dy)).shape != shape:
         raise ValueError(
             f"[gradient_flow] expected dy of shape (T, B, H) = {shape}, got {dy.shape}"
         )
     flows: list[list[Array]] = []
-    for single, x_k, before in zip(singles[::-1], inputs[::-1], initial[::-1], strict=True):
-        dy, norms = _flow_back(single, x_k, dy, before)
+    for k in range(layer.num_layers - 1, -1, -1):
+        dx, norms = _flow_back(singles[k], inputs[k], dy, initial[k])
         flows.insert(0, norms)
+        dy = dx + dy if residual[k] else dx
     names = functional.cell_info(layer.cell).states
     return {name: np.stack([norms[i] for norms in flows]) for i, name in enumerate(names)}
 
@@ -84,28 +91,20 @@ def _time_major(layer: Recurrent[Any], sequence: Array) -> Array:
 
 def _single(layer: Recurrent[Any], k: int) -> Recurrent[Any]:
     """Returns a copy of layer k of a stack as a layer of its own: time-major, in float64."""
-    ending = f"_l{k}"
     parameters = {
-        name.removesuffix(ending) + "_l0": array.astype(np.float64)
-        for name, array in layer.parameters.items()
-        if name.endswith(ending)
+        f"{key}_l0": layer.parameters[name].astype(np.float64)
+        for key, name in layer._scans[k].keys.items()
     }
     single: Recurrent[Any] = Recurrent(
         layer.cell,
-        parameters["weight_ih_l0"].shape[1],
-        layer.hidden_size,
+        layer._layers[k].inputs,
+        layer.hidden_sizes[k],
         bias=layer.bias,
         dtype=np.float64,
         init="zeros",
     )
     single.load_parameters(parameters)
     return single
-
-
-def _of_layer(state: Any, k: int) -> Any:
-    if isinstance(state, tuple):
-        return tuple(_of_layer(array, k) for array in state)
-    return None if state is None else state[k : k + 1].astype(np.float64)
 
 
 def _flow_back(layer: Recurrent[Any], x: Array, dy: Array, state: Any) -> tuple[Array, list[Array]]:
