@@ -23,7 +23,8 @@ WindowShape window_shape(const char* function, const ArrayView& x, const ArrayVi
                       o.down,     o.right,    o.top,      o.left,     axis(y, 1), axis(y, 2)};
   // All that places see can be counted: no size and no distance overflows.
   const auto seen = [](int64_t places, int64_t stride, int64_t taps) {
-    return static_cast<double>(places) * static_cast<double>(stride) + static_cast<double>(taps);
+    return static_cast<double>(std::max<int64_t>(places - 1, 0)) * static_cast<double>(stride) +
+           static_cast<double>(taps);
   };
   const double elements = seen(s.rows, s.down, h) * seen(s.columns, s.right, w);
   if (elements * static_cast<double>(s.C + 1) > 0x1p60) throw std::bad_alloc();
