@@ -154,6 +154,18 @@ def test_gradients_add_up_and_dx_is_optional(rng: np.random.Generator) -> None:
     assert_same_bits(layer.flat.grads, 2 * once)
 
 
+def test_a_stride_may_reach_beyond_the_image(isa: str, rng: np.random.Generator) -> None:
+    """Then there is one place, and the gradient's work is that of the image, not of the stride."""
+    near, x = make(((2, 7, 6, 3, 4), 3, (7, 6), 1, 1), np.float32, rng)
+    far = Conv2d(3, 4, 3, (2**31, 2**30), 1, rng=rng)
+    far.flat.values[:] = near.flat.values
+    (y, pullback), (y_far, pullback_far) = near.vjp(x), far.vjp(x)
+    assert y.shape == (2, 1, 1, 4)
+    assert_same_bits(y_far, y)
+    assert_same_bits(pullback_far(y), pullback(y))
+    assert_same_bits(far.flat.grads, near.flat.grads)
+
+
 def test_bits_depend_on_what_is_seen_alone(isa: str, rng: np.random.Generator) -> None:
     """Of one image among others, and of a part of an image."""
     layer, x = make(((5, 12, 9, 3, 20), (3, 2), (2, 1), 0, 1), np.float32, rng)
@@ -271,6 +283,8 @@ def test_errors(rng: np.random.Generator) -> None:
             layer(np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match=r"at least the kernel's size \(3, 3\).*got \(4, 2\)"):
         layer(np.zeros((1, 4, 2, 2), np.float32))
+    with pytest.raises(ValueError, match="strides and padding of at most 2147483648 places, got"):
+        Conv2d(2, 3, 3, (1, 2**31 + 1), rng=rng)(np.zeros((1, 4, 4, 2), np.float32))
     with pytest.raises(TypeError, match="expected x of dtype float32, got float64"):
         layer(np.zeros((1, 4, 4, 2)))
     with pytest.raises(TypeError, match="got list"):

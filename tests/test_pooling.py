@@ -110,5 +110,10 @@ def test_errors() -> None:
             kind(3)(np.zeros((1, 2, 2, 1)))
         with pytest.raises(ValueError, match=r"x of shape \(N, H, W, C\)"):
             kind(3)(np.zeros((2, 2, 1)))
+    x = np.zeros((1, 4, 4, 1))
+    with pytest.raises(MemoryError):
+        MaxPool2d(2**30, 1, 2**29)(x)
+    with pytest.raises(ValueError, match="kernel, strides and padding of at most 2147483648"):
+        MaxPool2d(2**32, 1, 2**31)(x)
     with pytest.raises(ValueError, match="images with places"):
         GlobalAvgPool2d()(np.zeros((1, 0, 2, 1)))

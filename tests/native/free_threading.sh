@@ -38,7 +38,7 @@ CONF
     # Without Debian's patches, whose search for packages does not know this kind of build.
     dpkg-source --no-check --skip-patches -x python3.13_*.dsc tree
     cd tree
-    ./configure --disable-gil --without-ensurepip --prefix="$here" >"$here/configure.log"
+    ./configure --disable-gil --without-ensurepip --disable-test-modules --prefix="$here" >"$here/configure.log"
     make -j "$(nproc)" >"$here/make.log" 2>&1
     make altinstall >"$here/install.log" 2>&1
   )
@@ -57,8 +57,11 @@ fi
 "$python" -c 'import sysconfig; assert sysconfig.get_config_var("Py_GIL_DISABLED"), "it has a GIL"'
 
 say "environment and build: $work/free-threaded"
-# Newer ones of hypothesis have a native part, for which there is no wheel without the GIL.
-environment free-threaded "${build_packages[@]}" "${test_packages[@]}" "hypothesis<6.151"
+# Newer ones of hypothesis have a native part, for which there is no wheel without the GIL. NumPy has
+# wheels, but its latest one perhaps not for this interpreter: an earlier wheel is preferred to
+# compiling it.
+environment free-threaded --prefer-binary "${build_packages[@]}" "${test_packages[@]}" \
+  "hypothesis<6.151"
 install_unrolled free-threaded -Ccmake.define.UNROLLED_SKIP_ISAS="$(missing_isas)"
 
 say "kernel tests without the GIL"

@@ -90,6 +90,7 @@ def run_atheris(name: str, minutes: float, seed: int) -> None:
         "-len_control=0",
         f"-artifact_prefix={_kept(name)}-",
         "-timeout=120",
+        "-report_slow_units=120",  # a busy machine makes any input slow
     ]
     atheris.Setup([sys.argv[0], *flags], target)
     atheris.Fuzz()

@@ -257,12 +257,66 @@ def _attention(source: Source, dtype: str) -> None:
     _call(source, _core.best_tokens, _values(source, (B, K), dtype), banned, tokens, scores)
 
 
+def _steps(source: Source, least: int, count: int) -> tuple[int, ...]:
+    """Sizes of windows in places: small numbers, with an odd one now and then."""
+    odd = INTEGERS[:8] if MODEST else INTEGERS
+    return tuple(
+        source.choice(odd) if source.one_in(16) else source.integer(least, 3) for _ in range(count)
+    )
+
+
+def _conv(source: Source, dtype: str) -> None:
+    N, H, W, h, w = (source.integer(0, most) for most in (2, 9, 9, 3, 3))
+    groups, depth = source.choice((1, 1, 2, 5, 17)), source.choice((1, 1, 3, 16))
+    O = groups * source.choice((1, 1, 2, 9))  # noqa: E741
+    places = (N, source.integer(0, 5), source.integer(0, 5), O)
+    activation = source.choice(("none", "relu", "relu6"))
+    windows = _steps(source, 1, 2) + _steps(source, -2, 2)
+    shapes = ((N, H, W, groups * depth), (O, depth, h, w), (O,), places)
+    x, weight, b, y = (_values(source, shape, dtype) for shape in shapes)
+    if source.one_in(2):
+        packed = _call(source, _core.PackedConv, weight, b, groups)
+        _call(source, packed.apply, x, y.copy(), y, windows, activation)
+    else:
+        _call(source, _core.conv2d, x, weight, b, y, windows, groups, activation)
+    _call(
+        source, _core.conv2d_backward, x, weight, y, y.copy(), np.zeros_like(x), weight.copy(),
+        b.copy(), windows, groups, activation,
+    )  # fmt: skip
+
+
+def _pool(source: Source, dtype: str) -> None:
+    N, C = source.integer(0, 2), _size(source)
+    x, y = (
+        _values(source, (N, source.integer(0, 9), source.integer(0, 9), C), dtype) for _ in range(2)
+    )
+    windows, kernel = _steps(source, 1, 2) + _steps(source, -2, 2), _steps(source, 1, 2)
+    if source.one_in(2):
+        _call(source, _core.max_pool, x, y, kernel, windows)
+    _call(source, _core.max_pool_backward, x, y, y.copy(), np.zeros_like(x), kernel, windows)
+
+
+def _norm(source: Source, dtype: str) -> None:
+    x = _values(source, (_size(source) * source.choice((1, 1, 40)), _size(source)), dtype)
+    mean, scale, shift = (_values(source, x.shape[1:], dtype) for _ in range(3))
+    activation = source.choice(("none", "relu", "relu6"))
+    y = np.zeros_like(x)
+    _call(source, _core.moments, x, mean, scale.copy())
+    _call(source, _core.normalise, x, mean, scale, shift, y, activation)
+    _call(
+        source, _core.normalise_backward, x, mean, scale, shift, y, x.copy(), mean.copy(),
+        shift.copy(), y.copy(), activation, source.one_in(2),
+    )  # fmt: skip
+
+
 def _flat(source: Source, dtype: str) -> None:
     p, g, m, v = (_values(source, (_size(source) * 900 + 3,), dtype) for _ in range(4))
     if source.one_in(2):
         g, m, v = (np.zeros_like(p) for _ in range(3))
     _call(source, _core.adam_step, p, g, m, v, 0.1, 0.9, 0.99, 1e-8, 0.1, True, 3, 0.5)
     _call(source, _core.sgd_step, p, g, m, 0.1, 0.9, True, 0.1, 0.5)
+    _call(source, _core.rmsprop_step, p, g, m, v, v.copy(), 0.1, 0.9, 1e-8, 0.9, 0.1, 0.5, 1.0)
+    _call(source, _core.average_step, p, np.zeros_like(p), 0.5)
     _call(source, _core.global_norm, p)
     _call(source, _core.dropout, p, np.zeros_like(p), 0.3, 5, 7)
     _call(
@@ -285,6 +339,11 @@ def _system(source: Source, dtype: str) -> None:
             source.one_in(2), source.one_in(2),
         )  # fmt: skip
         assert min(bytes_of) >= 0, bytes_of
+    with suppress(ValueError, TypeError, MemoryError):
+        lent = _core.xla_sizes("gru", *sizes, steps, batch, True, dtype == "f8")
+        assert min(lent) >= 0, lent
+    with suppress(ValueError, TypeError):
+        _core.load_cell(source.text())
     with suppress(ValueError, TypeError):
         _core.set_num_threads(source.choice(INTEGERS[6:]))
     with suppress(ValueError, TypeError):
@@ -306,5 +365,9 @@ _CALLS = (
     _attention,
     _attention,
     _flat,
+    _conv,
+    _conv,
+    _pool,
+    _norm,
     _system,
 )

@@ -161,7 +161,8 @@ def fuzz_options(source: Source) -> None:
     given = {source.choice(names): source.json(0) for _ in range(source.integer(0, 4))}
     with suppress(ValueError, TypeError):
         make_options(lm.LanguageModelling, given).budget()
-    config = source.changed(model("char").model.config)
+    good = model("char").model
+    config = source.changed(good.config)
     if isinstance(config, dict):
         with suppress(ValueError, TypeError, MemoryError):
-            LanguageModel.from_config(config, init="zeros")
+            LanguageModel.from_parameters(config, good.parameters)

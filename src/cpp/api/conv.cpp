@@ -54,15 +54,15 @@ Images<T> images(const T* data) {
 // Along one axis: gradients of places of phase `phase`, those t with (t + before) % stride ==
 // phase, are a convolution of dy by every stride-th tap, the last one first.
 struct Phase {
-  int64_t taps, first, count, before;  // t = first, first + stride, ..., `count` of them
+  int64_t phase, taps, first, count, before;  // t = first, first + stride, ..., `count` of them
 };
-Phase phase_of(int64_t phase, int64_t stride, int64_t taps, int64_t before, int64_t size) {
+// The phase of place `first`, which is the first one of it.
+Phase phase_of(int64_t first, int64_t stride, int64_t taps, int64_t before, int64_t size) {
+  const int64_t at = first + before;
+  const int64_t q = at >= 0 ? at / stride : -((stride - 1 - at) / stride);
+  const int64_t phase = at - q * stride;
   const int64_t mine = phase < taps ? (taps - 1 - phase) / stride + 1 : 0;
-  // The first q with q * stride + phase - before >= 0.
-  const int64_t away = before - phase;
-  const int64_t q = away > 0 ? (away + stride - 1) / stride : -((-away) / stride);
-  const int64_t first = q * stride + phase - before;
-  return {mine, first, first < size ? (size - first - 1) / stride + 1 : 0, mine - 1 - q};
+  return {phase, mine, first, (size - first - 1) / stride + 1, mine - 1 - q};
 }
 
 // The gradient of what a convolution reads, one convolution of dy a phase.
@@ -78,11 +78,10 @@ struct InputGradient {
     const Kernels<T>& k = kernels_of<T>(table);
     const WindowShape& s = g.shape;
     int64_t total = 0;
-    for (int64_t down = 0; down < s.down; ++down)
-      for (int64_t right = 0; right < s.right; ++right) {
-        const Phase u = phase_of(down, s.down, s.h, s.top, s.H);
-        const Phase v = phase_of(right, s.right, s.w, s.left, s.W);
-        if (u.count == 0 || v.count == 0) continue;
+    for (int64_t line = 0; line < std::min(s.down, s.H); ++line)
+      for (int64_t column = 0; column < std::min(s.right, s.W); ++column) {
+        const Phase u = phase_of(line, s.down, s.h, s.top, s.H);
+        const Phase v = phase_of(column, s.right, s.w, s.left, s.W);
         ConvArgs<T> a{};
         a.shape = {s.N, s.rows, s.columns, g.O,      u.taps,  v.taps,
                    1,   1,      u.before,  v.before, u.count, v.count};
@@ -102,9 +101,9 @@ struct InputGradient {
                                s.w,
                                a.shape.h,
                                a.shape.w,
-                               down + (u.taps - 1) * s.down,
+                               u.phase + (u.taps - 1) * s.down,
                                -s.down,
-                               right + (v.taps - 1) * s.right,
+                               v.phase + (v.taps - 1) * s.right,
                                -s.right,
                                g.depthwise,
                                true,

@@ -1,16 +1,34 @@
 #include "api/windows.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace unrolled {
+namespace {
+
+constexpr int64_t kMostSteps = int64_t{1} << 31;  // of windows, in places of an image
+
+}  // namespace
 
 WindowShape window_shape(const char* function, const ArrayView& x, const ArrayView& y, int64_t h,
                          int64_t w, const WindowOptions& o) {
   if (h < 1 || w < 1 || o.down < 1 || o.right < 1)
     fail_value("[", function, "] expected a kernel and strides of at least 1, got ", h, " x ", w,
                " and ", o.down, " x ", o.right);
-  return {axis(x, 0), axis(x, 1), axis(x, 2), axis(x, 3), h,          w,
-          o.down,     o.right,    o.top,      o.left,     axis(y, 1), axis(y, 2)};
+  for (const int64_t steps : {h, w, o.down, o.right, o.top, o.left})
+    if (steps > kMostSteps || steps < -kMostSteps)
+      fail_value("[", function, "] expected a kernel, strides and padding of at most ", kMostSteps,
+                 " places, got ", steps);
+  const WindowShape s{axis(x, 0), axis(x, 1), axis(x, 2), axis(x, 3), h,          w,
+                      o.down,     o.right,    o.top,      o.left,     axis(y, 1), axis(y, 2)};
+  // All that places see can be counted: no size and no distance overflows.
+  const auto seen = [](int64_t places, int64_t stride, int64_t taps) {
+    return static_cast<double>(std::max<int64_t>(places - 1, 0)) * static_cast<double>(stride) +
+           static_cast<double>(taps);
+  };
+  const double elements = seen(s.rows, s.down, h) * seen(s.columns, s.right, w);
+  if (elements * static_cast<double>(s.C + 1) > 0x1p60) throw std::bad_alloc();
+  return s;
 }
 
 bool is_empty(const WindowShape& s) { return s.N * s.rows * s.columns == 0; }

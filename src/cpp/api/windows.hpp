@@ -16,7 +16,8 @@ struct WindowOptions {
 // Elements of a block's windows: a part of L2, where tiles read them again for each panel.
 inline constexpr int64_t kBlockElements = int64_t{1} << 15;
 
-// x is (N, H, W, C) and y (N, H', W', ...); ValueError unless strides and kernel are at least 1.
+// x is (N, H, W, C) and y (N, H', W', ...). ValueError unless strides and kernel are at least 1,
+// and all steps at most 2^31; MemoryError where no memory could hold what the places see.
 WindowShape window_shape(const char* function, const ArrayView& x, const ArrayView& y, int64_t h,
                          int64_t w, const WindowOptions& options);
 

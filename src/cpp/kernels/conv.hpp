@@ -192,10 +192,12 @@ void max_pool_backward(const PoolBackwardArgs<T>& a, const Team& team) {
         const int64_t from = ((image * s.rows + row) * s.columns + column) * s.C;
         const Vec<T> best = load_tail(a.y + from, c, s.C);
         Vec<T> d = load_tail(a.dy + from, c, s.C);
-        for (int64_t u = 0; u < s.h; ++u)
-          for (int64_t v = 0; v < s.w; ++v) {
-            const int64_t line = row * s.down - s.top + u, at = column * s.right - s.left + v;
-            if (line < 0 || line >= s.H || at < 0 || at >= s.W) continue;
+        // What of the window lies within the image.
+        const int64_t first_line = row * s.down - s.top, first = column * s.right - s.left;
+        const int64_t lines_end = smaller(first_line + s.h, s.H);
+        const int64_t end = smaller(first + s.w, s.W);
+        for (int64_t line = larger(0, first_line); line < lines_end; ++line)
+          for (int64_t at = larger(0, first); at < end; ++at) {
             const int64_t place = (line * s.W + at) * s.C;
             const Vec<T> seen = load_tail(x + place, c, s.C);
             const auto it = (seen.v == best.v) | (seen.v != seen.v);
