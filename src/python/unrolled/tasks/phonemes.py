@@ -5,14 +5,17 @@
     hear = phonemes.train("recordings/", minutes=10)     # sounds, and files that say what is said
     for segment in hear("new.wav"):
         print(segment.symbol, segment.start, segment.end, segment.probability)
+    hear.align("new.wav", ["what", "is", "said"], dictionary=hear.dictionary)   # where it is said
 
 The same on the command line: `unrolled train phonemes`, `unrolled evaluate phonemes`, `unrolled
-transcribe`. `--demo` trains on speech that is made on the spot.
+transcribe`, `unrolled align`. `--demo` trains on speech that is made on the spot.
 
 Recurrent layers read log-mel features; connectionist temporal classification (CTC) learns from the
 sequence of symbols alone what is said. Where the data say when each symbol begins and ends, further
 outputs learn that, and the places of recognised symbols come from them. What the symbols are is the
-data's affair: phonemes, letters, or the words of a small vocabulary.
+data's affair: phonemes, letters, or the words of a small vocabulary. With a dictionary they are the
+phonemes of words; of words with several pronunciations those that fit the sound best, by the most
+probable alignment that the model sees at that time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
