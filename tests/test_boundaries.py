@@ -37,6 +37,7 @@ def test_frames_get_the_label_of_the_segment_around_their_middle() -> None:
         [["a", "?", "b"], ["b"]],
         [segments, []],
         [[], []],
+        [[], []],
     )
     batch = Batch.of(spoken, ("a", "b"), SETTINGS, PLAIN)
     assert batch.places[:, 0].tolist() == [0, 1, 1, -1, 2, 2, 2, -1, -1]
@@ -50,10 +51,12 @@ def test_frames_get_the_label_of_the_segment_around_their_middle() -> None:
 def test_chains_are_utterances_in_a_row() -> None:
     frames = [np.full((n, 4), n, np.float32) for n in (10, 20, 30)]
     segments = [[Segment("a", 0.05, 0.1)], [Segment("b", 0.0, 0.2)], []]
-    spoken = Spoken(frames, [["a"], ["b"], ["a", "b"]], segments, [["u"], ["v"], ["w"]])
+    ways = [[(("a",),)], [(("b",), ("a", "a"))], [(("a", "b"),)]]
+    spoken = Spoken(frames, [["a"], ["b"], ["a", "b"]], segments, [["u"], ["v"], ["w"]], ways)
     first, second = (spoken.chained(2, hop=0.01).rows([row]) for row in (0, 1))
     np.testing.assert_array_equal(first.frames[0], np.concatenate(frames[:2]))
     assert (first.symbols[0], first.words[0]) == (["a", "b"], ["u", "v"])
+    assert first.alternatives[0] == [(("a",),), (("b",), ("a", "a"))]
     assert first.segments[0] == [Segment("a", 0.05, 0.1), Segment("b", 0.1, 0.2 + 0.1)]
     assert (second.symbols[0], second.segments[0]) == (["a", "b"], [])
     unknown = spoken.chained(3, hop=0.01)

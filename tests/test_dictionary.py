@@ -64,6 +64,7 @@ def test_transcripts_become_phonemes() -> None:
             Path("1"),
             ("D", "OW", "N", "T", "R", "EH", "D", "AH", "AH"),
             words=("don't", "read", "a", "a"),
+            alternatives=tuple(dictionary.entries[word] for word in ("don't", "read", "a", "a")),
         )
     ]
     assert note == "1 utterances left out, 1 of their words are not in the dictionary: book"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 
 from sounds import RATE, WORDS
 from unrolled import tasks
-from unrolled.audio import speak
+from unrolled.audio import FeatureSettings, speak
 from unrolled.cli import main
 from unrolled.tasks import phonemes
 from unrolled.tasks._edit_distance import edit_distance, error_rate
 from unrolled.tasks._segment_files import as_json, as_textgrid
+from unrolled.tasks._speech_demo import say_sentences, write_sentence
 from unrolled.tasks._utterances import Segment, Utterance, find_utterances
 from utterances import SMALL, utter, write_utterances
 
@@ -187,6 +189,7 @@ def test_speech_with_its_phonemes() -> None:
     speech = speak("Good morning, world.")
     symbols = [p.symbol for p in speech.phonemes if p.symbol]
     assert symbols[:3] == ["ɡ", "ʊ", "d"]
+    assert [p.position for p in speech.phonemes if p.symbol][:4] == [0, 0, 0, 5]
     assert all(a.end == b.start for a, b in pairwise(speech.phonemes))
     assert speech.phonemes[-1].end == pytest.approx(len(speech.samples) / speech.rate)
     assert 0.5 < len(speech.samples) / speech.rate < 3.0
@@ -196,11 +199,30 @@ def test_speech_with_its_phonemes() -> None:
         speak("hello", voice="klingon-x")
 
 
+def test_the_demo_has_words(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason='pip install "unrolled[speech-demo]"')
+    spoken, dictionary = say_sentences(6, FeatureSettings())
+    assert all(len(row) >= 4 for row in spoken.words)
+    assert not any(spoken.alternatives)  # what is said is known
+    told = 0
+    for words, symbols in zip(spoken.words, spoken.symbols, strict=True):
+        ways = [dictionary.entries.get(word) for word in words]
+        spelled = itertools.product(*(way for way in ways if way is not None))
+        told += all(ways) and symbols in (list(itertools.chain(*row)) for row in spelled)
+    assert told >= 4  # of which all words are in the dictionary as they are said
+    path = write_sentence(spoken.words[0], tmp_path / "said.wav")
+    assert soundfile.info(path).duration > 0.2 * len(spoken.words[0])
+    with pytest.raises(ValueError, match="--demo brings its own dictionary"):
+        phonemes.train(demo=True, dictionary="words.dict", steps=1, quiet=True)
+
+
 @pytest.mark.slow
 def test_the_demo_learns(tmp_path: Path) -> None:
-    """Speech that is made on the spot: at most 5% of the phonemes of new sentences are wrong."""
+    """Speech that is made on the spot: of new sentences at most 5% of the phonemes are wrong, and
+    10% of the words."""
     pytest.importorskip("espeakng_loader", reason='pip install "unrolled[speech-demo]"')
     hear = phonemes.train(demo=True, epochs=10, output=tmp_path / "demo.safetensors", quiet=True)
     task, _ = tasks.load(tmp_path / "demo.safetensors", phonemes.Phonemes)
-    lines = list(task.evaluate(hear, [], False, "full"))
-    assert float(lines[-2].split()[1].rstrip("%")) <= 5.0
+    *_, symbols, _, words = task.evaluate(hear, [], False, "full")
+    assert float(symbols.split()[1].rstrip("%")) <= 5.0
+    assert float(words.split()[1].rstrip("%")) <= 10.0

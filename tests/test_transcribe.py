@@ -67,9 +67,9 @@ def say(path: Path, *tones: str) -> Path:
         seed += 1
 
 
-def write_text_model(path: Path, likely: str, level: Level = "word") -> Path:
+def write_text_model(path: Path, likely: str, level: Level = "word", said: str = WORDS) -> Path:
     """A language model that always expects one word."""
-    vocabulary = Vocabulary.build([WORDS], level)
+    vocabulary = Vocabulary.build([said], level)
     model = LanguageModel(len(vocabulary), hidden_size=4, embedding_size=2, init="zeros")
     if likely in vocabulary.symbols:
         model.parameters["head.bias"][vocabulary.symbols.index(likely)] = 9.0
@@ -157,6 +157,53 @@ def test_evaluation_counts_words(trained: Path, tmp_path: Path) -> None:
         "errors     0.00% of the symbols of 2 utterances",
         "words      50.00% wrong, without a language model",  # "siren" for "whistle horn"
     ]
+
+
+def test_evaluation_with_a_language_model(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The errors of words with and without it; of a model of words, those of its symbols."""
+
+    def evaluate(model: Path, *arguments: object, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", "phonemes", str(model), *map(str, arguments)])
+        captured = capsys.readouterr()
+        assert ended.value.code == code, captured.err
+        return captured.err if code else captured.out
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    say(folder / "1.wav", "low", "high")
+    (folder / "1.txt").write_text("chime horn")
+    chime = write_text_model(tmp_path / "chime.safetensors", "chime")
+    assert evaluate(trained, folder, "--lm", chime, "--lm-weight", 2, "--tokens").splitlines() == [
+        "said   low high",
+        "heard  low high",
+        "words  bell horn, without a language model",
+        "words  chime horn, with a language model of weight 2",
+        "errors     0.00% of the symbols of 1 utterances",
+        "words      50.00% wrong, without a language model",
+        "words      0.00% wrong, with a language model of weight 2",
+    ]
+    (tmp_path / "other.dict").write_text("chime low high\nhorn rise\n")
+    lines = evaluate(trained, folder, "--dictionary", tmp_path / "other.dict").splitlines()
+    assert lines == [
+        "errors     33.33% of the symbols of 1 utterances",  # low high rise
+        "words      50.00% wrong, without a language model",
+    ]
+    plain = tmp_path / "plain.safetensors"
+    recogniser: dict[str, Any] = {**vars(phonemes.load(trained)), "dictionary": None}
+    phonemes.save(phonemes.Recogniser(**recogniser), plain)
+    (folder / "1.txt").write_text("low high")
+    rise = write_text_model(tmp_path / "rise.safetensors", "rise", said="low high rise")
+    assert evaluate(plain, folder, "--lm", rise, "--lm-weight", 50).splitlines() == [
+        "errors     0.00% of the symbols of 1 utterances",
+        # It costs less to say nothing than to say what the language model does not expect.
+        "errors     100.00% of the symbols, with a language model of weight 50",
+    ]
+    error = evaluate(trained, folder, "--lm-weight", 2, code=1)
+    assert "--lm-weight is about the language model of --lm" in error
+    assert "no file" in evaluate(trained, folder, "--lm", tmp_path / "none.safetensors", code=1)
 
 
 @pytest.mark.parametrize("words", [(), ("--phonemes",)])

@@ -229,6 +229,10 @@ def _ctc(source: Source, dtype: str) -> None:
     _call(source, _core.ctc, logits, labels, frames, counts, 0, losses, dlogits)
     path, scores = np.zeros((T, B), np.int64), np.zeros(B)
     _call(source, _core.ctc_align, logits, labels, frames, counts, 0, path, scores)
+    if B > 0:
+        alone = (logits[:, :1], labels[:1], np.array([T]), np.array([S]), 0)
+        ways, words = np.ones(S, np.int64), np.array([S][: S > 0], np.int64)
+        _call(source, _core.ctc_align_words, *alone, ways, words, np.zeros(T, np.int64))
     beam = _core.CtcBeam(V, 0, source.integer(1, 5), source.integer(1, V))
     for _ in range(source.integer(0, 3)):
         _call(source, beam.step, _values(source, (source.integer(0, 3), V), dtype), None)

@@ -24,4 +24,12 @@ void run_ctc(const CtcProblem& problem, const ArrayView& losses, const ArrayView
 template <class T>
 void run_ctc_align(const CtcProblem& problem, const ArrayView& path, const ArrayView& scores);
 
+// The same of one sequence (B = 1) whose words may each be said in several ways. labels (1, S) are
+// those of all pronunciations, word by word; lengths (A) how many each pronunciation has;
+// alternatives (W) how many pronunciations each word has. path (T): the place of the label that
+// each frame belongs to, so of each word the best pronunciation alone. Returns the score.
+template <class T>
+double run_ctc_align_words(const CtcProblem& problem, const ArrayView& lengths,
+                           const ArrayView& alternatives, const ArrayView& path);
+
 }  // namespace unrolled

@@ -45,6 +45,21 @@ void ctc_align(const py::array& logits, const py::array& labels, const py::array
   });
 }
 
+double ctc_align_words(const py::array& logits, const py::array& labels,
+                       const py::array& input_lengths, const py::array& label_lengths,
+                       int64_t blank, const py::array& lengths, const py::array& alternatives,
+                       const py::array& path) {
+  const CtcProblem problem =
+      problem_of("ctc_align_words", logits, labels, input_lengths, label_lengths, blank);
+  const ArrayView views[] = {view_of(lengths), view_of(alternatives), view_of(path)};
+  double score = 0.0;
+  with_dtype("ctc_align_words", "logits", problem.logits, [&](auto zero) {
+    py::gil_scoped_release release;
+    score = run_ctc_align_words<decltype(zero)>(problem, views[0], views[1], views[2]);
+  });
+  return score;
+}
+
 void beam_step(CtcBeam& beam, const py::array& logits, const std::optional<py::array>& extension) {
   const ArrayView views[] = {view_of(logits), view_of(extension)};
   with_dtype("CtcBeam", "logits", views[0], [&](auto zero) {
@@ -71,6 +86,8 @@ void register_ctc(py::module_& m) {
         py::arg("blank"), in("losses"), in("dlogits"));
   m.def("ctc_align", &ctc_align, in("logits"), in("labels"), in("input_lengths"),
         in("label_lengths"), py::arg("blank"), in("path"), in("scores"));
+  m.def("ctc_align_words", &ctc_align_words, in("logits"), in("labels"), in("input_lengths"),
+        in("label_lengths"), py::arg("blank"), in("lengths"), in("alternatives"), in("path"));
   py::class_<CtcBeam>(m, "CtcBeam", "Prefix beam search, frame by frame.")
       .def(py::init<int64_t, int64_t, int64_t, int64_t>(), py::arg("symbols"), py::arg("blank"),
            py::arg("width"), py::arg("candidates"))

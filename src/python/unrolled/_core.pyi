@@ -315,6 +315,16 @@ def ctc_align(
     path: NDArray[np.int64],  # (T, B)
     scores: NDArray[np.float64],  # (B,)
 ) -> None: ...
+def ctc_align_words(
+    logits: _Array,  # (T, 1, V)
+    labels: NDArray[np.int64],  # (1, S)
+    input_lengths: NDArray[np.int64],  # (1,)
+    label_lengths: NDArray[np.int64],  # (1,)
+    blank: int,
+    lengths: NDArray[np.int64],  # (A,)
+    alternatives: NDArray[np.int64],  # (W,)
+    path: NDArray[np.int64],  # (T,)
+) -> float: ...
 def embedding(indices: NDArray[np.int64], weight: _Array, out: _Array) -> None: ...
 def embedding_backward(indices: NDArray[np.int64], dy: _Array, dweight: _Array) -> None: ...
 def dropout(x: _Array, out: _Array, p: float, seed: int, offset: int) -> None: ...

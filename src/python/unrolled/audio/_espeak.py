@@ -32,11 +32,14 @@ class Phoneme:
         symbol: in the International Phonetic Alphabet, without stress; "" for a pause.
         start: when it begins, in seconds.
         end: when the next one begins.
+        position: where in the text that begins which it is said for, a word or a few words that are
+            said as one.
     """
 
     symbol: str
     start: float
     end: float
+    position: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ def speak(text: str, *, voice: str = "en-us", speed: int = 170, pitch: int = 50)
     """
     library, rate = _open()
     parts: list[bytes] = []
-    events: list[tuple[str, float]] = []
+    events: list[tuple[str, float, int]] = []
 
     def take(wave: Any, count: int, given: Any) -> int:
         if wave and count > 0:
@@ -71,8 +74,10 @@ def speak(text: str, *, voice: str = "en-us", speed: int = 170, pitch: int = 50)
         place = 0
         while given[place].type != _EVENT_END_OF_LIST:
             if given[place].type == _EVENT_PHONEME:
-                symbol = given[place].id.string.decode("utf-8", "ignore")
-                events.append((symbol, given[place].audio_position / 1000.0))
+                event = given[place]
+                symbol = event.id.string.decode("utf-8", "ignore")
+                # The library counts characters from 1.
+                events.append((symbol, event.audio_position / 1000.0, event.text_position - 1))
             place += 1
         return 0
 
@@ -87,10 +92,10 @@ def speak(text: str, *, voice: str = "en-us", speed: int = 170, pitch: int = 50)
         if library.espeak_Synth(data, len(data), 0, 0, 0, _UTF8, None, None):
             raise AudioError(f"eSpeak could not say {text!r}")
     samples = np.frombuffer(b"".join(parts), np.int16).astype(np.float32) / np.float32(32768.0)
-    ends = [start for _, start in events[1:]] + [len(samples) / rate]
+    ends = [start for _, start, _ in events[1:]] + [len(samples) / rate]
     phonemes = tuple(
-        Phoneme(symbol.strip(_MARKS), start, end)
-        for (symbol, start), end in zip(events, ends, strict=True)
+        Phoneme(symbol.strip(_MARKS), start, end, position)
+        for (symbol, start, position), end in zip(events, ends, strict=True)
         if end > start
     )
     return Speech(samples, rate, phonemes)

@@ -14,6 +14,7 @@ from .. import __version__, functional, tasks
 from ..functional import Precision
 from ..tasks import Task
 from ..tasks import language_model as lm
+from ._align import align
 from ._classify import classify_series
 from ._compare import compare_app
 from ._export import export
@@ -135,17 +136,22 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
                 show_default=False,
             ),
         ] = None,
-        **flags: Any,
+        **own: Any,
     ) -> None:
         """Score a checkpoint on files, or on what was held out when it was trained."""
         saved = tasks.Saved.read(checkpoint, training=False)
         original = task(saved.options(task), saved.sources)
         trained, chosen = saved.restore(task), precision or saved.precision
-        for line in original.evaluate(trained, sources or (), tokens, chosen, **flags):
+        for line in original.evaluate(trained, sources or (), tokens, chosen, **own):
             print(line)
 
     *common, _ = inspect.signature(command).parameters.values()
-    set_parameters(command, [*common, *(flag(*item) for item in task.evaluate_flags.items())])
+    flags = [flag(*item) for item in task.evaluate_flags.items()]
+    values = [
+        parameter(name, kind, typer.Option(help=text, show_default=False))
+        for name, (kind, text) in task.evaluate_options.items()
+    ]
+    set_parameters(command, [*common, *flags, *values])
     return command
 
 
@@ -191,6 +197,12 @@ app.command(
         "unrolled transcribe phonemes.safetensors talk.mp3 --words --lm words.safetensors",
     )
 )(transcribe)
+app.command(
+    epilog=_examples(
+        "unrolled align phonemes.safetensors recordings/ --output textgrids/",
+        "unrolled align phonemes.safetensors words.csv --output phonemes.csv",
+    )
+)(align)
 app.command(
     epilog=_examples(
         'unrolled translate translation.safetensors "Good morning." --attention read.png',

@@ -24,6 +24,7 @@ from ._conv import check_activation as check_activation
 from ._conv import conv2d as conv2d
 from ._conv import conv2d_backward as conv2d_backward
 from ._ctc import ctc_align as ctc_align
+from ._ctc import ctc_align_words as ctc_align_words
 from ._ctc import ctc_loss as ctc_loss
 from ._ctc import ctc_loss_vjp as ctc_loss_vjp
 from ._ctc_beam import CtcBeam as CtcBeam

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -97,6 +99,57 @@ def ctc_align(
     problem = _problem("ctc_align", logits, labels, input_lengths, label_lengths, blank)
     _core.ctc_align(*problem, path, scores)
     return path, scores
+
+
+def ctc_align_words(
+    logits: Array, words: Sequence[Sequence[Sequence[int]]], *, blank: int = 0
+) -> tuple[Integers, Integers, float]:
+    """The most probable path that spells words, of which each may be said in several ways.
+
+        max over the choices of a pronunciation for each word, and over the paths that spell it
+
+    The search goes through a graph of all pronunciations once (Viterbi): it takes as long as
+    `ctc_align` of all their labels, where trying all choices would take the product of their
+    numbers.
+
+    Shapes: T frames, V symbols, W words.
+
+    Args:
+        logits: (T, V) before the softmax, or log-probabilities; unit stride along V.
+        words: of each word its pronunciations, one to 254, of each of these its labels, one or
+            more, other than the blank.
+        blank: the symbol that means "nothing new".
+
+    Returns:
+        chosen (W,): which pronunciation of each word the path spells, 0 where there is no path.
+        path (T,): as of `ctc_align`, of the labels of the chosen pronunciations in a row. The
+        score: the log-probability of the path in nats, -inf where there is none.
+
+    Raises:
+        ValueError: a shape does not fit, a word has no pronunciation or too many, a pronunciation
+            has no label, or a label or the blank is out of range.
+        TypeError: a dtype other than float32, float64 and integers.
+    """
+    if logits.ndim != 2:
+        raise ValueError(f"[ctc_align_words] expected logits of shape (T, V), got {logits.shape}")
+    spoken = [labels for word in words for labels in word]
+    alternatives = np.array([len(word) for word in words], np.int64)
+    lengths = np.array([len(labels) for labels in spoken], np.int64)
+    flat = np.array([label for labels in spoken for label in labels], dtype=None if spoken else int)
+    place: Integers = np.empty(logits.shape[:1], np.int64)
+    problem = _problem("ctc_align_words", logits[:, None], flat[None], None, None, blank)
+    score = _core.ctc_align_words(*problem, lengths, alternatives, place)
+
+    word_of = np.repeat(np.arange(len(words)), alternatives)
+    said = place >= 0
+    own = np.repeat(np.arange(len(spoken)), lengths)[place[said]]  # the pronunciation in each frame
+    first = np.cumsum(alternatives) - alternatives
+    chosen: Integers = np.zeros(len(words), np.int64)
+    chosen[word_of[own]] = own - first[word_of[own]]
+    # From places among all labels to places among those of the chosen pronunciations.
+    kept = lengths[first + chosen]
+    place[said] += (np.cumsum(kept) - kept)[word_of[own]] - (np.cumsum(lengths) - lengths)[own]
+    return chosen, place, score
 
 
 def _problem(

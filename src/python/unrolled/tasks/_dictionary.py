@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ._pronunciations import parse_pronunciations
-from ._utterances import Utterance
+from ._utterances import Pronunciations, Utterance
 
 #: A vowel of CMUdict with its stress.
 _STRESSED = re.compile(r"([A-Z]+)[012]")
@@ -27,7 +27,7 @@ class Dictionary:
         entries: by word, in lower case, its pronunciations, the usual one first.
     """
 
-    entries: Mapping[str, tuple[tuple[str, ...], ...]]
+    entries: Mapping[str, Pronunciations]
 
     @classmethod
     def parse(cls, text: str) -> "Dictionary":
@@ -70,8 +70,8 @@ class Dictionary:
     def pronounced(self, utterances: Sequence[Utterance]) -> tuple[list[Utterance], str]:
         """Returns utterances as phonemes, and a text about those that had to be left out, or "".
 
-        Words become their usual pronunciations, without times. Symbols that are all phonemes of the
-        dictionary stay as they are, with their times.
+        Words become their usual pronunciations, with all others beside them, without times. Symbols
+        that are all phonemes of the dictionary stay as they are, with their times.
 
         Raises:
             ValueError: no utterance is left.
@@ -85,8 +85,9 @@ class Dictionary:
             missing = {word for word in words if word not in self.entries}
             unknown |= missing
             if not missing:
-                spoken = tuple(symbol for word in words for symbol in self.entries[word][0])
-                found.append(Utterance(each.path, spoken, words=tuple(words)))
+                ways = tuple(self.entries[word] for word in words)
+                spoken = tuple(symbol for usual, *_ in ways for symbol in usual)
+                found.append(Utterance(each.path, spoken, words=tuple(words), alternatives=ways))
         if not unknown:
             return found, ""
         note = (

@@ -22,8 +22,9 @@ from unrolled.training import Array
 from ._dictionary import Dictionary
 from ._fits import check_fit
 from ._long_sound import cut_at_pauses, stream_logits
+from ._pronounced import best_pronunciations
 from ._saved import PathLike
-from ._utterances import Segment
+from ._utterances import Pronunciations, Segment, as_words
 
 if TYPE_CHECKING:
     from .phonemes import Options
@@ -140,12 +141,57 @@ class Recogniser:
         """
         return self.place(logits, best_symbols(logits[:, : self.outputs]))
 
+    def pronunciations(
+        self, logits: Array, words: Sequence[Pronunciations]
+    ) -> list[tuple[str, ...]]:
+        """Returns which of its pronunciations each word has in logits (N, V)."""
+        return best_pronunciations(logits[:, : self.outputs], words, self._label)
+
+    @property
+    def _label(self) -> dict[str, int]:
+        return {symbol: label for label, symbol in enumerate(self.symbols, 1)}
+
+    def align(
+        self,
+        sound: PathLike | Samples,
+        said: Sequence[str],
+        *,
+        dictionary: Dictionary | None = None,
+    ) -> list[Segment]:
+        """Returns where in a sound lies what is known to be said: forced alignment.
+
+        Of the pronunciations of each word those are taken that fit the sound best together; a word
+        has its phonemes as parts. Memory grows with the square of the length: some minutes will do.
+
+        Args:
+            sound: as of `logits`.
+            said: the words, in lower case; without a dictionary, symbols of the model.
+            dictionary: how the words may be said, in symbols of the model.
+
+        Raises:
+            FileNotFoundError, AudioError: the file is not there, or is no audio.
+            ValueError: a word is not in the dictionary, a symbol is not one of the model's, or the
+                sound is too short for what is said.
+        """
+        entries = {s: ((s,),) for s in self.symbols} if dictionary is None else dictionary.entries
+        if missing := [word for word in said if word not in entries]:
+            raise ValueError(f"it is not known how {missing[0]!r} is said")
+        logits, label = self.logits(sound), self._label
+        spoken = self.pronunciations(logits, [entries[word] for word in said])
+        if missing := [s for way in spoken for s in way if s not in label]:
+            raise ValueError(f"the model does not know the symbol {missing[0]!r}")
+        parts = self.place(logits, [label[s] for way in spoken for s in way])
+        return parts if dictionary is None else as_words(said, list(map(len, spoken)), parts)
+
     def place(self, logits: Array, labels: Sequence[int]) -> list[Segment]:
         """Returns where in logits (N, V) a sequence of labels, 1 + symbol, is said.
 
         The most probable way to place them is taken (Viterbi). Of a model that was trained with
         times, a symbol lasts as long as its steps; of another, CTC says it at some moment, and it
         reaches half-way to the next.
+
+        Raises:
+            ValueError: there are too few steps.
         """
         places = aligned(logits[:, self.outputs :] if self.timed else logits, labels)
         first, last = [int(steps[0]) for steps, _ in places], [int(s[-1]) for s, _ in places]
@@ -178,9 +224,12 @@ class Recogniser:
 def aligned(logits: Array, labels: Sequence[int]) -> list[tuple[NDArray[np.intp], float]]:
     """Returns where each label is said in logits (N, V), by the most probable way to place all.
 
-    Of each label the steps, and its mean probability in them (Viterbi).
+    Of each label the steps, and its mean probability in them (Viterbi). ValueError: there are too
+    few steps.
     """
-    path, _ = functional.ctc_align(logits[:, None], np.array([labels], np.int64))
+    path, scores = functional.ctc_align(logits[:, None], np.array([labels], np.int64))
+    if labels and scores[0] == -np.inf:
+        raise ValueError(f"a sound of {len(logits)} steps is too short for {len(labels)} symbols")
     probabilities = np.exp(functional.log_softmax(logits.astype(np.float64)))
     places = [np.flatnonzero(path[:, 0] == i) for i in range(len(labels))]
     return [

@@ -16,7 +16,8 @@ from unrolled.audio import (
 )
 from unrolled.training import Array, pad_sequences
 
-from ._utterances import Segment, Utterance, labels_at
+from ._pronounced import best_pronunciations
+from ._utterances import Pronunciations, Segment, Utterance, labels_at
 from ._watch import watched
 
 
@@ -29,12 +30,14 @@ class Spoken:
         symbols: the symbols of each.
         segments: the same with times; none of an utterance whose times are not known.
         words: the words of each; none where they are not known.
+        alternatives: of the words of each how they may be said; none where the symbols are known.
     """
 
     frames: Sequence[Features]
     symbols: Sequence[Sequence[str]]
     segments: Sequence[Sequence[Segment]]
     words: Sequence[Sequence[str]]
+    alternatives: Sequence[Sequence[Pronunciations]]
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance], settings: FeatureSettings) -> "Spoken":
@@ -47,7 +50,14 @@ class Spoken:
             [each.symbols for each in utterances],
             [each.segments for each in utterances],
             [each.words for each in utterances],
+            [each.alternatives for each in utterances],
         )
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All symbols that may be said, in order."""
+        ways = (way for words in self.alternatives for word in words for way in word)
+        return tuple(sorted(set(chain.from_iterable(chain(self.symbols, ways)))))
 
     def rows(self, chosen: Sequence[int]) -> "Spoken":
         """Some of them."""
@@ -56,6 +66,7 @@ class Spoken:
             [self.symbols[i] for i in chosen],
             [self.segments[i] for i in chosen],
             [self.words[i] for i in chosen],
+            [self.alternatives[i] for i in chosen],
         )
 
     def chained(self, length: int, hop: float) -> "Spoken":
@@ -70,6 +81,7 @@ class Spoken:
             [list(chain.from_iterable(each.symbols)) for each in chains],
             [each._in_a_row(hop) for each in chains],
             [list(chain.from_iterable(each.words)) for each in chains],
+            [list(chain.from_iterable(each.alternatives)) for each in chains],
         )
 
     def _in_a_row(self, hop: float) -> list[Segment]:
@@ -94,8 +106,9 @@ class Batch:
     Attributes:
         frames: (T, B, F) normalised features, zero behind the end of each.
         lengths: (B,) frames of each.
-        labels: (B, S) what is said.
+        labels: (B, S) what is said, of words with several pronunciations the usual one.
         counts: (B,) symbols of each.
+        alternatives: as of `Spoken`.
         places: (T, B) the label that is said in each frame, 0 in pauses; -1 where it is not known.
     """
 
@@ -103,6 +116,7 @@ class Batch:
     lengths: NDArray[np.int64]
     labels: NDArray[np.int64]
     counts: NDArray[np.int64]
+    alternatives: Sequence[Sequence[Pronunciations]]
     places: NDArray[np.int64]
 
     @classmethod
@@ -126,7 +140,32 @@ class Batch:
             ],
             value=-1,
         )
-        return cls(frames, lengths, np.ascontiguousarray(labels.T), counts, places)
+        padded = np.ascontiguousarray(labels.T)
+        return cls(frames, lengths, padded, counts, spoken.alternatives, places)
+
+    def fitting(
+        self, logits: Array, steps: NDArray[np.int64], symbols: Sequence[str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns `labels` and `counts` with the pronunciation of each word that fits best.
+
+        Args:
+            logits: (N, B, V) of CTC.
+            steps: (B,) of each utterance.
+            symbols: as of `of`.
+        """
+        if not any(self.alternatives):
+            return self.labels, self.counts
+        label = {symbol: place for place, symbol in enumerate(symbols, 1)}
+        rows = []
+        for row, words in enumerate(self.alternatives):
+            spoken = self.labels[row, : self.counts[row]]
+            if words:
+                ways = best_pronunciations(logits[: steps[row], row], words, label)
+                said = [label[s] for way in ways for s in way if s in label]
+                spoken = np.array(said, np.int64)
+            rows.append(spoken)
+        labels, counts = pad_sequences(rows)
+        return np.ascontiguousarray(labels.T), counts
 
     def step_places(self, steps: NDArray[np.int64], stack: int, stride: int) -> NDArray[np.int64]:
         """Returns `places` (N, B) in the middle frame of each step of a model.

@@ -58,6 +58,8 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         options_type: `OptionsT`, a frozen dataclass derived from `TrainOptions`.
         evaluate_flags: flags of `unrolled evaluate` that this task has beyond the common ones, with
             their lines of `--help`; `evaluate` gets them as keywords.
+        evaluate_options: the same of options with a value: its type and the line of `--help`;
+            `evaluate` gets None for one that is not given.
 
     Args:
         options: what was asked for.
@@ -69,6 +71,7 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     examples: ClassVar[tuple[str, ...]]
     options_type: ClassVar[type[TrainOptions]]
     evaluate_flags: ClassVar[Mapping[str, str]] = {}
+    evaluate_options: ClassVar[Mapping[str, tuple[type, str]]] = {}
 
     #: The processes that train together; `batches` gives each of them its share.
     group: Group = Group()

@@ -6,12 +6,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._tables import SOUND_ENDINGS, read_rows, read_sources, read_table, table_columns
+
+#: The ways to say a word: the symbols of each, the usual one first.
+Pronunciations: TypeAlias = tuple[tuple[str, ...], ...]
 
 #: Ticks a second of .align files (GRID: 25 frames a second, a thousand ticks each).
 _ALIGN_TICKS = 25_000.0
@@ -44,6 +49,18 @@ class Segment:
         return replace(self, start=self.start + seconds, end=self.end + seconds, parts=parts)
 
 
+def as_words(
+    words: Sequence[str], counts: Sequence[int], phonemes: Sequence[Segment]
+) -> list[Segment]:
+    """Returns words as segments, of which each has so many of the phonemes as its parts."""
+    rest, found = iter(phonemes), []
+    for word, count in zip(words, counts, strict=True):
+        parts = tuple(islice(rest, count))
+        probability = sum(part.probability for part in parts) / len(parts)
+        found.append(Segment(word, parts[0].start, parts[-1].end, probability, parts))
+    return found
+
+
 def labels_at(
     segments: Sequence[Segment], times: NDArray[np.float64], label: Mapping[str, int]
 ) -> NDArray[np.int64]:
@@ -70,12 +87,14 @@ class Utterance:
         symbols: what is said, pauses left out.
         segments: the same with times, where they are known.
         words: the words that the symbols are the phonemes of, where they are known.
+        alternatives: of each word how it may be said, where the symbols are but the usual way.
     """
 
     path: Path
     symbols: tuple[str, ...]
     segments: tuple[Segment, ...] = ()
     words: tuple[str, ...] = ()
+    alternatives: tuple[Pronunciations, ...] = ()
 
 
 def find_utterances(sources: Sequence[Path]) -> list[Utterance]:

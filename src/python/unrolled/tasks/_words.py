@@ -8,7 +8,7 @@ from unrolled.training import Array
 
 from ._dictionary import Dictionary
 from ._lexicon import Lexicon
-from ._utterances import Segment
+from ._utterances import Segment, as_words
 from ._word_model import AnyWord, TextWords, WordContext
 from ._word_search import WordSearch
 from .language_model import TextModel
@@ -17,22 +17,31 @@ if TYPE_CHECKING:
     from ._recogniser import Recogniser
 
 
+#: What the log-probability of a word counts beside that of the sound.
+LM_WEIGHT = 0.5
+
+
 class WordReader:
-    """Says which words a model of phonemes hears; it remembers the words before::
+    """Says which words a model of phonemes, or of words, hears; it remembers the words before::
 
         reader = WordReader(recogniser, text=lm.load("words.safetensors"))
         for word in recogniser.hear(pieces, reader):
             print(word.symbol, word.start, word.end, [part.symbol for part in word.parts])
 
+    Attributes:
+        spells: whether words are made of several symbols.
+
     Args:
-        recogniser: a model of phonemes.
-        dictionary: the words; None = those that the model was trained with.
+        recogniser: a trained model.
+        dictionary: the words; None = those that the model was trained with, or, with a language
+            model, its symbols, as of a model that hears words.
         text: a language model of words; None = every word is as probable as any other.
         weight: what the log-probability of a word counts beside that of the sound.
 
     Raises:
-        ValueError: there is no dictionary, its phonemes are not those of the model, the language
-            model is one of characters, or the weight is not >= 0.
+        ValueError: there is neither a dictionary nor a language model, the dictionary's phonemes
+            are not those of the model, the language model is one of characters, or the weight is
+            not >= 0.
     """
 
     def __init__(
@@ -41,9 +50,12 @@ class WordReader:
         *,
         dictionary: Dictionary | None = None,
         text: TextModel | None = None,
-        weight: float = 0.5,
+        weight: float = LM_WEIGHT,
     ) -> None:
         dictionary = recogniser.dictionary if dictionary is None else dictionary
+        self.spells = dictionary is not None
+        if dictionary is None and text is not None:
+            dictionary = Dictionary({symbol: ((symbol,),) for symbol in recogniser.symbols})
         if dictionary is None:
             raise ValueError(
                 "this model was trained without a dictionary, and knows no words: give it one of "
@@ -70,11 +82,28 @@ class WordReader:
         self._context = history.place.context
         rows = history.rows()
         spoken = [lexicon.labels(row) for row in rows]
-        phonemes = iter(self._recogniser.place(logits, [s for labels in spoken for s in labels]))
-        found = []
-        for row, labels in zip(rows, spoken, strict=True):
-            parts = tuple(next(phonemes) for _ in labels)
-            probability = sum(part.probability for part in parts) / len(parts)
-            word = lexicon.words[lexicon.word_of[row]]
-            found.append(Segment(word, parts[0].start, parts[-1].end, probability, parts))
-        return found
+        phonemes = self._recogniser.place(logits, [s for labels in spoken for s in labels])
+        if not self.spells:
+            return phonemes
+        words = [lexicon.words[lexicon.word_of[row]] for row in rows]
+        return as_words(words, list(map(len, spoken)), phonemes)
+
+
+def readers_of(
+    recogniser: "Recogniser",
+    dictionary: Dictionary | None = None,
+    text: TextModel | None = None,
+    weight: float = LM_WEIGHT,
+) -> dict[str, WordReader]:
+    """Returns by their names the readers of words that a recogniser is to be scored with.
+
+    One without a language model, where there is a dictionary, and one with it, where there is one.
+    Arguments and errors as of `WordReader`.
+    """
+    readers = {}
+    if dictionary is not None or recogniser.dictionary is not None:
+        readers["without a language model"] = WordReader(recogniser, dictionary=dictionary)
+    if text is not None:
+        name = f"with a language model of weight {weight:g}"
+        readers[name] = WordReader(recogniser, dictionary=dictionary, text=text, weight=weight)
+    return readers

@@ -5,14 +5,17 @@
     hear = phonemes.train("recordings/", minutes=10)     # sounds, and files that say what is said
     for segment in hear("new.wav"):
         print(segment.symbol, segment.start, segment.end, segment.probability)
+    hear.align("new.wav", ["what", "is", "said"], dictionary=hear.dictionary)   # where it is said
 
 The same on the command line: `unrolled train phonemes`, `unrolled evaluate phonemes`, `unrolled
-transcribe`. `--demo` trains on speech that is made on the spot.
+transcribe`, `unrolled align`. `--demo` trains on speech that is made on the spot.
 
 Recurrent layers read log-mel features; connectionist temporal classification (CTC) learns from the
 sequence of symbols alone what is said. Where the data say when each symbol begins and ends, further
 outputs learn that, and the places of recognised symbols come from them. What the symbols are is the
-data's affair: phonemes, letters, or the words of a small vocabulary.
+data's affair: phonemes, letters, or the words of a small vocabulary. With a dictionary they are the
+phonemes of words; of words with several pronunciations those that fit the sound best, by the most
+probable alignment that the model sees at that time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,26 +38,33 @@ from unrolled.training import (
 )
 
 from ._dictionary import Dictionary as Dictionary
-from ._edit_distance import error_rate
 from ._options import CELLS, TrainOptions, option
 from ._recogniser import Recogniser as Recogniser
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
-from ._speech_demo import say_sentences
+from ._speech_demo import say_sentences, write_sentence
 from ._speech_loss import SpeechLoss, speech_loss_vjp
-from ._speech_score import error_lines
+from ._speech_score import Hearing
 from ._spoken import Batch, Spoken
 from ._task import Task, register
 from ._utterances import Segment as Segment
 from ._utterances import find_utterances
+from ._words import LM_WEIGHT, readers_of
 from ._words import WordReader as WordReader
+from .language_model import load as load_text
 
 #: Streams of random numbers: of the order of utterances, of their changes, and of the split.
 _ORDER, _CHANGES, _SPLIT = 0, 1, 2
 
 #: One utterance of so many is held out where the user splits nothing.
 _HELD_OUT_ONE_OF = 10
+
+#: Epochs in which words have their usual pronunciations; from then on those that fit best.
+_USUAL_EPOCHS = 2
+
+#: Utterances that a report shows.
+_SHOWN = 3
 
 #: Utterances that are scored at a time.
 _PART = 16
@@ -105,6 +115,11 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         "unrolled train phonemes transcripts.csv --dictionary cmudict.dict --minutes 60",
     )
     options_type = Options
+    evaluate_options: ClassVar[Mapping[str, tuple[type, str]]] = {
+        "dictionary": (Path, "Words and phonemes instead of those that it was trained with."),
+        "lm": (Path, "Language model of words that takes part: errors with and without it."),
+        "lm_weight": (float, "What the language model counts beside the sound (default 0.5)."),
+    }
 
     dictionary: Dictionary | None = None
     left_out = ""  # what could not be used, for people
@@ -114,7 +129,9 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         options = self.options
         if options.chain < 1:
             raise ValueError(f"expected --chain of 1 or more, got {options.chain}")
-        if options.dictionary is not None:
+        if options.demo and options.dictionary is not None:
+            raise ValueError("--demo brings its own dictionary: leave out --dictionary")
+        if options.dictionary is not None and self.dictionary is None:
             self.dictionary = Dictionary.read(Path(options.dictionary))
         spoken = self._read(self.sources)
         rows = counter_rng(0, _SPLIT, 0).permutation(len(spoken.frames))
@@ -124,7 +141,7 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             self.training = spoken.rows(np.sort(training).tolist())
         else:
             self.training, self.held_out = spoken, self._read([Path(options.validation)])
-        self.symbols = tuple(sorted({s for row in self.training.symbols for s in row}))
+        self.symbols = self.training.known
         count = len(self.training.frames)
         if not (count and self.held_out.frames and self.symbols):
             raise ValueError(
@@ -144,7 +161,9 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
     def _read(self, sources: Sequence[Path]) -> Spoken:
         settings = self.options.settings()
         if not sources and self.options.demo:
-            return say_sentences(self.options.sentences, settings)
+            spoken, made = say_sentences(self.options.sentences, settings)
+            self.dictionary = made if self.dictionary is None else self.dictionary
+            return spoken
         if not sources:
             raise ValueError(
                 "give a folder of sound files with files that say what is said, or --demo"
@@ -171,6 +190,8 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             rows = order[start : start + options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
             spoken = self.training.rows(rows.tolist())
+            if epoch < _USUAL_EPOCHS:
+                spoken = replace(spoken, alternatives=[()] * len(rows))
             if change is not None:
                 changed = [change(each, hop, rng) for each in spoken.frames]
                 spoken = replace(spoken, frames=changed)
@@ -217,7 +238,8 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         steps = model.steps(batch.lengths)
         places = batch.step_places(steps, model.stack, model.stride)
         outputs = 1 + len(self.symbols)
-        return speech_loss_vjp(logits, steps, batch.labels, batch.counts, places, outputs)
+        labels, counts = batch.fitting(logits[..., :outputs], steps, self.symbols)
+        return speech_loss_vjp(logits, steps, labels, counts, places, outputs)
 
     @property
     def metric(self) -> Metric:
@@ -238,30 +260,15 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             batch = self._together(spoken.rows(rows))
             yield batch, model(batch.frames, batch.lengths)
 
-    def heard(
-        self, trained: Recogniser, spoken: Spoken, words: WordReader | None = None
-    ) -> list[list[Segment]]:
-        """Returns which symbols, or words, a model hears in each utterance."""
-        found = []
+    def _hearing(
+        self, trained: Recogniser, spoken: Spoken, readers: Mapping[str, WordReader]
+    ) -> Hearing:
+        """Returns what a model, and readers of words, hear in each utterance."""
+        hearing = Hearing(trained, spoken, readers)
         for batch, logits in self._read_aloud(trained.model, spoken):
             for row, steps in enumerate(trained.model.steps(batch.lengths)):
-                mine = np.ascontiguousarray(logits[:steps, row])
-                if words is not None:
-                    words.reset()
-                found.append((words or trained.segments)(mine))
-        return found
-
-    def _errors(
-        self, trained: Recogniser, spoken: Spoken, heard: Sequence[Sequence[Segment]]
-    ) -> Iterator[str]:
-        """Yields the errors of symbols that were heard and, where words are known, of words."""
-        yield from error_lines(spoken, heard)
-        rows = [row for row, words in enumerate(spoken.words) if words]
-        if trained.dictionary is not None and rows:
-            spoken = spoken.rows(rows)
-            words = self.heard(trained, spoken, WordReader(trained))
-            rate = error_rate(spoken.words, [[word.symbol for word in row] for row in words])
-            yield f"words      {rate:.2%} wrong, without a language model"
+                hearing.add(np.ascontiguousarray(logits[:steps, row]))
+        return hearing
 
     def assets(self, model: AcousticModel) -> dict[str, Any]:
         """The architecture, the symbols, how features are computed, and the dictionary."""
@@ -292,14 +299,16 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
 
     def report(self, trained: Recogniser, path: Path | None) -> Iterator[str]:
         """The error rates, some of what was said and heard, and what to type next."""
-        heard = self.heard(trained, self.held_out)
-        yield from self._errors(trained, self.held_out, heard)
-        for said, understood in list(zip(self.held_out.symbols, heard, strict=True))[:3]:
-            yield f"    said   {' '.join(said)}"
-            yield f"    heard  {' '.join(s.symbol for s in understood)}"
+        hearing = self._hearing(trained, self.held_out, readers_of(trained))
+        yield from hearing.errors()
+        for row in range(min(_SHOWN, len(self.held_out.frames))):
+            yield from (f"    {line}" for line in hearing.utterance(row))
         if path is not None:
+            sound = "FILE"
+            if self.options.demo:
+                sound = str(write_sentence(self.held_out.words[0], path.with_suffix(".wav")))
             yield "next"
-            yield f"    unrolled transcribe {path} FILE"
+            yield f"    unrolled transcribe {path} {sound}"
             yield f"    unrolled evaluate phonemes {path} FOLDER"
 
     def evaluate(
@@ -308,11 +317,21 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         sources: Sequence[Path],
         details: bool,
         precision: functional.Precision,
+        *,
+        dictionary: Path | None = None,
+        lm: Path | None = None,
+        lm_weight: float | None = None,
     ) -> Iterator[str]:
         """The error rates; with details what was said and heard in each utterance."""
+        if lm is None and lm_weight is not None:
+            raise ValueError("--lm-weight is about the language model of --lm")
+        given = None if dictionary is None else Dictionary.read(dictionary)
+        text = None if lm is None else load_text(lm)
+        weight = LM_WEIGHT if lm_weight is None else lm_weight
+        readers = readers_of(trained, given, text, weight)
+        self.dictionary = trained.dictionary if given is None else given
         if sources:
             self.symbols, self.normalisation = trained.symbols, trained.normalisation
-            self.dictionary = trained.dictionary
             spoken = self._read(sources)
             if self.left_out:
                 yield self.left_out.removeprefix("; ")
@@ -320,13 +339,11 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             yield self.load()
             spoken = self.held_out
         with trained.model.in_precision(precision):
-            heard = self.heard(trained, spoken)
-            errors = list(self._errors(trained, spoken, heard))
+            hearing = self._hearing(trained, spoken, readers)
         if details:
-            for said, understood in zip(spoken.symbols, heard, strict=True):
-                yield f"said   {' '.join(said)}"
-                yield f"heard  {' '.join(s.symbol for s in understood)}"
-        yield from errors
+            for row in range(len(spoken.frames)):
+                yield from hearing.utterance(row)
+        yield from hearing.errors()
 
 
 def train(
