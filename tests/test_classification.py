@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from tolerances import assert_same_bits
-from unrolled.tasks import classification
+from unrolled.tasks import classification, make_options
+from unrolled.tasks.classification import Classification
 from unrolled.tasks.series.changes import Changes
 from unrolled.tasks.series.channels import Channels
 from unrolled.tasks.series.classifier import SeriesClassifier
+from unrolled.tasks.series.estimator import fit_task
 from unrolled.tasks.series.labelled import split
 from unrolled.tasks.series.ts_format import read_ts
+from unrolled.training import Group
 
 SMALL: dict[str, Any] = {"hidden": 8, "batch": 8, "validations": 2}
 
@@ -83,21 +86,21 @@ def test_a_gap_in_what_is_held_out_is_enough(tmp_path: Path) -> None:
     assert classify.model.input_size == 4
 
 
-def test_changes_are_what_they_say() -> None:
-    series, rng = np.ones((50, 3), np.float32) * np.arange(3), np.random.default_rng(0)
-    assert_same_bits(Changes()(series, 3, rng), series)
-    shifted = Changes(shift=1.0)(series, 3, rng) - series
-    assert np.ptp(shifted, axis=0).max() < 1e-6
-    assert np.abs(shifted[0]).min() > 0.0
-    assert np.ptp(Changes(jitter=1.0)(series, 3, rng) - series, axis=0).min() > 1.0
-    ramp = np.linspace(0.0, 1.0, 50, dtype=np.float32)[:, None]
-    for _ in range(5):
-        longer = Changes(stretch=0.4)(ramp, 1, rng)
-        assert 30 <= len(longer) <= 70
-        np.testing.assert_allclose(longer, np.linspace(0.0, 1.0, len(longer))[:, None], atol=1e-6)
-    for name, value in (("shift", -1.0), ("jitter", np.inf), ("stretch", 1.0)):
-        with pytest.raises(ValueError, match=f"expected 0 <= {name} < "):
-            Changes(**{name: value})
+def test_convolutions_leave_about_as_many_steps_as_asked_for(tmp_path: Path) -> None:
+    series, labels = make_series(30)
+    long = [np.repeat(each, 16, axis=1) for each in series]
+    median = np.median([each.shape[1] for each in long])
+    source = write_ts(tmp_path / "long.ts", long, labels)
+    for resolution in (8, 32, 1000):
+        classify = classification.train(source, steps=1, quiet=True, resolution=resolution, **SMALL)
+        front_end = classify.model.front_end
+        assert front_end is not None
+        left = front_end.steps(np.array([median]))[0]
+        assert 0.7 * min(resolution, median) <= left <= 1.5 * min(resolution, median)
+    alone = classification.train(source, steps=1, quiet=True, conv=0, **SMALL)
+    assert alone.model.front_end is None
+    with pytest.raises(ValueError, match="expected resolution of 1 or more, got 0"):
+        classification.train(source, steps=1, quiet=True, resolution=0, **SMALL)
 
 
 def test_one_of_ten_of_each_class_is_held_out() -> None:
@@ -190,6 +193,30 @@ def test_resumed_equals_unbroken(tmp_path: Path) -> None:
     assert_same_bits(parts.model.flat.values, whole.model.flat.values)
 
 
+def test_norms_of_all_ranks_stay_the_same(tmp_path: Path) -> None:
+    """The other rank has seen statistics that are larger by 2."""
+
+    class Two(Group):
+        size = 2
+
+        def sum(self, values: Any) -> list[float]:
+            return [2.0 * value + 2.0 for value in values]
+
+    source = write_ts(tmp_path / "train.ts", *make_series(30))
+    models = []
+    for group in (Group(), Two()):
+        task = Classification(make_options(Classification, SMALL), [source])
+        task.load()
+        model = task.build(np.random.default_rng(0))
+        batch = task.batches(np.random.default_rng(0)).next()
+        task.group = group
+        task.loss(model, batch, None, np.random.default_rng(0))
+        models.append(model.parameters)
+    for name, values in models[0].items():
+        away = 1.0 if "running" in name else 0.0
+        np.testing.assert_allclose(models[1][name], values + away, rtol=1e-6, err_msg=name)
+
+
 def test_data_that_will_not_do(tmp_path: Path) -> None:
     series, labels = make_series(20)
 
@@ -229,6 +256,23 @@ def test_the_estimator_learns(fitted: SeriesClassifier) -> None:
     predicted = fitted.predict(series)
     assert predicted.tolist() == fitted.classes_[probabilities.argmax(axis=1)].tolist()
     assert fitted.score(series, labels) == np.mean(predicted == np.array(labels)) >= 0.9
+
+
+def test_few_series_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def note(task: Any, *, validate: bool) -> Any:
+        steps.append(task.options.epochs * -(-len(task.training.targets) // task.options.batch))
+        return fit_task(task, validate=validate)
+
+    monkeypatch.setattr("unrolled.tasks.series.classifier.fit_task", note)
+    series, labels = make_series(40)
+    for count, batch, expected in ((40, 32, 300), (40, 4, 600), (8, 32, 300)):
+        model = SeriesClassifier(hidden=2, conv=2, batch=batch)
+        model.fit(series[:count], labels[:count])
+        assert steps.pop() == pytest.approx(expected)
+    SeriesClassifier(hidden=2, conv=2, epochs=2).fit(series, labels)
+    assert steps.pop() == 4
 
 
 def test_arrays_lists_and_labels_of_any_type() -> None:

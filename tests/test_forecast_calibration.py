@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,20 +177,68 @@ def test_a_stream_follows_what_comes_true(tmp_path: Path) -> None:
         q = live.forecast(levels=(0.05, 0.95)).quantiles[:, 0]
         return q[:, 1] - q[:, 0]
 
-    first = width()
+    first, before = width(), live.forecast().origin.spread
+    assert before is not None
     live.surprise([0.0])  # forecasts one step, which is no news
     live.observe([1e3])  # far outside: the first step's intervals become wider, as of now
     assert live.count == 701
     factors = live.forecast().origin.spread
     assert factors is not None
-    assert trained.spread is not None
-    assert factors[0] == pytest.approx(trained.spread[0] * np.exp(0.1 * 0.9))
-    np.testing.assert_array_equal(factors[1:], trained.spread[1:])
+    assert factors[0] == pytest.approx(before[0] * np.exp(0.1 * 0.9))
+    np.testing.assert_allclose(factors[1:], before[1:], rtol=1e-12)  # through a logarithm
     assert (first > 0.0).all()
     live.observe([-1e3])  # the second step of the first forecast, the first one of the second
     factors = live.forecast().origin.spread
     assert factors is not None
-    assert factors[1] == pytest.approx(trained.spread[1] * np.exp(0.05 * 0.9))
+    assert factors[1] == pytest.approx(before[1] * np.exp(0.05 * 0.9))
+
+
+def test_a_forecast_has_followed_what_came_true(tmp_path: Path) -> None:
+    """Of a series that becomes a third as noisy after what the model was chosen by."""
+    y = series(2600, np.where(np.arange(2600) < 1600, 1.0, 0.35))
+    source = write_table(tmp_path / "y.csv", {"y": y})
+    options = {"validation": 600, "test": 1000}
+    trained = forecasting.train(source, steps=20, quiet=True, **OPTIONS, **options)
+    assert trained.spread is not None
+
+    def factors(data: Any, back: int = 0) -> np.ndarray:
+        found = trained.predict(data, back=back)[0].origin.spread
+        assert found is not None
+        return found
+
+    end = factors(source)
+    assert (end < 0.6 * trained.spread).all()
+    panel = trained.read(source)
+    live = trained.stream(panel.series[0]).forecast().origin.spread
+    np.testing.assert_allclose(live, end, rtol=1e-12)  # through a logarithm
+    # What was learned from, or chose the model, says nothing of how wide intervals have to be.
+    for back in (1000, 1500):
+        np.testing.assert_array_equal(factors(source, back), trained.spread)
+    # Nor does anything that comes after the forecast.
+    jump = write_table(tmp_path / "jump.csv", {"y": np.append(y[:-100], y[-100:] + 99.0)})
+    np.testing.assert_array_equal(factors(jump, 100), factors(source, 100))
+    assert (factors(jump, 0) > end).all()
+    # All of another series is new to the model.
+    other = replace(panel, series=(replace(panel.series[0], name="another"),))
+    assert (factors(other, 1000) != trained.spread).all()
+    # Where nobody says what is new to it, nothing is.
+    unknown = replace(trained, fresh={}).predict(panel)[0].origin.spread
+    np.testing.assert_array_equal(unknown, trained.spread)
+
+
+def test_nine_of_ten_are_inside_what_a_table_is_told(tmp_path: Path) -> None:
+    """`predict` after 300 steps of a quieter series, from one step after the other."""
+    y = series(2600, np.where(np.arange(2600) < 1600, 1.0, 0.35))
+    source = write_table(tmp_path / "y.csv", {"y": y})
+    options = {"validation": 600, "test": 1000}
+    trained = forecasting.train(source, steps=20, quiet=True, **OPTIONS, **options)
+    inside = []
+    for back in range(4, 700, 8):
+        (found,) = trained.predict(source, back=back, levels=(0.05, 0.95))
+        truth = y[len(y) - back :][: found.mean.shape[0]]
+        inside.append((found.quantiles[:, 0, 0] <= truth) & (truth <= found.quantiles[:, 0, 1]))
+    # 87 forecasts that share no step: three deviations of such a share are 0.1.
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.1)
 
 
 def test_a_checkpoint_holds_it(tmp_path: Path) -> None:

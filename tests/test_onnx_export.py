@@ -286,14 +286,20 @@ def test_sequence_model(
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_series_model(ragged: bool, rng: np.random.Generator, tmp_path: Path) -> None:
-    model = SeriesModel(I, 4, hidden_size=H, num_layers=2, rng=rng)
+@pytest.mark.parametrize("options", [{}, {"conv": 3, "strides": (2, 1)}], ids=str)
+def test_series_model(
+    options: dict[str, Any], ragged: bool, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    model = SeriesModel(I, 4, hidden_size=H, num_layers=2, **options, rng=rng)
+    for name, values in model.parameters.items():
+        if "norm" in name:  # as if something had been learned
+            values[...] = rng.uniform(0.5, 1.5, values.shape)
     exported = Exported(model, tmp_path, lengths=ragged)
     for steps, batch in SHAPES:
         x, lengths = draw(rng, steps, batch, I), some_lengths(steps, batch)
         feed = {"lengths": lengths} if ragged else {}
         y = model(x, lengths if ragged else None)
-        K = 2 * steps * (I + 2 * H + 3) + 4 * H + steps
+        K = 2 * steps * (I + 2 * H + 3) + 4 * H + steps + len(options) * 25
         assert_close(y, exported(x=x, **feed)["y"], K=K, kind="peer")
 
 

@@ -27,6 +27,7 @@ MODELS: Mapping[str, Callable[[], ConfiguredModel]] = {
     "seq2seq": lambda: Seq2Seq(7, 9, embedding_size=4, hidden_size=6),
     "sequence": lambda: SequenceModel(3, 2, hidden_size=6),
     "series": lambda: SeriesModel(3, 2, hidden_size=6),
+    "series with convolutions": lambda: SeriesModel(3, 2, hidden_size=6, conv=4, strides=(2, 1)),
 }
 
 

@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 
 from .. import functional
-from ..layers import AdaptiveSoftmaxHead, Embedding, Linear, Recurrent, Reversed
+from ..layers import (
+    AdaptiveSoftmaxHead,
+    BatchNorm2d,
+    Conv2d,
+    Embedding,
+    Linear,
+    Recurrent,
+    Reversed,
+)
 from ..models import AcousticModel, EfficientNet, LanguageModel, SequenceModel, SeriesModel
 from ..models._conv_front_end import ConvFrontEnd
 from ..models._conv_norm import ConvNorm
 from ..models._mbconv import MBConv
+from ..models._series_front_end import SeriesFrontEnd
 from . import _onnx_layers as layers
 from ._onnx_graph import Graph
 
@@ -111,6 +120,8 @@ def series_model(graph: Graph, model: SeriesModel, options: Options) -> None:
     """x (T, B, I) to logits y (B, O) of each series as a whole."""
     x = graph.input("x", ("T", "B", model.input_size))
     lengths = lengths_input(graph, options)
+    if model.front_end is not None:
+        x, lengths = _series_front_end(graph, model.front_end, x, lengths)
     hidden, _ = layers.recurrent(graph, "rnn", model.rnn, x, lengths=lengths)
     mean = _mean(graph, hidden, lengths)
     if lengths:
@@ -119,6 +130,23 @@ def series_model(graph: Graph, model: SeriesModel, options: Options) -> None:
     pooled = graph.node("Concat", mean, maximum, axis=1)
     y = layers.linear(graph, "head", model.head, pooled)
     graph.output(y, "y", ("B", model.head.output_size))
+
+
+def _series_front_end(
+    graph: Graph, front_end: SeriesFrontEnd, x: str, lengths: str
+) -> tuple[str, str]:
+    """x (T, B, I) to y (N, B, K), and the lengths of its rows, if there are any."""
+    x = _inside(graph, x, lengths, 0.0) if lengths else x
+    parts = zip(front_end.parts, front_end.strides, strict=True)
+    for number, ((conv, norm), stride) in enumerate(parts, 1):
+        images = graph.unsqueeze(graph.node("Transpose", x, perm=[1, 2, 0]), 3)  # (B, I, T, 1)
+        images = _conv_norm(graph, f"front_end.{number}", conv, norm, images)
+        x = graph.node("Transpose", graph.squeeze(images, 3), perm=[2, 0, 1])
+        if lengths:
+            more = graph.node("Add", lengths, graph.constant([stride - 1]))
+            lengths = graph.node("Div", more, graph.constant([stride]))
+            x = _inside(graph, x, lengths, 0.0)
+    return x, lengths
 
 
 def acoustic_model(graph: Graph, model: AcousticModel, options: Options) -> None:
@@ -194,10 +222,12 @@ def image_network(graph: Graph, model: EfficientNet, options: Options) -> None:
         if isinstance(part, MBConv):
             y = x
             for place, each in enumerate(part._layers):
-                y = _conv_norm(graph, f"part{number}.{place}", each, y)
+                assert isinstance(each, ConvNorm)
+                y = _conv_norm(graph, f"part{number}.{place}", each.conv, each.norm, y)
             x = graph.node("Add", y, x) if part.residual else y
         else:
-            x = _conv_norm(graph, f"part{number}", part, x)
+            assert isinstance(part, ConvNorm)
+            x = _conv_norm(graph, f"part{number}", part.conv, part.norm, x)
     features = graph.node("Flatten", graph.node("GlobalAveragePool", x))
     graph.output(features, "features", ("N", model.output_size))
     if model.classifier is not None:
@@ -205,10 +235,9 @@ def image_network(graph: Graph, model: EfficientNet, options: Options) -> None:
         graph.output(logits, "logits", ("N", model.classifier.output_size))
 
 
-def _conv_norm(graph: Graph, owner: str, layer: Any, x: str) -> str:
-    assert isinstance(layer, ConvNorm)
-    scale, shift = layer.norm.scale_and_shift()
-    weight = layer.conv.parameters["weight"] * scale[:, None, None, None]
+def _conv_norm(graph: Graph, owner: str, conv: Conv2d, norm: BatchNorm2d, x: str) -> str:
+    """A convolution with the norm that follows, which is within it, channels first."""
+    scale, shift = norm.scale_and_shift()
+    weight = conv.parameters["weight"] * scale[:, None, None, None]
     inputs = [x, graph.constant(weight, f"{owner}.weight"), graph.constant(shift, f"{owner}.bias")]
-    conv = layer.conv
-    return layers.convolution(graph, inputs, conv.windows, conv.groups, layer.norm.activation)
+    return layers.convolution(graph, inputs, conv.windows, conv.groups, norm.activation)

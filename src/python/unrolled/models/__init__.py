@@ -9,6 +9,7 @@ from ._search import BeamOptions as BeamOptions
 from ._search import Hypothesis as Hypothesis
 from ._search import beam_search as beam_search
 from ._search import sample_targets as sample_targets
+from ._series_front_end import series_strides as series_strides
 from ._special import t_quantile as t_quantile
 from ._video_encoder import VideoEncoderConfig as VideoEncoderConfig
 from ._video_stream import VideoStream as VideoStream

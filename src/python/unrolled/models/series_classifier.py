@@ -1,28 +1,29 @@
-"""A model that says what a whole series is: recurrent layers both ways, pooled over time."""
+"""A model that says what a whole series is: convolutions, recurrent layers, pooled over time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from ..layers import Dropout, Initialiser, Linear, Recurrent
+from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
 from ..layers._types import Array
 from ._configured import ConfiguredModel
-
-Lengths = NDArray[np.int64]
+from ._series_front_end import Lengths, SeriesFrontEnd
 
 
 class SeriesModel(ConfiguredModel):
     """A stack of recurrent layers over ragged series, with logits of each series as a whole.
 
-        h_t = recurrent(x)_t
+        h_t = recurrent(u)_t    with u = x, or what convolutions make of x, see `SeriesFrontEnd`
         y = W [mean_t h_t; max_t h_t] + b
 
-    The mean tells what a series is like all along, the maximum whether something occurs in it at
-    all, however briefly. Both reach every step directly, so that gradients need not travel through
-    the whole series as they must to a last state.
+    Convolutions tell the shape around a step, which recurrent layers need many series to find, and
+    with strides they leave fewer steps of a long series to read. The mean tells what a series is
+    like all along, the maximum whether something occurs in it at all, however briefly. Both reach
+    every step directly, so that gradients need not travel through the whole series as they must to
+    a last state.
 
     Shapes: T steps, B batch, I inputs, O outputs, H hidden, D directions.
         x (T, B, I); lengths (B,); y (B, O).
@@ -34,6 +35,8 @@ class SeriesModel(ConfiguredModel):
         num_layers: how many recurrent layers.
         cell: a name from `unrolled.functional.cells()`.
         bidirectional: read in both directions.
+        conv: channels of the convolutions; 0 = there are none.
+        strides: of the two convolutions, 1 to 7 and 1 to 5.
         dropout: probability of dropping each input of a recurrent layer but the first, and each
             pooled number, in training.
         dtype: float32 or float64.
@@ -41,7 +44,8 @@ class SeriesModel(ConfiguredModel):
         rng: where initial values come from; None draws fresh entropy.
 
     Raises:
-        ValueError: a size below 1, an unknown cell or initialiser, a dropout outside 0 <= p < 1.
+        ValueError: a size below 1, strides that will not do, an unknown cell or initialiser, a
+            dropout outside 0 <= p < 1.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class SeriesModel(ConfiguredModel):
         num_layers: int = 1,
         cell: str = "gru",
         bidirectional: bool = True,
+        conv: int = 0,
+        strides: Sequence[int] = (1, 1),
         dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         init: str | Initialiser = "orthogonal",
@@ -67,12 +73,26 @@ class SeriesModel(ConfiguredModel):
             "num_layers": num_layers,
             "cell": cell,
             "bidirectional": bool(bidirectional),
+            "conv": conv,
+            "strides": list(strides),
             "dropout": dropout,
             "dtype": str(np.dtype(dtype)),
         }
+        children: dict[str, Layer] = {}
+        self.front_end: SeriesFrontEnd | None = None
+        if conv:
+            self.front_end = SeriesFrontEnd(
+                input_size, conv, strides, dtype=dtype, rng=rng, init=init
+            )
+            children["front_end"] = self.front_end
+        elif list(strides) != [1, 1]:
+            raise ValueError(
+                "[SeriesModel] strides are those of the convolutions: expected 1 and 1 without, "
+                f"got {list(strides)}"
+            )
         self.rnn: Recurrent[Any] = Recurrent(
             cell,
-            input_size,
+            conv or input_size,
             hidden_size,
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
@@ -83,12 +103,14 @@ class SeriesModel(ConfiguredModel):
         )
         self.dropout = Dropout(dropout)
         self.head = Linear(2 * self.rnn.output_size, output_size, dtype=dtype, rng=rng, init=init)
-        children = {"rnn": self.rnn, "dropout": self.dropout, "head": self.head}
+        children |= {"rnn": self.rnn, "dropout": self.dropout, "head": self.head}
         super().__init__(children=children)
 
     def __call__(self, x: Array, lengths: Lengths | None = None) -> Array:
         """Returns the logits y (B, O); arguments as of `vjp`."""
         lengths = self._checked(x, lengths)
+        if self.front_end is not None:
+            x, lengths = self.front_end(x, lengths), self.front_end.steps(lengths)
         hidden, _ = self.rnn(x, lengths=lengths)
         pooled, _ = _pool_vjp(hidden, lengths)
         return self.head(pooled)
@@ -110,14 +132,20 @@ class SeriesModel(ConfiguredModel):
             rng: where dropout comes from; needed only with dropout.
         """
         lengths = self._checked(x, lengths)
+        front_pullback: Callable[[Array], None] | None = None
+        if self.front_end is not None:
+            x, front_pullback = self.front_end.vjp(x, lengths)
+            lengths = self.front_end.steps(lengths)
         (hidden, _), rnn_pullback = self.rnn.vjp(x, lengths=lengths, rng=rng)
         pooled, pool_pullback = _pool_vjp(hidden, lengths)
         dropped, dropout_pullback = self.dropout.vjp(pooled, rng=rng)
         y, head_pullback = self.head.vjp(dropped)
 
         def pullback(dy: Array) -> None:
-            dpooled = dropout_pullback(head_pullback(dy))
-            rnn_pullback(pool_pullback(dpooled), needs_dx=False)
+            dhidden = pool_pullback(dropout_pullback(head_pullback(dy)))
+            dx, _ = rnn_pullback(dhidden, needs_dx=front_pullback is not None)
+            if front_pullback is not None:
+                front_pullback(dx)
 
         return y, pullback
 

@@ -10,9 +10,10 @@ The same on the command line: `unrolled train classification`, `unrolled evaluat
 `unrolled classify-series`; `tasks.series.classifier.SeriesClassifier` follows scikit-learn.
 
 Series come in the `.ts` format (`series/ts_format.py`): any number of channels, each series as long
-as it is, values may be missing. Recurrent layers read them in both directions; the mean and the
-maximum of their outputs over time tell the class. Few series are the rule, so they are changed at
-random in training: shifted, made noisy, longer or shorter.
+as it is, values may be missing. Recurrent layers read in both directions what convolutions make of
+them; the mean and the maximum of their outputs over time tell the class. Few series are the rule,
+so they are changed at random in training: shifted, made noisy, longer or shorter, as much as they
+differ by themselves.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.models import SeriesModel
+from unrolled.models import SeriesModel, series_strides
 from unrolled.training import (
     Array,
     Carry,
@@ -61,13 +62,21 @@ class Options(TrainOptions):
         None, ".ts file of series to hold out; not given: one of ten of each class"
     )
     cell: Literal["gru", "lstm", "rnn"] = option("gru", "kind of recurrent layer")
-    hidden: int = option(128, "units per recurrent layer and direction")
+    hidden: int = option(64, "units per recurrent layer and direction")
     layers: int = option(1, "recurrent layers")
+    conv: int = option(64, "channels of two convolutions before the recurrent layers; 0: none")
+    resolution: int = option(
+        32, "steps of a series, about, that convolutions leave to recurrent layers, if it has more"
+    )
     bidirectional: bool = option(True, "read backwards too")
     dropout: float = option(0.3, "part of the recurrent outputs dropped in training, 0..1")
-    shift: float = option(0.5, "shift channels at random, by so many of their deviations")
-    jitter: float = option(0.3, "add noise to values, of so many deviations of their channel")
-    stretch: float = option(0.0, "make series longer or shorter at random by up to this part")
+    shift: float = option(
+        0.5, "shift channels at random, by so many deviations of the means of series"
+    )
+    jitter: float = option(
+        0.3, "add noise to values, of so many deviations from the values beside them"
+    )
+    stretch: float = option(0.2, "make series longer or shorter at random by up to this part")
 
     default_minutes: ClassVar[float] = 1.0
 
@@ -154,9 +163,14 @@ class Classification(Task[Options, SeriesModel, Batch, Classifier]):
                 f"there are {len(series):,} series of one class, {', '.join(self.classes)}, to "
                 "train on: two classes or more are needed"
             )
-        self.changes = self.options.changes()
         self.channels = Channels.of(series, gaps=gaps)
         self.training = Labelled(self._encoded(series), targets)
+        encoded = self.training.encoded
+        self.changes = self.options.changes().fitted(encoded, self.channels.count)
+        if self.options.resolution < 1:
+            raise ValueError(f"expected resolution of 1 or more, got {self.options.resolution}")
+        steps = float(np.median([len(each) for each in encoded]))
+        self.strides = series_strides(steps / self.options.resolution if self.options.conv else 1.0)
 
     def encode(self, series: Sequence[Array], labels: Sequence[str]) -> Labelled:
         """Returns series as the model reads them; called after `learn`.
@@ -199,7 +213,7 @@ class Classification(Task[Options, SeriesModel, Batch, Classifier]):
         return IndexedBatches(make, per_epoch=per_epoch)
 
     def build(self, rng: np.random.Generator) -> SeriesModel:
-        """Recurrent layers, and a linear map of what they say over time."""
+        """Convolutions, recurrent layers, and a linear map of what they say over time."""
         options = self.options
         return SeriesModel(
             self.channels.input_size,
@@ -208,6 +222,8 @@ class Classification(Task[Options, SeriesModel, Batch, Classifier]):
             num_layers=options.layers,
             cell=CELLS[options.cell],
             bidirectional=options.bidirectional,
+            conv=options.conv,
+            strides=self.strides,
             dropout=options.dropout,
             rng=rng,
         )
@@ -217,8 +233,17 @@ class Classification(Task[Options, SeriesModel, Batch, Classifier]):
     ) -> LossAndPullback:
         """Cross-entropy of the class."""
         logits, pullback = model.vjp(batch.inputs, batch.lengths, rng=rng)
+        if self.group.size > 1:
+            self._agree(model)
         (loss, count), loss_pullback = cross_entropy_vjp(logits, batch.targets)
         return (loss, count, None), lambda dloss: pullback(loss_pullback(dloss))
+
+    def _agree(self, model: SeriesModel) -> None:
+        """Gives norms the mean of what all ranks saw, so that the ranks stay one model."""
+        running = [values for name, values in model.parameters.items() if "running_" in name]
+        sums = iter(self.group.sum([float(value) for values in running for value in values]))
+        for values in running:
+            values[...] = [next(sums) / self.group.size for _ in values]
 
     @property
     def metric(self) -> Metric:

@@ -54,7 +54,7 @@ from .series.scores import table
 from .series.stacking import keep_what_helps
 from .series.static import StaticScale
 from .series.times import Calendar
-from .series.windows import Batch, Scale, Windows, sizes
+from .series.windows import Batch, Scale, Windows, sizes, stretch
 
 #: About so many forecasts are scored on the way, at the end, and there where paths are drawn.
 _VALIDATED, _SCORED, _DRAWN = 4096, 20_000, 2000
@@ -100,8 +100,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         wanted = max(3 * season, 2 * horizon, 16) if options.context is None else options.context
         self.context = int(np.clip(wanted, 1, longest - horizon))
         self.season = season if season <= self.context else 1
-        self.stride = max(self.context // (2 * options.origins), 1)
-        self.steps = self.context + self.stride * (options.origins - 1)
+        self.stride, self.steps = stretch(self.context, options.origins)
         self.calendar = Calendar.of(self.panel.step, longest)
         targets, counts = len(self.panel.columns.targets), options.head == "negative-binomial"
         if counts and options.log:
@@ -258,8 +257,8 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         return total / count
 
     def assets(self, model: ForecastModel) -> dict[str, Any]:
-        """The architecture, the columns, the grid, and the scale of each series."""
-        names = (series.name for series in self.panel.series)
+        """The architecture, the columns, the grid, the scale of each series, what it knows of."""
+        names = [series.name for series in self.panel.series]
         kind = Kind(
             self.columns, self.panel.step, self.calendar, self.context, self.season, self.static
         )
@@ -268,6 +267,10 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             "series": kind.to_json(),
             "scales": {
                 name: scale.to_json() for name, scale in zip(names, self.scales, strict=True)
+            },
+            "fresh": {
+                series.name: kind.step.to_json(kind.step.times(series.start, end, 1)[0])
+                for series, end in zip(self.panel.series, self.validated.ends.tolist(), strict=True)
             },
         }
 
@@ -303,7 +306,9 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
             np.array(assets[name], np.float64) if name in assets else None
             for name in ("keep", "spread")
         )
-        forecaster = Forecaster(model, Kind.from_json(assets["series"]), scales, options, spread)
+        kind = Kind.from_json(assets["series"])
+        fresh = {str(name): kind.step.from_json(t) for name, t in assets.get("fresh", {}).items()}
+        forecaster = Forecaster(model, kind, scales, options, spread, fresh)
         forecaster.check()
         return forecaster
 

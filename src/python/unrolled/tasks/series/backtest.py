@@ -28,8 +28,8 @@ class Backtest:
         rows: method -> scores, the model first.
         series: series -> scores of the model, where they are asked for.
         windows: how many forecasts were made.
-        fixed: share of the truth in the 90% interval without following what came true, as a
-            forecast of a table has it; None without calibration.
+        fixed: share of the truth in the 90% interval without following what came true; None
+            without calibration.
     """
 
     rows: tuple[tuple[str, Scores], ...]
@@ -57,8 +57,8 @@ def backtest(
         scales: of the series; "standardised" means by these.
         regression: matrices of `baselines.Ridge`; None = leave it out.
         learned: (series,) steps that the model learned from: the MASE is relative to them.
-        spread: how intervals are calibrated; from there on they follow what came true, as in a
-            stream.
+        spread: how intervals are calibrated; from there on they follow what came true, as in
+            `Forecaster.predict` and in a stream.
         by_series: score each series too.
 
     Raises:
@@ -154,7 +154,7 @@ def lines(found: Backtest) -> list[str]:
     text = table(found.rows)
     if found.fixed is not None:
         text.append(
-            "(intervals follow what came true on the way, as in a stream; without that "
+            "(intervals follow what came true on the way, as those of forecasts do; without that "
             f"{found.fixed:.1%})"
         )
     return text

@@ -5,9 +5,9 @@ forecast of the part that chooses the model how far the truth was from the media
 the interval on its side: the 90% quantile of these, a step of the horizon and a target at a time,
 is what all distances from the median are multiplied by. Forecasts that overlap say less than so
 many that do not, so the factor is raised as the deviates of a normal distribution are where the
-deviation is known from so few (Student's t). As series go on, the factors follow: each
-value that comes true outside makes them larger, each inside a little smaller, until one of ten is
-outside.
+deviation is known from so few (Student's t). As series go on, the factors follow, in a stream and
+in tables (`catch_up`): each value that comes true outside makes them larger, each inside a little
+smaller, until one of ten is outside.
 
 Sources: Romano, Patterson and Candes, "Conformalized quantile regression", 2019; Gibbs and Candes,
 "Adaptive conformal inference under distribution shift", 2021; Angelopoulos, Candes and Tibshirani,

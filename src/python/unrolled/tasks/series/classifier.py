@@ -9,6 +9,7 @@ scikit-learn itself is not needed; its `clone`, `cross_val_score` and the like t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ from .._run import make_options
 from ..classification import Classification
 from .estimator import Estimator, fit_task, tags
 from .trained_classifier import Classifier
+
+#: What it takes to learn: times through the data, and updates where there are few series.
+_EPOCHS, _UPDATES = 60.0, 300.0
 
 
 class SeriesClassifier(Estimator):
@@ -33,11 +37,14 @@ class SeriesClassifier(Estimator):
         hidden: units per recurrent layer and direction.
         layers: recurrent layers.
         bidirectional: read backwards too.
+        conv: channels of two convolutions before the recurrent layers; 0: none.
+        resolution: steps of a series, about, that convolutions leave to recurrent layers, if it
+            has more.
         dropout: part of the recurrent outputs dropped in training, 0..1.
-        shift: shift channels at random in training, by so many of their deviations.
-        jitter: add noise to values in training, of so many deviations of their channel.
+        shift: shift channels at random in training, by so many deviations of the means of series.
+        jitter: add noise to values in training, of so many deviations from the values beside them.
         stretch: make series longer or shorter at random in training, by up to this part.
-        epochs: times through the data.
+        epochs: times through the data; None: 60, and of few series as many as make 300 updates.
         batch: series per update.
         lr: highest learning rate; it rises over the first updates, then falls as a cosine.
         weight_decay: how strongly matrices are pulled to zero.
@@ -57,14 +64,16 @@ class SeriesClassifier(Estimator):
         self,
         *,
         cell: Literal["gru", "lstm", "rnn"] = "gru",
-        hidden: int = 128,
+        hidden: int = 64,
         layers: int = 1,
         bidirectional: bool = True,
+        conv: int = 64,
+        resolution: int = 32,
         dropout: float = 0.3,
         shift: float = 0.5,
         jitter: float = 0.3,
-        stretch: float = 0.0,
-        epochs: float = 60,
+        stretch: float = 0.2,
+        epochs: float | None = None,
         batch: int = 32,
         lr: float = 5e-3,
         weight_decay: float = 0.01,
@@ -75,6 +84,8 @@ class SeriesClassifier(Estimator):
         self.hidden = hidden
         self.layers = layers
         self.bidirectional = bidirectional
+        self.conv = conv
+        self.resolution = resolution
         self.dropout = dropout
         self.shift = shift
         self.jitter = jitter
@@ -106,6 +117,9 @@ class SeriesClassifier(Estimator):
                 f"got {labels.shape}"
             )
         options: Any = make_options(Classification, self._options())
+        if self.epochs is None:
+            updates = -(-len(series) // max(options.batch, 1))
+            options = replace(options, epochs=max(_EPOCHS, _UPDATES / updates))
         task = Classification(options)
         classes, targets = np.unique(labels, return_inverse=True)
         task.classes = tuple(map(str, classes))

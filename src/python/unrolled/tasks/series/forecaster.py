@@ -1,7 +1,7 @@
 """A trained forecaster: what a user works with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,20 @@ from unrolled.training import Array, counter_rng
 
 from .._fits import check_fit
 from .calibration import BAND, Spread, widened
-from .data import Panel, Series, read_panel
+from .catch_up import catch_up
+from .data import Panel, Series, Values, read_panel
 from .forecast import Forecast, Origin
 from .kind import APART, Kind, apart
 from .live import DEFAULT_LEVELS, Live
 from .rolling import PATHS
 from .times import Times
-from .windows import Scale, Windows, sizes
+from .windows import Indices, Scale, Windows, sizes, stretch
 
 #: Steps of all series together that are read at a time.
 _STEPS = 1 << 18
+
+#: About so many forecasts are made again to see what came true, and so many where paths are drawn.
+_SEEN, _DRAWN = 20_000, 500
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Forecaster:
         scales: mean and deviation by series; others get those of their own past.
         options: how it was trained.
         spread: (H, D) factors that calibrate its intervals; None = they are as the model says them.
+        fresh: by series the first time that the model was neither learned from nor chosen by.
     """
 
     model: ForecastModel
@@ -40,6 +45,7 @@ class Forecaster:
     scales: Mapping[str, Scale]
     options: Any
     spread: Spread | None = None
+    fresh: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raises ValueError unless the model fits what it is said to read."""
@@ -84,6 +90,10 @@ class Forecaster:
     ) -> list[Forecast]:
         """Forecasts what comes after the end of each series.
 
+        Intervals have followed what came true of the steps that were new to the model, as those of
+        a stream do: all steps of a series that it did not learn from, of others those behind what
+        it learned from and was chosen by.
+
         Args:
             data: a table with the columns of the training, a file or a DataFrame, or series.
             horizon: steps, at most those of the training; None = all of them.
@@ -101,19 +111,11 @@ class Forecaster:
         scales = [self.scale(series) for series in panel.series]
         # All of the past, as a stream would have read it.
         steps = max(map(len, panel.series))
-        windows = Windows(
-            panel,
-            scales,
-            self.kind.calendar,
-            steps=steps,
-            horizon=horizon,
-            context=self.kind.context,
-            season=self.kind.season,
-            static=self.kind.static(panel.series),
-        )
         ends = np.array([len(series) - back for series in panel.series])
         if back < 0 or ends.min(initial=1) < 1:
             raise ValueError(f"expected back to be 0 or more and less than each series, got {back}")
+        windows = self._windows(panel, scales, steps, horizon, ends)
+        spreads = self._spreads(panel, scales, ends)
         forecasts = []
         # Paths go through the decoder side by side.
         drawn = paths * horizon if self.model.autoregressive else 0
@@ -129,7 +131,8 @@ class Forecaster:
             said = self.model.outlook(
                 hidden, future, last, history, units=batch.units, paths=paths, rng=rng
             )
-            mean, bands = said.mean(), self.intervals(said, levels, self.spread)
+            spread = None if spreads is None else spreads[rows].swapaxes(0, 1)
+            mean, bands = said.mean(), self.intervals(said, levels, spread)
             for n, row in enumerate(rows.tolist()):
                 series, one = panel.series[row], slice(n, n + 1)
                 origin = Origin(
@@ -139,7 +142,7 @@ class Forecaster:
                     last[one],
                     history[one],
                     scales[row].targets(self.model.targets),
-                    self.spread,
+                    None if spreads is None else spreads[row],
                 )
                 times = self.kind.step.times(series.start, int(ends[row]), horizon)
                 forecasts.append(
@@ -153,7 +156,8 @@ class Forecaster:
         """Returns a forecaster of one series that takes one observation at a time.
 
         Args:
-            series: its past so far, read at once; None = nothing yet.
+            series: its past so far, read at once; None = nothing yet. Intervals begin as those of
+                `predict`.
             scale: mean and deviation; None = those of the past.
 
         Raises:
@@ -171,11 +175,18 @@ class Forecaster:
                 "the model reads what is said of a series as a whole, "
                 f"{', '.join(self.kind.columns.static)}: a stream needs a series that has begun"
             )
+        spread = self.spread
+        if series is not None:
+            columns = replace(self.kind.columns, targets=self.targets)
+            panel, ends = Panel((series,), columns, self.kind.step), np.array([len(series)])
+            spreads = self._spreads(panel, [scale], ends)
+            spread = None if spreads is None else spreads[0]
         live = Live(
             self,
             scale,
             series.name if series else "stream",
             self.kind.static(() if series is None else (series,)),
+            spread,
         )
         if series is not None:
             live.read(series)
@@ -206,6 +217,42 @@ class Forecaster:
             )
         return panel
 
+    def _windows(
+        self, panel: Panel, scales: Sequence[Scale], steps: int, horizon: int, ends: Indices
+    ) -> Windows:
+        return Windows(
+            panel,
+            scales,
+            self.kind.calendar,
+            steps=steps,
+            horizon=horizon,
+            context=self.kind.context,
+            season=self.kind.season,
+            limits=ends.tolist(),
+            static=self.kind.static(panel.series),
+        )
+
+    def _spreads(self, panel: Panel, scales: Sequence[Scale], ends: Indices) -> Values | None:
+        """Returns the factors (series, H, D) of forecasts from before `ends`; see `catch_up`."""
+        if self.spread is None:
+            return None
+        _, steps = stretch(self.kind.context, self.options.origins)
+        windows = self._windows(panel, scales, steps, self.model.horizon, ends)
+        begins = np.array([self._begins(series) for series in panel.series])
+        most = _DRAWN if self.model.autoregressive else _SEEN
+        return catch_up(self.model, windows, begins, ends, self.spread, most)
+
+    def _begins(self, series: Series) -> int:
+        """The first step of a series that is new to the model, and has a context before it."""
+        begins = 0
+        if series.name in self.scales:
+            try:
+                times = np.array([self.fresh[series.name]])
+                begins = int(self.kind.step.places(times, series.start)[0])
+            except (KeyError, ValueError):  # not told, or on another grid: nobody can say
+                return len(series)
+        return max(begins, self.kind.context)
+
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of what a forecast has."""
@@ -228,14 +275,20 @@ class Forecaster:
         return most if horizon is None else horizon
 
     def intervals(self, said: Outlook, levels: Sequence[float], spread: Spread | None) -> Array:
-        """Returns calibrated quantiles (H, N, D, Q), standardised; Q = 0 without intervals."""
+        """Returns quantiles (H, N, D, Q), standardised; Q = 0 without intervals.
+
+        Args:
+            said: what the model says.
+            levels: of the quantiles.
+            spread: factors (H or more, N, D) that calibrate them.
+        """
         if not levels or self.model.config["distribution"] == "point":
             mean = said.mean()
             return np.zeros((*mean.shape, 0), mean.dtype)
         if spread is None:
             return said.quantiles(levels)
         found = said.quantiles((*levels, BAND[1]))
-        return widened(found[..., :-1], found[..., -1], spread[: len(found), None])
+        return widened(found[..., :-1], found[..., -1], spread[: len(found)])
 
     def forecast(
         self,

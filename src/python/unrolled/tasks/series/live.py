@@ -45,11 +45,17 @@ class Live:
     A stream serves one caller.
     """
 
-    def __init__(self, forecaster: "Forecaster", scale: Scale, name: str, told: Told) -> None:
+    def __init__(
+        self,
+        forecaster: "Forecaster",
+        scale: Scale,
+        name: str,
+        told: Told,
+        spread: Spread | None,
+    ) -> None:
         self._forecaster, self._scale, self._name, self._told = forecaster, scale, name, told
         model = forecaster.model
         self._rng = counter_rng(forecaster.options.seed)
-        spread = forecaster.spread
         self._following = None if spread is None else Following(spread)
         # Of the last H forecasts: when each was made, its interval, and its factors.
         shape = (model.horizon, model.horizon, model.targets)
@@ -159,7 +165,7 @@ class Live:
         times = np.arange(self._count, self._count + steps)
         if self._start is not None:
             times = owner.kind.step.times(self._start, self._count, steps)
-        bands = owner.intervals(said, levels, spread)
+        bands = owner.intervals(said, levels, None if spread is None else spread[:, None])
         return owner.forecast(self._name, times, origin, said.mean()[:, 0], bands[:, 0], levels)
 
     def _remember(self, said: Outlook, spread: Spread) -> None:

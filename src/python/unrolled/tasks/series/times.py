@@ -72,6 +72,18 @@ class Step:
             return np.asarray((months + 1).astype("datetime64[D]") - 1 + clock)
         return np.asarray(months.astype("datetime64[s]") + _in_month(start))
 
+    def to_json(self, time: Any) -> int | str:
+        """Returns a time of the grid as a plain value."""
+        return int(time) if self.unit == "number" else str(time)
+
+    def from_json(self, value: int | str) -> Any:
+        """Returns the time that `to_json` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return np.int64(value) if self.unit == "number" else np.datetime64(value, "s")
+
     @property
     def season(self) -> int:
         """Steps after which people expect much the same again: a day, a week or a year; 1: none."""

@@ -158,6 +158,12 @@ def sizes(
     return 3 * targets + past + both, max(both + targets * seasonal, 1)
 
 
+def stretch(context: int, origins: int) -> tuple[int, int]:
+    """Returns the steps between the origins of a stretch, and the steps T of all of it."""
+    stride = max(context // (2 * origins), 1)
+    return stride, context + stride * (origins - 1)
+
+
 class Windows:
     """All series of a panel in one block of memory, ready to be cut.
 
