@@ -171,7 +171,7 @@ class Recurrent(StackScans[StateT]):
         Args:
             steps: T.
             batch: B.
-            lengths: (B,) as in `vjp`; x is taken to be a dense array.
+            lengths: (B,) as in `vjp`; x is taken to be a dense array, and that there is no mask.
         """
         return stack_memory(self, steps, batch, lengths)
 

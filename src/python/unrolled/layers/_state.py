@@ -60,7 +60,7 @@ class StateForm:
             prefix: stands before the names, as "d" for gradients.
 
         Returns:
-            for each of the L*D scans a tuple of (B, H) views, or None.
+            for each of the L*D scans a tuple of (B, H) arrays, C-contiguous, or None.
 
         Raises:
             ValueError, TypeError: the state is not of this form.
@@ -85,7 +85,7 @@ class StateForm:
         ends = [*accumulate(self.sizes, _sums)]
         return [
             tuple(
-                array[direction, :, last - size : last]
+                array[direction, :, last - size : last].copy()
                 for array, last, size in zip(arrays, end, sizes, strict=True)
             )
             for end, sizes in zip(ends, self.sizes, strict=True)
