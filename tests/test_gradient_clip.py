@@ -14,7 +14,7 @@ from unrolled import functional, reference
 from unrolled.layers import GRU, LSTM, Recurrent
 
 # Below what reaches the steps of these problems, so that some elements and rows are clipped.
-CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.7)]
+CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.5)]
 SIZES = [Dims(1, 1, 1, 1), Dims(7, 5, 4, 19), Dims(23, 33, 5, 6), Dims(5, 3, 3, 70)]
 clips = pytest.mark.parametrize("clip", CLIPS, ids=str)
 
@@ -44,9 +44,9 @@ def test_limits_hold(cell: str, isa: str) -> None:
     by_value, by_norm = (problem.vjp(clip_gradient=clip)["dstates"][0] for clip in CLIPS)
     assert np.abs(plain).max() > 0.2
     assert np.abs(by_value).max() == np.float32(0.2)
-    assert np.linalg.norm(plain, axis=1).max() > 0.7
+    assert np.linalg.norm(plain, axis=1).max() > 0.5
     norms = np.linalg.norm(by_norm.astype(np.float64), axis=1)
-    assert_close(np.minimum(norms, 0.7), norms, K=19, kind="gradient", dtype=np.float32)
+    assert_close(np.minimum(norms, 0.5), norms, K=19, kind="gradient", dtype=np.float32)
 
 
 @clips
@@ -152,7 +152,7 @@ def test_norms_beyond_the_squares_of_float32(isa: str, size: float) -> None:
 def test_a_nan_stays_in_its_row(cell: str, isa: str, clip: functional.GradientClip) -> None:
     problem = make_problem(cell, Dims(4, 3, 4, 19), np.float32)
     expected = problem.vjp(clip_gradient=clip)
-    problem.dy[3, 1, 2] = np.nan
+    problem.dy[3, 1] = np.nan
     got = problem.vjp(clip_gradient=clip)
     assert np.isnan(got["dx"][:, 1]).any()
     if clip != 0.2:
