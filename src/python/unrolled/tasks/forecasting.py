@@ -56,11 +56,9 @@ from .series.static import StaticScale
 from .series.times import Calendar
 from .series.windows import Batch, Scale, Windows, sizes, stretch
 
-#: About so many forecasts are scored on the way, at the end, and there where paths are drawn.
-_VALIDATED, _SCORED, _DRAWN = 4096, 20_000, 2000
-
-#: The linear path is fitted to about so many windows of each target.
-_FITTED = 20_000
+#: About so many forecasts are scored on the way, at the end, and there where paths are drawn; to
+#: about so many windows of each target the linear path is fitted.
+_VALIDATED, _SCORED, _DRAWN, _FITTED = 4096, 20_000, 2000, 20_000
 
 
 @register
