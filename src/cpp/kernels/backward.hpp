@@ -353,8 +353,9 @@ struct Backward {
 
 template <class Cell, class T, class O>
 void run_backward(const BackwardArgs<T>& args, const Team& team) {
-  [[maybe_unused]] const typename O::Scope scope;
+  O::begin();
   Backward<Cell, T, O>{args, team}.run();
+  O::end();
 }
 
 }  // namespace unrolled::UNROLLED_ISA

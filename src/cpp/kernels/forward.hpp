@@ -325,8 +325,9 @@ struct Forward {
 
 template <class Cell, class T, class O>
 void run_forward(const ForwardArgs<T>& args, const Team& team) {
-  [[maybe_unused]] const typename O::Scope scope;
+  O::begin();
   Forward<Cell, T, O>{args, team}.run();
+  O::end();
 }
 
 }  // namespace unrolled::UNROLLED_ISA

@@ -14,7 +14,7 @@
 //   kRoundedInPlace      rows of `rounded` elements need not be prepared
 //   kOnePass             a product must not be cut along k
 //   kTileRegisters       sums are made by `tiles` and not by `tile`; see kernels/tile_registers.hpp
-//   Scope                lives in a thread while it multiplies
+//   begin(), end()       what a thread calls before its products and after them
 //   depth(K)             elements of a packed column or a prepared row of length K with their
 //   filling words(K)             words of a packed column of length K row_words(K)         words of
 //   a prepared row rounded(vector)      elements in the operand's precision, still as T (not for
@@ -33,14 +33,13 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-struct NoScope {};
-
 template <class T>
 struct Full {
   static constexpr int kGroup = 1, kRowGroup = 1, kOuterGroup = 1;
   static constexpr bool kInPlace = true, kRoundedInPlace = true, kOnePass = false;
   static constexpr bool kTileRegisters = false;
-  using Scope = NoScope;
+  UNROLLED_INLINE void begin() {}
+  UNROLLED_INLINE void end() {}
   UNROLLED_INLINE int64_t depth(int64_t K) { return K; }
   UNROLLED_INLINE int64_t words(int64_t K) { return K; }
   UNROLLED_INLINE int64_t row_words(int64_t) { return 0; }
@@ -79,7 +78,8 @@ struct Bf16 {
   static constexpr int kGroup = 2, kRowGroup = kNarrowProducts ? 2 : 1, kOuterGroup = kRowGroup;
   static constexpr bool kInPlace = false, kRoundedInPlace = !kNarrowProducts, kOnePass = false;
   static constexpr bool kTileRegisters = false;
-  using Scope = NoScope;
+  UNROLLED_INLINE void begin() {}
+  UNROLLED_INLINE void end() {}
   UNROLLED_INLINE int64_t depth(int64_t K) { return words(K) * 2; }
   UNROLLED_INLINE int64_t words(int64_t K) { return ceil_div(K, 2); }
   UNROLLED_INLINE int64_t row_words(int64_t K) { return words(K) * (2 / kRowGroup); }
@@ -170,7 +170,8 @@ struct Int8 {
   static constexpr int kGroup = 4, kRowGroup = 4;
   static constexpr bool kInPlace = false, kRoundedInPlace = true, kOnePass = true;
   static constexpr bool kTileRegisters = false;
-  using Scope = NoScope;
+  UNROLLED_INLINE void begin() {}
+  UNROLLED_INLINE void end() {}
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 4) * 4; }
   // The last words are the scale and what makes up for the bias of the rows.
   UNROLLED_INLINE int64_t words(int64_t K) { return ceil_div(K, 4) + (kInt8Bias != 0 ? 2 : 1); }

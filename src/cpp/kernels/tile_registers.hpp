@@ -24,24 +24,15 @@ inline constexpr int64_t kTileRowsAtOnce = 2 * kOperandRows;
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__)
 
-// While it lives, this thread's tile registers are configured. The operating system has allowed
-// their use; see runtime/dispatch.cpp.
-class TileRegisters {
- public:
-  TileRegisters() { _tile_loadconfig(&kWholeTiles); }
-  ~TileRegisters() { _tile_release(); }
-  TileRegisters(const TileRegisters&) = delete;
-  TileRegisters& operator=(const TileRegisters&) = delete;
-
- private:
-  struct alignas(64) Configuration {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-  };
-  static constexpr Configuration kWholeTiles = {
-      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+// All eight registers with sixteen rows of 64 bytes. The operating system has allowed their use;
+// see runtime/dispatch.cpp.
+struct alignas(64) TileConfiguration {
+  uint8_t palette, start_row, reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
 };
+inline constexpr TileConfiguration kWholeTiles = {
+    1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
 // Literal register numbers: the compiler wants them so.
 #define UNROLLED_TILE_MULTIPLY(sum, row, column) \
@@ -138,7 +129,8 @@ UNROLLED_INLINE void multiply_tile_registers(const float* a, int64_t stride, con
 //   outer_tiles<NV>(a, stride, packed, words, rows, sum)   the same of outer words, D's transposed
 struct Bf16Tiles : Bf16 {
   static constexpr bool kTileRegisters = true;
-  using Scope = TileRegisters;
+  UNROLLED_INLINE void begin() { _tile_loadconfig(&kWholeTiles); }
+  UNROLLED_INLINE void end() { _tile_release(); }
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 2 * kTileWords) * 2 * kTileWords; }
   UNROLLED_INLINE int64_t words(int64_t K) { return depth(K) / 2; }
   UNROLLED_INLINE int64_t row_words(int64_t K) { return odd_tiles(words(K)); }
@@ -166,7 +158,8 @@ struct Bf16Tiles : Bf16 {
 
 struct Int8Tiles : Int8 {
   static constexpr bool kTileRegisters = true;
-  using Scope = TileRegisters;
+  UNROLLED_INLINE void begin() { _tile_loadconfig(&kWholeTiles); }
+  UNROLLED_INLINE void end() { _tile_release(); }
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 4 * kTileWords) * 4 * kTileWords; }
   UNROLLED_INLINE int64_t words(int64_t K) { return depth(K) / 4 + 2; }
   // The scale has a cache line of its own, so that rows begin with one.
