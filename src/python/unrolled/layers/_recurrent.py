@@ -12,7 +12,7 @@ from ._initialisers import Initialiser, initialise
 from ._memory import LayerMemory, stack_memory
 from ._recurrent_steps import RecurrentSteps
 from ._scan_parameters import ScanParameters
-from ._sizes import Merge, layer_sizes
+from ._sizes import LayerSizes, Merge, layer_sizes
 from ._specs import recurrent_specs
 from ._stack_scans import StackScans
 from ._state import StateForm, StateT, as_state
@@ -116,19 +116,6 @@ class Recurrent(StackScans[StateT]):
         self.cell = info.name
         self.num_directions = 2 if bidirectional else 1
         self.merge = merge
-        self._layers = layer_sizes(
-            where,
-            info,
-            input_size,
-            hidden_size,
-            num_layers,
-            self.num_directions,
-            proj_size=proj_size,
-            merge=merge,
-            residual=residual,
-        )
-        sizes = tuple(each.states(len(info.states)) for each in self._layers)
-        self._form = StateForm(info.states, sizes, self.num_directions)
         self.bias = bool(bias)
         self.batch_first = bool(batch_first)
         self.dropout = checked_probability(where, "dropout", dropout)
@@ -146,18 +133,34 @@ class Recurrent(StackScans[StateT]):
                 raise ValueError(f"[{where}] expected {name}=0: {self.cell} has no weight_hh")
         self._scans = []
         own: dict[str, Array] = {}
-        for k, scan in enumerate(
-            recurrent_specs(info, self._layers, self.num_directions, bias=self.bias)
+        layers: list[LayerSizes] = []
+        for k, each in enumerate(
+            layer_sizes(
+                where,
+                info,
+                input_size,
+                hidden_size,
+                num_layers,
+                self.num_directions,
+                proj_size=proj_size,
+                merge=merge,
+                residual=residual,
+            )
         ):
-            keys = {key: spec.name for key, spec in scan.items()}
-            own.update({spec.name: initialise(init, spec, rng, kind) for spec in scan.values()})
-            begins: dict[str, Array] = {}
-            if self.learn_initial_state:
-                ending = keys["weight_ih"].removeprefix("weight_ih")
-                columns = zip(info.states, sizes[k // self.num_directions], strict=True)
-                begins = {f"initial_{name}{ending}": np.zeros(n, kind) for name, n in columns}
-            own.update(begins)
-            self._scans.append(ScanParameters(self.cell, keys, tuple(begins)))
+            layers.append(each)
+            for scan in recurrent_specs(info, k, each, self.num_directions, bias=self.bias):
+                keys = {key: spec.name for key, spec in scan.items()}
+                own.update({s.name: initialise(init, s, rng, kind) for s in scan.values()})
+                begins: dict[str, Array] = {}
+                if self.learn_initial_state:
+                    ending = keys["weight_ih"].removeprefix("weight_ih")
+                    columns = zip(info.states, each.states(len(info.states)), strict=True)
+                    begins = {f"initial_{name}{ending}": np.zeros(n, kind) for name, n in columns}
+                own.update(begins)
+                self._scans.append(ScanParameters(self.cell, keys, tuple(begins)))
+        self._layers = tuple(layers)
+        sizes = tuple(each.states(len(info.states)) for each in layers)
+        self._form = StateForm(info.states, sizes, self.num_directions)
         super().__init__(own)
 
     def memory(self, steps: int, batch: int, lengths: Array | None = None) -> LayerMemory:

@@ -1,7 +1,8 @@
 """The sizes of a stack of recurrent layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Literal, TypeAlias
 
 from .. import functional
@@ -48,42 +49,50 @@ def layer_sizes(
     proj_size: int,
     merge: Merge,
     residual: bool,
-) -> tuple[LayerSizes, ...]:
-    """The sizes of each layer; arguments are those of `Recurrent`, checked here."""
-    hidden_sizes = _hidden_sizes(where, hidden_size, num_layers)
-    proj_size = _checked_proj_size(where, proj_size, min(hidden_sizes), info)
+) -> Iterator[LayerSizes]:
+    """Yields the sizes of each layer; arguments are those of `Recurrent`, checked here.
+
+    One by one, so that a number of layers out of a file takes no memory before their parameters
+    are seen.
+    """
+    smallest, hidden_sizes = _hidden_sizes(where, hidden_size, num_layers)
+    proj_size = _checked_proj_size(where, proj_size, smallest, info)
     if merge not in ("concat", "sum"):
         raise ValueError(f"[{where}] expected merge to be concat or sum, got {merge!r}")
     if merge == "sum" and num_directions == 1:
         raise ValueError(f"[{where}] expected bidirectional=True with merge='sum', got False")
-    sizes: list[LayerSizes] = []
+    any_added = False
+    widths: list[str] = []
     inputs = checked_size(where, "input_size", input_size)
     for layer, hidden in enumerate(hidden_sizes):
         h = proj_size or hidden
         outputs = h if merge == "sum" else num_directions * h
         added = residual and layer > 0 and outputs == inputs
-        sizes.append(LayerSizes(inputs, hidden, h, outputs, added))
-        inputs = outputs
-    if residual and not any(each.residual for each in sizes):
-        widths = ", ".join(str(each.outputs) for each in sizes)
+        yield LayerSizes(inputs, hidden, h, outputs, added)
+        inputs, any_added = outputs, any_added or added
+        widths.append(str(outputs))
+    if residual and not any_added:
         raise ValueError(
             f"[{where}] expected a layer after the first with as many outputs as inputs for "
-            f"residual=True, got layers of {widths} outputs"
+            f"residual=True, got layers of {', '.join(widths)} outputs"
         )
-    return tuple(sizes)
 
 
-def _hidden_sizes(where: str, hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """H of each layer."""
+def _hidden_sizes(
+    where: str, hidden_size: int | Sequence[int], num_layers: int
+) -> tuple[int, Iterable[int]]:
+    """The smallest H, and H of each layer."""
     count = checked_size(where, "num_layers", num_layers)
     if not isinstance(hidden_size, Sequence):
-        return (checked_size(where, "hidden_size", hidden_size),) * count
+        hidden = checked_size(where, "hidden_size", hidden_size)
+        return hidden, repeat(hidden, count)
     if count not in (1, len(hidden_size)) or not hidden_size:
         raise ValueError(
             f"[{where}] expected a hidden_size for each of num_layers={count} layers, "
             f"got {len(hidden_size)}"
         )
-    return tuple(checked_size(where, "hidden_size", each) for each in hidden_size)
+    sizes = [checked_size(where, "hidden_size", each) for each in hidden_size]
+    return min(sizes), sizes
 
 
 def _checked_proj_size(

@@ -1,6 +1,6 @@
 """Which parameters a layer has: their names, roles and shapes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -47,38 +47,37 @@ def linear_specs(input_size: int, output_size: int, *, bias: bool) -> tuple[Para
 
 
 def recurrent_specs(
-    cell: CellInfo, layers: Sequence["LayerSizes"], num_directions: int, *, bias: bool
+    cell: CellInfo, layer: int, sizes: "LayerSizes", num_directions: int, *, bias: bool
 ) -> Iterator[dict[str, ParameterSpec]]:
-    """Yields the specs of each scan of a stack, layer by layer, forward before reverse.
+    """Yields the specs of each scan of a layer of a stack, forward before reverse.
 
     A scan has weight_ih (G*H, I), weight_hh (G*H, H) and, with bias, bias_ih (G*H,) and
     bias_hh (G*H,); of these a cell without a recurrent product has those of the input alone. A cell
     with parameters of its units has weight_unit (P*H,). Where a cell projects its output to R there
     is weight_hr (R, H), and weight_hh is (G*H, R). Keys are the arguments of `functional.pack`.
     """
-    for layer, sizes in enumerate(layers):
-        rows = len(cell.gates) * sizes.hidden
-        for ending in scan_endings(layer, num_directions):
-            plan: list[tuple[str, Role, tuple[int, ...], bool]] = [
-                ("weight_ih", "input", (rows, sizes.inputs), True),
-                ("weight_hh", "recurrent", (rows, sizes.h), cell.recurrent),
-                ("bias_ih", "input_bias", (rows,), bias),
-                ("bias_hh", "recurrent_bias", (rows,), bias and cell.recurrent),
-                ("weight_unit", "unit", (len(cell.units) * sizes.hidden,), bool(cell.units)),
-                ("weight_hr", "projection", (sizes.h, sizes.hidden), cell.projects),
-            ]
-            names = {"unit": cell.units, "projection": ("h",)}
-            yield {
-                name: ParameterSpec(
-                    name + ending,
-                    role,
-                    shape,
-                    names.get(role, cell.gates),
-                    sizes.hidden,
-                )
-                for name, role, shape, there in plan
-                if there
-            }
+    rows = len(cell.gates) * sizes.hidden
+    for ending in scan_endings(layer, num_directions):
+        plan: list[tuple[str, Role, tuple[int, ...], bool]] = [
+            ("weight_ih", "input", (rows, sizes.inputs), True),
+            ("weight_hh", "recurrent", (rows, sizes.h), cell.recurrent),
+            ("bias_ih", "input_bias", (rows,), bias),
+            ("bias_hh", "recurrent_bias", (rows,), bias and cell.recurrent),
+            ("weight_unit", "unit", (len(cell.units) * sizes.hidden,), bool(cell.units)),
+            ("weight_hr", "projection", (sizes.h, sizes.hidden), cell.projects),
+        ]
+        names = {"unit": cell.units, "projection": ("h",)}
+        yield {
+            name: ParameterSpec(
+                name + ending,
+                role,
+                shape,
+                names.get(role, cell.gates),
+                sizes.hidden,
+            )
+            for name, role, shape, there in plan
+            if there
+        }
 
 
 def scan_endings(layer: int, num_directions: int) -> tuple[str, ...]:
