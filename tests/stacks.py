@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from problems import sums_of_a_step
-from tolerances import assert_close
+from tolerances import assert_close, assert_same_bits
 from unrolled import functional, reference
 from unrolled.layers import Recurrent
 
@@ -149,3 +149,21 @@ def assert_single_grads(layer: Recurrent[Any], singles: list[Recurrent[Any]], K:
         for name, expected in single.grads.items():
             own = name.replace("_l0", f"_l{k}")
             assert_close(layer.grads[own], expected, K=K, kind="gradient", what=own)
+
+
+def check_steps(layer: Recurrent[Any], x: np.ndarray, dy: np.ndarray) -> None:
+    """Training step by step gives what `vjp` gives: outputs in its bits, and its gradients."""
+    steps_count, batch, _ = x.shape
+    (y, _), pullback = layer.vjp(x)
+    dx, _ = pullback(dy)
+    expected = layer.flat.grads.copy()
+    layer.zero_grads()
+    steps, state, live = layer.steps_vjp(), None, np.ones(batch, np.int64)
+    for t in range(steps_count):
+        y_t, state = steps(x[t], state, live)
+        assert_same_bits(y_t, y[t])
+    K, dstate = gradient_roundings(layer, steps_count, batch), None
+    for t in reversed(range(steps_count)):
+        dx_t, dstate = steps.pull(dy[t], dstate)
+        assert_close(dx_t, dx[t], K=K, kind="gradient")
+    assert_close(layer.flat.grads, expected, K=K, kind="gradient")

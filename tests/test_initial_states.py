@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from problems import ragged_lengths, valid_state
-from stacks import as_state, as_tuple, gradient_roundings
+from stacks import as_state, as_tuple, check_steps
 from test_recurrent import check_slopes, make_state
 from tolerances import assert_close, assert_same_bits
 from torch_stacks import assert_equals_torch
@@ -116,20 +116,7 @@ def test_streams_begin_with_them(cell: str, isa: str, rng: np.random.Generator) 
 
 def test_step_by_step_training(rng: np.random.Generator) -> None:
     layer, _ = make("lstm", rng, dtype=np.float64)
-    x, dy = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, H))
-    (y, _), pullback = layer.vjp(x)
-    pullback(dy)
-    expected = layer.flat.grads.copy()
-    layer.zero_grads()
-    steps, state, live = layer.steps_vjp(), None, np.ones(B, np.int64)
-    for t in range(T):
-        y_t, state = steps(x[t], state, live)
-        assert_same_bits(y_t, y[t])
-    dstate = None
-    for t in reversed(range(T)):
-        _, dstate = steps.pull(dy[t], dstate)
-    K = gradient_roundings(layer, T, B)
-    assert_close(layer.flat.grads, expected, K=K, kind="gradient")
+    check_steps(layer, rng.standard_normal((T, B, I)), rng.standard_normal((T, B, H)))
 
 
 def test_gradients_are_slopes(cell: str, rng: np.random.Generator) -> None:

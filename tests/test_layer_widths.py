@@ -12,6 +12,7 @@ from problems import ragged_lengths
 from stacks import (
     as_tuple,
     assert_single_grads,
+    check_steps,
     gradient_roundings,
     single_layers,
 )
@@ -85,20 +86,7 @@ def test_streams(cell: str, isa: str, rng: np.random.Generator) -> None:
 
 def test_step_by_step_training(cell: str, rng: np.random.Generator) -> None:
     layer = make(cell, rng, dtype=np.float64)
-    x, dy = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, 17))
-    (y, _), pullback = layer.vjp(x)
-    dx, _ = pullback(dy)
-    expected = layer.flat.grads.copy()
-    layer.zero_grads()
-    steps, state, live = layer.steps_vjp(), None, np.ones(B, np.int64)
-    for t in range(T):
-        y_t, state = steps(x[t], state, live)
-        assert_same_bits(y_t, y[t])
-    K, dstate = gradient_roundings(layer, T, B), None
-    for t in reversed(range(T)):
-        dx_t, dstate = steps.pull(dy[t], dstate)
-        assert_close(dx_t, dx[t], K=K, kind="gradient")
-    assert_close(layer.flat.grads, expected, K=K, kind="gradient")
+    check_steps(layer, rng.standard_normal((T, B, I)), rng.standard_normal((T, B, 17)))
 
 
 def test_gradients_are_slopes(cell: str, rng: np.random.Generator) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from problems import ragged_lengths
-from stacks import as_tuple, assert_single_grads, gradient_roundings, single_layers
+from stacks import as_tuple, assert_single_grads, check_steps, gradient_roundings, single_layers
 from test_recurrent import check_stack_slopes, make_state
 from tolerances import assert_close, assert_same_bits
 from torch_stacks import assert_equals_torch
@@ -92,20 +92,7 @@ def test_streams(cell: str, isa: str, dtype: Any, rng: np.random.Generator) -> N
 def test_step_by_step_training(cell: str, rng: np.random.Generator) -> None:
     layer = Recurrent(cell, 3, H, 3, residual=True, dropout=0.4, dtype=np.float64, rng=rng)
     layer.dropout = 0.0
-    x, dy = rng.standard_normal((T, B, 3)), rng.standard_normal((T, B, H))
-    (y, _), pullback = layer.vjp(x)
-    dx, _ = pullback(dy)
-    expected = layer.flat.grads.copy()
-    layer.zero_grads()
-    steps, state, live = layer.steps_vjp(), None, np.ones(B, np.int64)
-    for t in range(T):
-        y_t, state = steps(x[t], state, live)
-        assert_same_bits(y_t, y[t])
-    K, dstate = gradient_roundings(layer, T, B), None
-    for t in reversed(range(T)):
-        dx_t, dstate = steps.pull(dy[t], dstate)
-        assert_close(dx_t, dx[t], K=K, kind="gradient")
-    assert_close(layer.flat.grads, expected, K=K, kind="gradient")
+    check_steps(layer, rng.standard_normal((T, B, 3)), rng.standard_normal((T, B, H)))
 
 
 def test_nothing_is_dropped_of_what_is_added(rng: np.random.Generator) -> None:
