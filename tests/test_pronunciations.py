@@ -18,7 +18,7 @@ from unrolled.tasks import phonemes
 from unrolled.tasks._edit_distance import error_rate
 from unrolled.tasks._pronounced import best_pronunciations
 from unrolled.tasks._utterances import find_utterances
-from utterances import SMALL, utter
+from utterances import SMALL, train_words, utter
 
 V = 5
 
@@ -161,17 +161,7 @@ def write_words(folder: Path, count: int, seed: int = 0) -> tuple[Path, list[lis
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("pronunciations")
     folder, _ = write_words(base / "data", 60)
-    (base / "tones.dict").write_text(DICTIONARY)
-    phonemes.train(
-        folder,
-        output=base / "model.safetensors",
-        dictionary=str(base / "tones.dict"),
-        epochs=30,
-        lr=1e-2,
-        augment=False,
-        **SMALL,
-    )
-    return base / "model.safetensors"
+    return train_words(folder, DICTIONARY, base / "model.safetensors")
 
 
 Run = Callable[..., tuple[str, str]]

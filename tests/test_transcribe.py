@@ -18,7 +18,7 @@ from unrolled.tasks import language_model as lm
 from unrolled.tasks import phonemes
 from unrolled.tasks._text import Level, Vocabulary
 from unrolled.tasks._utterances import find_utterances
-from utterances import SMALL, utter, write_utterances
+from utterances import train_words, utter, write_utterances
 
 soundfile = pytest.importorskip("soundfile", reason='pip install "unrolled[speech]"')
 
@@ -31,17 +31,7 @@ Run = Callable[..., str]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("words")
-    (base / "tones.dict").write_text(WORDS)
-    phonemes.train(
-        write_utterances(base / "data", 60),
-        output=base / "model.safetensors",
-        dictionary=str(base / "tones.dict"),
-        epochs=30,
-        lr=1e-2,
-        augment=False,
-        **SMALL,
-    )
-    return base / "model.safetensors"
+    return train_words(write_utterances(base / "data", 60), WORDS, base / "model.safetensors")
 
 
 @pytest.fixture

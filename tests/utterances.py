@@ -9,6 +9,7 @@ import numpy as np
 
 from sounds import RATE, WORDS, say
 from unrolled.audio import faint_noise
+from unrolled.tasks import phonemes
 from unrolled.tasks._utterances import Segment
 
 SMALL: dict[str, Any] = {
@@ -45,3 +46,19 @@ def write_utterances(folder: Path, count: int, seed: int = 0) -> Path:
         rows += [f"{25000 * s.start:.0f} {25000 * s.end:.0f} {s.symbol}" for s in segments]
         (folder / "align" / f"{number}.align").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def train_words(folder: Path, dictionary: str, output: Path) -> Path:
+    """Trains a model of phonemes on a folder, with the words of a dictionary."""
+    path = output.with_name("tones.dict")
+    path.write_text(dictionary)
+    phonemes.train(
+        folder,
+        output=output,
+        dictionary=str(path),
+        epochs=30,
+        lr=1e-2,
+        augment=False,
+        **SMALL,
+    )
+    return output

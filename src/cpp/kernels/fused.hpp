@@ -88,10 +88,12 @@ UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int6
 template <class Y, class O, bool multiplied = true, class T, class Use>
 UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
                                     const FusedColumns<T>& columns, Range panels, Use&& use) {
-  if constexpr (O::kTileRegisters)
+  if constexpr (O::kTileRegisters) {
+    static_assert(multiplied, "a cell without a recurrent product has no narrow kernels");
     multiply_fused_in_tiles<Y, O>(from, rows, columns, panels, use);
-  else
+  } else {
     multiply_fused_in_vectors<Y, O, multiplied>(from, rows, columns, panels, use);
+  }
 }
 
 }  // namespace unrolled::UNROLLED_ISA

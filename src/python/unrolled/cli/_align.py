@@ -12,6 +12,7 @@ from ..audio import read_audio
 from ..tasks import phonemes
 from ..tasks._segment_files import as_textgrid
 from ..tasks._utterances import Utterance, find_utterances
+from ._options import DictionaryOption
 
 _COLUMNS = ("file", "start", "end", "symbol", "word", "probability")
 
@@ -35,10 +36,7 @@ def align(
             show_default=False,
         ),
     ] = None,
-    dictionary: Annotated[
-        Path | None,
-        typer.Option(help="Words and phonemes instead of those that the model was trained with."),
-    ] = None,
+    dictionary: DictionaryOption = None,
 ) -> None:
     """Say where each symbol of a transcript is said, and how each word is pronounced."""
     recogniser = phonemes.load(checkpoint)

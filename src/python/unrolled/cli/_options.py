@@ -3,12 +3,18 @@
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import tasks
 from ..tasks import Task, TrainOptions
+
+DictionaryOption = Annotated[
+    Path | None,
+    typer.Option(help="Words and phonemes instead of those that the model was trained with."),
+]
 
 
 def examples(*lines: str) -> str:

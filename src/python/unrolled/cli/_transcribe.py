@@ -10,6 +10,7 @@ from ..audio import Samples, audio_blocks, read_audio
 from ..tasks import language_model, phonemes
 from ..tasks._segment_files import as_json, as_lines, as_textgrid
 from ..tasks._speech_picture import draw_speech
+from ._options import DictionaryOption
 
 
 def transcribe(
@@ -27,10 +28,7 @@ def transcribe(
             show_default=False,
         ),
     ] = None,
-    dictionary: Annotated[
-        Path | None,
-        typer.Option(help="Words and phonemes instead of those that the model was trained with."),
-    ] = None,
+    dictionary: DictionaryOption = None,
     lm: Annotated[
         Path | None,
         typer.Option(help="Language model of words that takes part: `train lm --level word`."),
