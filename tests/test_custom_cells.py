@@ -240,7 +240,7 @@ def test_fork_while_other_threads_look_cells_up() -> None:
         for _ in range(20):
             child = os.fork()
             if child == 0:
-                signal.alarm(60)  # a child that waits for its parent's threads is ended
+                signal.alarm(300)  # a child that waits for its parent's threads is ended
                 look()
                 os._exit(0)
             statuses.append(os.waitpid(child, 0)[1])
@@ -285,7 +285,7 @@ def test_fork_while_another_thread_compiles() -> None:
         begun.wait()
         child = os.fork()
         if child == 0:
-            signal.alarm(60)
+            signal.alarm(300)
             use()
             os._exit(0 if said == [f"compiled by {os.getpid()}"] else 3)
         status = os.waitpid(child, 0)[1]
