@@ -9,8 +9,11 @@ import sys
 import textwrap
 
 
-def run_python(code: str, timeout: float = 120.0, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` with the variables of `env`, and without any other UNROLLED_ variable."""
+def run_python(code: str, timeout: float = 600.0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` with the variables of `env`, and without any other UNROLLED_ variable.
+
+    The limit ends what hangs; a busy machine or a sanitizer makes an honest run minutes long.
+    """
     clean = {k: v for k, v in os.environ.items() if not k.startswith("UNROLLED_")}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

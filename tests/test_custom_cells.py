@@ -207,6 +207,97 @@ def test_a_second_process_compiles_nothing(cache: Path, variables: dict[str, str
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_while_other_threads_look_cells_up() -> None:
+    """Among so many loaded cells that a fork nearly always comes while somebody looks."""
+    result = run_python(
+        f"""
+        import os, signal, sys, threading, warnings
+        import numpy as np
+        sys.path.insert(0, {TESTS!r})
+        from custom_cells import custom_gru
+        from unrolled import _core, functional
+
+        warnings.simplefilter("ignore")  # Python warns about fork with threads: the case tested
+        path = str(custom_gru.build(functional.isa(), "float32", "full"))
+        weights, stop = np.zeros((3, 1)), threading.Event()
+        for _ in range(10_000):
+            _core.load_cell(path)
+
+        def look() -> None:
+            try:
+                functional.pack("unheard of", weights, weights)
+            except ValueError:
+                pass
+
+        def work() -> None:
+            while not stop.is_set():
+                look()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        statuses = []
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(300)  # a child that waits for its parent's threads is ended
+                look()
+                os._exit(0)
+            statuses.append(os.waitpid(child, 0)[1])
+            if statuses[-1]:
+                break
+        stop.set()
+        worker.join()
+        assert not any(statuses), statuses
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_while_another_thread_compiles() -> None:
+    """The child compiles for itself; it does not wait for a thread that it lacks."""
+    result = run_python(
+        """
+        import os, signal, threading, warnings
+        import numpy as np
+        from unrolled import functional
+
+        warnings.simplefilter("ignore")
+        begun, parent, weights = threading.Event(), os.getpid(), np.zeros((3, 1))
+
+        def build(isa, dtype, precision):
+            if os.getpid() == parent:
+                begun.set()
+                finished.wait()
+            raise RuntimeError(f"compiled by {os.getpid()}")
+
+        def use() -> None:
+            try:
+                functional.pack("slow", weights, weights)
+            except RuntimeError as error:
+                said.append(str(error))
+
+        functional.add_cell(functional.CellInfo("slow", ("h",), ("h",)), build)
+        finished, said = threading.Event(), []
+        worker = threading.Thread(target=use)
+        worker.start()
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(300)
+            use()
+            os._exit(0 if said == [f"compiled by {os.getpid()}"] else 3)
+        status = os.waitpid(child, 0)[1]
+        finished.set()
+        worker.join()
+        assert status == 0, status
+        assert said == [f"compiled by {parent}"]
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_two_processes_at_once(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {TESTS!r})\nfrom custom_cells import custom_rnn\n"
     code += "import unrolled, numpy as np\n"

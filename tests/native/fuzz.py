@@ -89,8 +89,8 @@ def run_atheris(name: str, minutes: float, seed: int) -> None:
         "-rss_limit_mb=0",
         "-len_control=0",
         f"-artifact_prefix={_kept(name)}-",
-        "-timeout=120",
-        "-report_slow_units=120",  # a busy machine makes any input slow
+        "-timeout=1200",  # a busy machine makes any input slow
+        "-report_slow_units=120",
     ]
     atheris.Setup([sys.argv[0], *flags], target)
     atheris.Fuzz()

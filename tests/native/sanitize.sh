@@ -23,7 +23,8 @@ esac
 shift
 
 say "environment and build: $work/$sanitizer"
-environment "$sanitizer" "${build_packages[@]}" "${test_packages[@]}" "safetensors>=0.4.3"
+environment "$sanitizer" "${build_packages[@]}" "${test_packages[@]}" "safetensors>=0.4.3" \
+  "sympy>=1.12"
 CC=gcc CXX=g++ install_unrolled "$sanitizer" -Ccmake.define.UNROLLED_SANITIZE="$sanitizer" \
   -Ccmake.define.UNROLLED_SKIP_ISAS="$(missing_isas)" -Cinstall.strip=false
 
@@ -34,6 +35,10 @@ for library in "${libraries[@]}"; do preload+=${preload:+:}$(g++ -print-file-nam
 export PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=print_stacktrace=1
+# Cells of tests are compiled with the sanitizer, by a compiler that runs without it.
+export CXX="env -u LD_PRELOAD g++"
+# More threads than most machines of tests have cores: members of a team are late in every way.
+export UNROLLED_NUM_THREADS=${UNROLLED_NUM_THREADS:-4}
 # Forking with threads is what some tests are about. Ours is the only instrumented module.
 export TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:ignore_noninstrumented_modules=1
 TSAN_OPTIONS+=:suppressions=$root/tests/native/tsan.supp
@@ -42,9 +47,10 @@ if [[ ${1:-} == -- ]]; then
   shift
   command=("$@")
 else
-  # A sanitizer ends the process where `new` would throw.
-  mapfile -t files < <(kernel_test_files | grep -v out_of_memory)
-  command=(python -m pytest -q -p no:cacheprovider -p no:benchmark "$@" "${files[@]}")
+  # A sanitizer ends the process where `new` would throw. Its report goes past pytest, which would
+  # keep it to itself until the end that does not come.
+  mapfile -t files < <(kernel_test_files | grep -vE "out_of_memory|kept_memory")
+  command=(python -m pytest -q --capture=sys -p no:cacheprovider -p no:benchmark "$@" "${files[@]}")
 fi
 # ThreadSanitizer needs its shadow where address randomisation might put the program.
 sanitized() { LD_PRELOAD=$preload setarch "$(uname -m)" --addr-no-randomize "$@"; }

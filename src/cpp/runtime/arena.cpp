@@ -1,10 +1,9 @@
 #include "runtime/arena.hpp"
 
+#include "runtime/fork.hpp"
+
 #if defined(__linux__)
 #include <sys/mman.h>
-#endif
-#if !defined(_WIN32)
-#include <pthread.h>
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -52,11 +51,7 @@ Store& store() {
   static Store* const instance = [] {
     Store* fresh = new Store;
     fresh->kept.reserve(kKeptBlocks);
-#if !defined(_WIN32)
-    // A fork must not copy the lock while another thread holds it.
-    pthread_atfork([] { store().mutex.lock(); }, [] { store().mutex.unlock(); },
-                   [] { store().mutex.unlock(); });
-#endif
+    keep_usable_after_fork<store>();
     return fresh;
   }();
   return *instance;

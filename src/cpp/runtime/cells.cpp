@@ -8,6 +8,7 @@
 
 #include "kernels/extension.hpp"
 #include "runtime/dispatch.hpp"
+#include "runtime/fork.hpp"
 
 namespace unrolled {
 namespace {
@@ -19,8 +20,11 @@ struct Loaded {
 };
 
 Loaded& loaded() {
-  static Loaded& instance = *new Loaded;  // outlives weights that static objects hold
-  return instance;
+  static Loaded* const instance = [] {
+    keep_usable_after_fork<loaded>();
+    return new Loaded;  // outlives weights that static objects hold
+  }();
+  return *instance;
 }
 
 template <class T>

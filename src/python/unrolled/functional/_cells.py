@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,19 +55,29 @@ class _Added:
         self.info = info
         self._build = build
         self._loaded: set[tuple[str, str, Precision]] = set()
-        self._lock = Lock()
+        self.lock = Lock()
 
     def load(self, dtype: DTypeLike, precision: Precision) -> None:
         key = (_core.isa(), np.dtype(dtype).name, precision)
         if key in self._loaded:
             return
-        with self._lock:
+        with self.lock:
             if key not in self._loaded:
                 _core.load_cell(str(self._build(*key)))
                 self._loaded.add(key)
 
 
 _added: dict[str, _Added] = {}
+
+
+def _renew_locks() -> None:
+    """In the child of a fork, which lacks the thread that would give a lock back."""
+    for added in _added.values():
+        added.lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 @lru_cache(maxsize=1)
