@@ -6,6 +6,7 @@ set that this CPU runs is tested on every run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,8 @@ from hypothesis import HealthCheck, settings
 from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
 from problems import DIMS, FUSED_CELLS, NARROW_CELLS, Dims
 from unrolled import cuda, functional
+
+os.environ["UNROLLED_OVERSUBSCRIBE"] = "1"  # teams of three on any machine; read at the first call
 
 settings.register_profile(
     "suite",

@@ -39,3 +39,17 @@ def test_it_is_an_array_like_any_other() -> None:
         assert array.flags.writeable
     with pytest.raises(MemoryError):
         functional.empty((1 << 50,), np.float64)
+
+
+def test_work_that_moves_on_to_other_sizes_finds_its_memory_again() -> None:
+    gc.collect()  # what other tests left
+    functional.trim_memory()
+    old, new = (400 << 20,), (150 << 20,)  # bytes; together more than is kept
+    functional.empty(old, np.uint8)
+    address = 0
+    for _ in range(2):
+        array = functional.empty(new, np.uint8)
+        found, address = array.ctypes.data == address, array.ctypes.data
+        del array
+    assert found
+    assert functional.trim_memory() == new[0]

@@ -122,6 +122,29 @@ def test_changing_the_team_while_others_compute(threads: None) -> None:
             future.result(timeout=600)
 
 
+def test_more_threads_than_cpus() -> None:
+    """Members sleep at each of 8,000 meetings: none of them may be missed."""
+    result = run_python(
+        """
+        import os
+        import numpy as np
+        from unrolled import functional as f
+
+        rng = np.random.default_rng(0)
+        weights = f.pack(
+            "lstm", rng.standard_normal((512, 128)), rng.standard_normal((512, 128)) * 0.1
+        )
+        x = rng.standard_normal((200, 1, 128))
+        f.set_num_threads(1)
+        expected = f.scan(weights, x)[0].tobytes()
+        f.set_num_threads(2 * os.cpu_count())
+        assert all(f.scan(weights, x)[0].tobytes() == expected for _ in range(40))
+        """,
+        UNROLLED_OVERSUBSCRIBE="1",
+    )
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_after_fork() -> None:
     """The child has none of the parent's threads; it must start its own and not wait for those."""
@@ -177,6 +200,30 @@ def test_environment_with_a_bad_number(value: str) -> None:
     assert result.returncode == 1
     assert "ValueError" in result.stderr
     assert "UNROLLED_NUM_THREADS" in result.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
+def test_no_more_take_part_than_there_are_cpus() -> None:
+    result = run_python(
+        """
+        import os
+        import numpy as np
+        from unrolled import functional as f
+
+        before = len(os.listdir("/proc/self/task"))
+        count = os.cpu_count() + 3
+        f.set_num_threads(count)
+        assert f.get_num_threads() == count
+        rng = np.random.default_rng(0)
+        f.scan(
+            f.pack("lstm", rng.standard_normal((2048, 512)), rng.standard_normal((2048, 512))),
+            rng.standard_normal((4, 64, 512)),
+        )
+        print(len(os.listdir("/proc/self/task")) - before)
+        """
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) == len(os.sched_getaffinity(0)) - 1
 
 
 def test_default_number() -> None:

@@ -38,7 +38,7 @@ export UBSAN_OPTIONS=print_stacktrace=1
 # Cells of tests are compiled with the sanitizer, by a compiler that runs without it.
 export CXX="env -u LD_PRELOAD g++"
 # More threads than most machines of tests have cores: members of a team are late in every way.
-export UNROLLED_NUM_THREADS=${UNROLLED_NUM_THREADS:-4}
+export UNROLLED_NUM_THREADS=${UNROLLED_NUM_THREADS:-4} UNROLLED_OVERSUBSCRIBE=1
 # Forking with threads is what some tests are about. Ours is the only instrumented module.
 export TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:ignore_noninstrumented_modules=1
 TSAN_OPTIONS+=:suppressions=$root/tests/native/tsan.supp

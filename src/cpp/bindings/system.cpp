@@ -84,7 +84,7 @@ void register_system(py::module_& m) {
   m.def("isa", [] { return std::string(kernels().isa); });
   m.def("available_isas", &available_isas);
   m.def("force_isa", &force_isa, py::arg("name"));
-  m.def("get_num_threads", &num_threads);
+  m.def("get_num_threads", &wanted_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("count"));
   m.def("trim_memory", &trim_memory);
   m.def("empty_bytes", &empty_bytes, py::arg("nbytes"));

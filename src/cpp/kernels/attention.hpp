@@ -51,7 +51,7 @@ inline void multiply_all(Rows<const T> a, const T* b, int64_t K, Rows<T> c, int6
                                    .columns = columns,
                                    .bias = nullptr,
                                    .accumulate = false},
-                        {0, ceil_div(columns, NV * kLanes<T>)});
+                        Range{0, ceil_div(columns, NV * kLanes<T>)});
 }
 
 template <class T>

@@ -114,7 +114,7 @@ struct Backward {
                                             .columns = Y::blocks(R) * Y::L,
                                             .bias = nullptr,
                                             .accumulate = a.factors == nullptr},
-                                 plain_panels<T>(outputs));
+                                 Sweep{plain_panels<T>(outputs), later_t});
       if (a.factors != nullptr) add_masked(later_live);
     }
     if (clips) clip_carry(*this, a, later_live);
@@ -340,7 +340,7 @@ struct Backward {
                                           .columns = w.I,
                                           .bias = nullptr,
                                           .accumulate = false},
-                               {0, ceil_div(w.I, kPlainPanel<T>)});
+                               Range{0, ceil_div(w.I, kPlainPanel<T>)});
   }
 
   UNROLLED_INLINE_MEMBER void add_or_copy(const T* from, T* to) const {

@@ -201,7 +201,7 @@ struct Forward {
     Rows<const T> h = mine.of<const T>(from.data + entering * from.stride, from.stride);
     if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
     multiply_fused<Y, O, Cell::kRecurrent>(
-        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, panels,
+        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, Sweep{panels, t},
         [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
           const int64_t row = mine.row(n);
           const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;

@@ -19,15 +19,16 @@ struct FusedColumns {
 
 template <class Y, class O, bool multiplied, class T, class Use>
 UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_t rows,
-                                               const FusedColumns<T>& columns, Range panels,
+                                               const FusedColumns<T>& columns, Sweep sweep,
                                                Use&& use) {
   using V = Vec<T>;
   constexpr int NV = Y::kVectors;
   const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
   const int64_t size = O::words(columns.K) * Y::kPanelWidth;
-  const bool far = is_far<T>((panels.end - panels.begin) * size);
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+  const bool far = is_far<T>(sweep.count * size);
+  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
     const T* packed = columns.packed + panel * size;
+    const T* next = columns.packed + sweep.after(panel) * size;
     const T* bias = columns.bias + panel * Y::kPanelWidth;
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t begin = rows * (tiles * group / groups) / tiles;
@@ -46,7 +47,7 @@ UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_
               if constexpr (multiplied)
                 O::template tile<NV>(from.data + (begin + first) * from.stride, from.stride,
                                      packed + part * Y::L, columns.K, tile,
-                                     ahead_of(packed, size, far, begin + first, rows));
+                                     ahead_of(next, size, far, begin + first, rows));
 #pragma GCC unroll 16
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -60,19 +61,20 @@ UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_
 
 template <class Y, class O, class Use>
 UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int64_t rows,
-                                             const FusedColumns<float>& columns, Range panels,
+                                             const FusedColumns<float>& columns, Sweep sweep,
                                              Use&& use) {
   constexpr int NV = Y::kVectors;
   const int64_t size = O::words(columns.K) * Y::kPanelWidth;
-  const bool far = is_far<float>((panels.end - panels.begin) * size);
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+  const bool far = is_far<float>(sweep.count * size);
+  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
     const float* packed = columns.packed + panel * size;
+    const float* next = columns.packed + sweep.after(panel) * size;
     const float* bias = columns.bias + panel * Y::kPanelWidth;
     for (int64_t first = 0; first < rows; first += kTileRowsAtOnce) {
       const int64_t count = smaller(kTileRowsAtOnce, rows - first);
       Vec<float> sum[kTileRowsAtOnce][NV];
       O::template tiles<NV>(from.data + first * from.stride, from.stride, packed, columns.K, count,
-                            sum, ahead_of(packed, size, far, first, rows));
+                            sum, ahead_of(next, size, far, first, rows));
       for (int64_t r = 0; r < count; ++r) {
         Vec<float> row[NV];
 #pragma GCC unroll 4
@@ -87,12 +89,12 @@ UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int6
 // Without `multiplied` there is no product, only the bias.
 template <class Y, class O, bool multiplied = true, class T, class Use>
 UNROLLED_INLINE void multiply_fused(const Rows<const T>& from, int64_t rows,
-                                    const FusedColumns<T>& columns, Range panels, Use&& use) {
+                                    const FusedColumns<T>& columns, Sweep sweep, Use&& use) {
   if constexpr (O::kTileRegisters) {
     static_assert(multiplied, "a cell without a recurrent product has no narrow kernels");
-    multiply_fused_in_tiles<Y, O>(from, rows, columns, panels, use);
+    multiply_fused_in_tiles<Y, O>(from, rows, columns, sweep, use);
   } else {
-    multiply_fused_in_vectors<Y, O, multiplied>(from, rows, columns, panels, use);
+    multiply_fused_in_vectors<Y, O, multiplied>(from, rows, columns, sweep, use);
   }
 }
 

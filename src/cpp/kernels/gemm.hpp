@@ -10,7 +10,7 @@ namespace unrolled::UNROLLED_ISA {
 inline constexpr int64_t kDepth = 1024;
 
 // C (rows, columns) = start + A (rows, K) B, where start is C itself, a bias over the columns, or
-// zero. B is packed with NV vectors a panel; panels [panels.begin, panels.end) are computed. Rows
+// zero. B is packed with NV vectors a panel; the panels of a sweep are computed. Rows
 // of A are prepared for the operand type O.
 template <class T>
 struct Product {
@@ -24,11 +24,19 @@ struct Product {
   bool accumulate;
 };
 
+// What will be read after the columns up to k of a panel.
 template <int NV, class O, class T>
-inline void multiply_in_vectors(const Product<T>& p, Range panels) {
+UNROLLED_INLINE const T* next_columns(const Product<T>& p, Sweep sweep, int64_t panel, int64_t k) {
+  const bool through = k >= p.K;
+  const int64_t at = through ? sweep.after(panel) : panel;
+  return p.b + (at * O::words(p.K) + (through ? 0 : k / O::kGroup)) * NV * kLanes<T>;
+}
+
+template <int NV, class O, class T>
+inline void multiply_in_vectors(const Product<T>& p, Sweep sweep) {
   constexpr int64_t kWidth = NV * kLanes<T>;
-  const bool far = is_far<T>((panels.end - panels.begin) * O::words(p.K) * kWidth);
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel)
+  const bool far = is_far<T>(sweep.count * O::words(p.K) * kWidth);
+  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step)
     for_parts<NV>(p.rows, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
       constexpr int TV = decltype(vectors)::kValue;
       const int64_t column = panel * kWidth + part * kLanes<T>;
@@ -37,6 +45,7 @@ inline void multiply_in_vectors(const Product<T>& p, Range panels) {
       do {
         const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
         const T* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth + part * kLanes<T>;
+        const T* next = next_columns<NV, O>(p, sweep, panel, k + depth);
         for_row_tiles<kAccumulators / TV>(
             p.rows, [&](auto rows, int64_t first) UNROLLED_INLINE_LAMBDA {
               constexpr int MR = decltype(rows)::kValue;
@@ -56,7 +65,7 @@ inline void multiply_in_vectors(const Product<T>& p, Range panels) {
                 }
               O::template tile<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
                                    depth, sum,
-                                   ahead_of(packed, O::words(depth) * kWidth, far, first, p.rows));
+                                   ahead_of(next, O::words(depth) * kWidth, far, first, p.rows));
 #pragma GCC unroll 16
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
@@ -75,21 +84,22 @@ inline void multiply_in_vectors(const Product<T>& p, Range panels) {
 
 // The same where O's sums are made in tile registers.
 template <int NV, class O>
-inline void multiply_in_tiles(const Product<float>& p, Range panels) {
+inline void multiply_in_tiles(const Product<float>& p, Sweep sweep) {
   constexpr int L = kLanes<float>;
   constexpr int64_t kWidth = NV * L;
-  const bool far = is_far<float>((panels.end - panels.begin) * O::words(p.K) * kWidth);
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+  const bool far = is_far<float>(sweep.count * O::words(p.K) * kWidth);
+  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
     int64_t k = 0;
     do {
       const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
       const float* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth;
+      const float* next = next_columns<NV, O>(p, sweep, panel, k + depth);
       for (int64_t first = 0; first < p.rows; first += kTileRowsAtOnce) {
         const int64_t rows = smaller(kTileRowsAtOnce, p.rows - first);
         Vec<float> sum[kTileRowsAtOnce][NV];
         O::template tiles<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
                               depth, rows, sum,
-                              ahead_of(packed, O::words(depth) * kWidth, far, first, p.rows));
+                              ahead_of(next, O::words(depth) * kWidth, far, first, p.rows));
         for (int64_t r = 0; r < rows; ++r) {
           float* c = p.c + (first + r) * p.c_stride;
 #pragma GCC unroll 4
@@ -111,11 +121,11 @@ inline void multiply_in_tiles(const Product<float>& p, Range panels) {
 }
 
 template <int NV, class O, class T>
-inline void multiply(const Product<T>& p, Range panels) {
+inline void multiply(const Product<T>& p, Sweep sweep) {
   if constexpr (O::kTileRegisters)
-    multiply_in_tiles<NV, O>(p, panels);
+    multiply_in_tiles<NV, O>(p, sweep);
   else
-    multiply_in_vectors<NV, O>(p, panels);
+    multiply_in_vectors<NV, O>(p, sweep);
 }
 
 // Rows as a product of operand O reads them: copies in `to`.

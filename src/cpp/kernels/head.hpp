@@ -75,7 +75,7 @@ inline void input_gradient(Rows<const T> dy, const T* packed_t, int64_t O, int64
                                               .columns = I,
                                               .bias = nullptr,
                                               .accumulate = false},
-                                   {0, ceil_div(I, kPlainPanel<T>)});
+                                   Range{0, ceil_div(I, kPlainPanel<T>)});
 }
 
 template <class T>
@@ -143,7 +143,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
                                                 .columns = a.V,
                                                 .bias = a.bias,
                                                 .accumulate = false},
-                                     {0, panels});
+                                     Range{0, panels});
     for (int64_t n = part.begin; n < part.end; ++n)
       a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V, a.targets[begin + n],
                                          a.scale, a.smoothing, gradient);

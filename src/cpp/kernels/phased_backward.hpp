@@ -57,18 +57,17 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
   const Rows<const T> from =
       scan.own.template of<const T>(dsecond.data + chunk_row * dsecond.stride, dsecond.stride);
   const Rows<T> dmiddle = scan.own.of(a.dmiddle.data, a.dmiddle.stride);
-  multiply<kPlainVectors, O>(
-      Product<T>{.a = from.data,
-                 .a_stride = from.stride,
-                 .b = w.second_t,
-                 .K = Y::Second::gate_width(w.R),
-                 .c = dmiddle.data,
-                 .c_stride = dmiddle.stride,
-                 .rows = rows,
-                 .columns = Y::blocks(w.H) * L,
-                 .bias = nullptr,
-                 .accumulate = false},
-      {scan.units.begin / kPlainPanel<T>, ceil_div(scan.units.end, kPlainPanel<T>)});
+  multiply<kPlainVectors, O>(Product<T>{.a = from.data,
+                                        .a_stride = from.stride,
+                                        .b = w.second_t,
+                                        .K = Y::Second::gate_width(w.R),
+                                        .c = dmiddle.data,
+                                        .c_stride = dmiddle.stride,
+                                        .rows = rows,
+                                        .columns = Y::blocks(w.H) * L,
+                                        .bias = nullptr,
+                                        .accumulate = false},
+                             Sweep{plain_panels<T>(scan.units), t});
   for (int64_t block = scan.units.begin / L; block * L < scan.units.end; ++block)
     for (int64_t n = 0; n < rows; ++n) {
       const int64_t j = scan.own.row(n), token = plan.offset[t] + j;

@@ -57,6 +57,21 @@ UNROLLED_INLINE Range share(int64_t count, const Team& team) {
   return {count * team.rank / team.size, count * (team.rank + 1) / team.size};
 }
 
+// Panels in the order in which they pass. A product that is made again in every step turns round
+// each time: it begins with the columns that the last one ended with, which are still in L2 where
+// all of them are not. In one and the same order each would be thrown out shortly before its turn.
+struct Sweep {
+  int64_t first, count, step;
+  UNROLLED_INLINE_MEMBER Sweep(Range panels, int64_t turn = 0)
+      : first((turn & 1) == 0 ? panels.begin : panels.end - 1),
+        count(panels.end - panels.begin),
+        step((turn & 1) == 0 ? 1 : -1) {}
+  // What is read after a panel: behind the last one the sweep turns, and begins with it.
+  UNROLLED_INLINE_MEMBER int64_t after(int64_t panel) const {
+    return panel == first + (count - 1) * step ? panel : panel + step;
+  }
+};
+
 // Calls f(Int<M>, first_row) for tiles of at most Max rows that are as even as can be.
 template <int M, class F>
 UNROLLED_INLINE void dispatch_rows(int64_t rows, int64_t first, F&& f) {
@@ -130,13 +145,12 @@ UNROLLED_INLINE bool is_far(int64_t size) {
   return size * static_cast<int64_t>(sizeof(T)) >= kFarBytes;
 }
 
-// The part of what follows a panel at `packed`, `size` elements long, that is for the tile
+// The part of `size` elements at `next`, which will be read after a panel, that is for the tile
 // beginning at row `first` of `rows` to ask for.
 template <class T>
-UNROLLED_INLINE Ahead ahead_of(const T* packed, int64_t size, bool far, int64_t first,
-                               int64_t rows) {
-  if (!far) return {reinterpret_cast<const char*>(packed), 0};
-  return {reinterpret_cast<const char*>(packed + size + size * first / rows), 64};
+UNROLLED_INLINE Ahead ahead_of(const T* next, int64_t size, bool far, int64_t first, int64_t rows) {
+  if (!far) return {reinterpret_cast<const char*>(next), 0};
+  return {reinterpret_cast<const char*>(next + size * first / rows), 64};
 }
 
 // sum[r][v] += sum over k < K of a[r * row_stride + k * k_stride] * b[k * NV*L + v*L ...], for TV

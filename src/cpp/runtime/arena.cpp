@@ -19,7 +19,8 @@ namespace unrolled {
 namespace {
 
 constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
-// Bytes that may lie unused. None where AddressSanitizer looks for whoever uses released memory.
+// Bytes that may lie unused; beyond them what was given back longest ago is freed. None where
+// AddressSanitizer looks for whoever uses released memory.
 constexpr size_t kKeptLimit = kGuardBytes > 0 ? 0 : size_t{512} << 20;
 constexpr size_t kKeptBlocks = 256;
 
@@ -30,8 +31,19 @@ struct Block {
 
 struct Store {
   std::mutex mutex;
-  std::vector<Block> kept;
+  std::vector<Block> kept;  // in the order in which they were given back
   size_t kept_bytes = 0;
+
+  bool has_room(size_t bytes) const {
+    return kept.size() < kKeptBlocks && kept_bytes + bytes <= kKeptLimit;
+  }
+
+  Block take(size_t i) {
+    const Block block = kept[i];
+    kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(i));
+    kept_bytes -= block.capacity;
+    return block;
+  }
 };
 
 // Leaked on purpose: buffers may be released while the interpreter shuts down.
@@ -82,10 +94,7 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
           (best == s.kept.size() || s.kept[i].capacity < s.kept[best].capacity))
         best = i;
     if (best < s.kept.size()) {
-      const Block block = s.kept[best];
-      s.kept[best] = s.kept.back();
-      s.kept.pop_back();
-      s.kept_bytes -= block.capacity;
+      const Block block = s.take(best);
       *capacity = block.capacity;
       return block.memory;
     }
@@ -100,17 +109,22 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
 }
 
 void release_memory(void* memory, size_t capacity) noexcept {
-  const Block block{memory, capacity};
+  if (capacity > kKeptLimit) return deallocate({memory, capacity});
   Store& s = store();
-  {
-    std::lock_guard<std::mutex> lock(s.mutex);
-    if (s.kept.size() < kKeptBlocks && s.kept_bytes + capacity <= kKeptLimit) {
-      s.kept.push_back(block);
-      s.kept_bytes += capacity;
-      return;
+  for (;;) {
+    Block oldest;
+    {
+      std::lock_guard<std::mutex> lock(s.mutex);
+      if (s.has_room(capacity)) {
+        s.kept.push_back({memory, capacity});
+        s.kept_bytes += capacity;
+        return;
+      }
+      // Not the newest: work that moves on to other sizes would never find a block again.
+      oldest = s.take(0);
     }
+    deallocate(oldest);
   }
-  deallocate(block);
 }
 
 size_t trim_memory() {

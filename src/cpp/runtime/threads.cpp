@@ -20,10 +20,9 @@ namespace unrolled {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-// Spins before a waiting thread yields its core (barriers) or goes to sleep (between calls). A
-// pause is about 40 cycles, so these are about 20 and 100 microseconds.
-constexpr int kBarrierSpins = 2000;
-constexpr int kIdleSpins = 10000;
+// Spins before a waiting thread goes to sleep. A pause is 40 to 140 cycles, so these are 0.1 to 0.4
+// milliseconds: after a fifth of that, threads slept where another had only a little more to do.
+constexpr int kSpins = 10000;
 
 // CPUs that this process may run on.
 int available_cpus() {
@@ -32,7 +31,16 @@ int available_cpus() {
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) count = CPU_COUNT(&allowed);
 #endif
-  return std::max(count, 1);
+  return std::clamp(count, 1, kMaxThreads);
+}
+
+// Members beyond the CPUs cost time and gain nothing, but a test of many wants them on any machine.
+bool may_oversubscribe() {
+  static const bool may = [] {
+    const char* text = std::getenv("UNROLLED_OVERSUBSCRIBE");
+    return text != nullptr && std::string(text) == "1";
+  }();
+  return may;
 }
 
 void pause() {
@@ -43,11 +51,47 @@ void pause() {
 #endif
 }
 
-// Waits until done(), and lets others have the core after so many spins.
-template <class Done>
-void wait_until(int spins, Done done) {
-  for (int n = 0; !done(); ++n) n < spins ? pause() : std::this_thread::yield();
+// CPU on which the calling thread is, or -1 where nobody says.
+int current_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
 }
+
+// Where threads wait for a condition that others make true with sequentially consistent stores, and
+// then ring: spinning at first, then asleep. Who is waited for so long has lost its core to
+// somebody else, and an idle core may take it over. Yielding instead would keep that core busy, and
+// where somebody else wants it give away a slice of milliseconds each time (Linux 6.18).
+class Doorbell {
+ public:
+  // Returns whether it came to sleeping.
+  template <class Done>
+  bool wait(int spins, Done done) {
+    for (int n = 0; n < spins; ++n) {
+      if (done()) return false;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    sleeping_.fetch_add(1);
+    awake_.wait(lock, done);
+    sleeping_.fetch_sub(1);
+    return true;
+  }
+  void ring() {
+    if (sleeping_.load() == 0) return;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+    }
+    awake_.notify_all();
+  }
+
+ private:
+  std::atomic<int> sleeping_{0};
+  std::mutex mutex_;
+  std::condition_variable awake_;
+};
 
 // The dissemination barrier of Hensgen, Finkel and Manber 1988: in round r every member signals the
 // one 2^r places on and waits for the one 2^r places before. What a member waits for lies in a
@@ -58,28 +102,58 @@ struct Barrier {
   struct Member {
     alignas(64) std::atomic<unsigned> signals[kRounds] = {};  // the latest meeting signalled
     alignas(64) unsigned meeting = 0;                         // this member's own count
+    alignas(64) Doorbell bell;
+    std::atomic<int> cpu{-1};  // where it was last seen
   };
   Member members[kMaxThreads];
-  int size = 1, spins = kBarrierSpins;
+  int size = 1, spins = kSpins;
 
   // Where there are more members than CPUs, somebody waits for the core on which another spins.
   void resize(int members_now) {
     if (members_now == size) return;  // the cache line stays with everybody
     static const int cpus = available_cpus();
     size = members_now;
-    spins = size > cpus ? 0 : kBarrierSpins;
+    spins = size > cpus ? 0 : kSpins;
   }
 
   void wait(int rank) {
     const unsigned meeting = ++members[rank].meeting;
     for (int round = 0, distance = 1; distance < size; ++round, distance *= 2) {
-      members[(rank + distance) % size].signals[round].store(meeting, std::memory_order_release);
-      const std::atomic<unsigned>& signal = members[rank].signals[round];
+      Member& next = members[(rank + distance) % size];
+      next.signals[round].store(meeting);
+      next.bell.ring();
       // The other may be one meeting ahead.
-      wait_until(spins, [&] {
-        return static_cast<int>(signal.load(std::memory_order_acquire) - meeting) >= 0;
-      });
+      const bool slept =
+          members[rank].bell.wait(spins, [&signal = members[rank].signals[round], meeting] {
+            return static_cast<int>(signal.load() - meeting) >= 0;
+          });
+      if (slept) arrive(rank);
     }
+  }
+
+  // Notes where a member is. A worker that woke up on the CPU of another member goes to one
+  // without: members that take turns on a CPU are never both ready to run when Linux looks for
+  // somebody to move to an idle one.
+  void arrive(int rank) {
+    const int cpu = current_cpu();
+    members[rank].cpu.store(cpu, std::memory_order_relaxed);
+#if defined(__linux__)
+    if (rank == 0 || size == 1) return;  // the caller's thread is not ours to move
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    cpu_set_t free = allowed;
+    bool shared = false;
+    for (int i = 0; i < size; ++i) {
+      const int other = members[i].cpu.load(std::memory_order_relaxed);
+      if (i == rank || other < 0) continue;
+      shared = shared || other == cpu;
+      CPU_CLR(static_cast<size_t>(other), &free);
+    }
+    if (!shared || CPU_COUNT(&free) == 0) return;
+    if (sched_setaffinity(0, sizeof free, &free) == 0)
+      sched_setaffinity(0, sizeof allowed, &allowed);
+    members[rank].cpu.store(current_cpu(), std::memory_order_relaxed);
+#endif
   }
 };
 
@@ -97,22 +171,16 @@ class Pool {
     barrier_.resize(size);
     // Members that were not in the last team are behind: all begin where the caller stands.
     first_meeting_ = barrier_.members[0].meeting;
+    barrier_.members[0].cpu.store(current_cpu(), std::memory_order_relaxed);
     context_ = context;
     body_ = body;
     remaining_.store(size - 1, std::memory_order_relaxed);
     // One word tells a worker both that there is a new job and whether it belongs to it; only
     // members of the team go on to read the other fields.
-    job_.store(
-        ((job_.load(std::memory_order_relaxed) >> 16) + 1) << 16 | static_cast<uint64_t>(size),
-        std::memory_order_seq_cst);
-    if (sleeping_.load(std::memory_order_seq_cst) > 0) {
-      {
-        std::lock_guard<std::mutex> lock(sleep_);
-      }
-      wake_.notify_all();
-    }
+    job_.store(((job_.load() >> 16) + 1) << 16 | static_cast<uint64_t>(size));
+    jobs_.ring();
     body(context, team(0, size));
-    wait_until(barrier_.spins, [&] { return remaining_.load(std::memory_order_acquire) == 0; });
+    done_.wait(barrier_.spins, [&] { return remaining_.load() == 0; });
   }
 
  private:
@@ -142,21 +210,13 @@ class Pool {
       if (rank >= size) continue;
       barrier_.members[rank].meeting = first_meeting_;
       body_(context_, team(rank, size));
-      remaining_.fetch_sub(1, std::memory_order_release);
+      if (remaining_.fetch_sub(1) == 1) done_.ring();
     }
   }
 
   uint64_t next_job(uint64_t seen) {
-    for (int spins = 0; spins < kIdleSpins; ++spins) {
-      const uint64_t job = job_.load(std::memory_order_acquire);
-      if (job != seen) return job;
-      pause();
-    }
-    std::unique_lock<std::mutex> lock(sleep_);
-    sleeping_.fetch_add(1, std::memory_order_seq_cst);
-    wake_.wait(lock, [&] { return job_.load(std::memory_order_seq_cst) != seen; });
-    sleeping_.fetch_sub(1, std::memory_order_relaxed);
-    return job_.load(std::memory_order_acquire);
+    jobs_.wait(kSpins, [&] { return job_.load() != seen; });
+    return job_.load();
   }
 
   Barrier barrier_;
@@ -168,9 +228,7 @@ class Pool {
   void (*body_)(void*, const Team&) = nullptr;
   unsigned first_meeting_ = 0;
   alignas(64) std::atomic<int> remaining_{0};
-  std::atomic<int> sleeping_{0};
-  std::mutex sleep_;
-  std::condition_variable wake_;
+  Doorbell jobs_, done_;
 };
 
 std::atomic<Pool*> current_pool{nullptr};
@@ -207,23 +265,35 @@ int parse_threads(const std::string& text) {
 int default_threads() {
   if (const char* text = std::getenv("UNROLLED_NUM_THREADS"); text != nullptr && *text != '\0')
     return parse_threads(text);
-  return std::min(available_cpus(), kMaxThreads);
+  return available_cpus();
 }
 
-std::atomic<int>& thread_count() {
-  static std::atomic<int> count{default_threads()};
+struct ThreadCount {
+  std::atomic<int> wanted{default_threads()};
+  std::atomic<int> cpus{available_cpus()};  // asked again whenever somebody wants another number
+};
+
+ThreadCount& thread_count() {
+  static ThreadCount count;
   return count;
 }
 
 }  // namespace
 
-int num_threads() { return thread_count().load(); }
+int wanted_threads() { return thread_count().wanted.load(); }
+
+int num_threads() {
+  const ThreadCount& count = thread_count();
+  return may_oversubscribe() ? count.wanted.load()
+                             : std::min(count.wanted.load(), count.cpus.load());
+}
 
 void set_num_threads(int count) {
   if (count < 1 || count > kMaxThreads)
     throw std::invalid_argument("[set_num_threads] expected 1 .. " + std::to_string(kMaxThreads) +
                                 ", got " + std::to_string(count));
-  thread_count().store(count);
+  thread_count().wanted.store(count);
+  thread_count().cpus.store(available_cpus());
 }
 
 int team_size(double work, int64_t meetings, int64_t parts) {

@@ -8,8 +8,10 @@
 
 namespace unrolled {
 
-// Number of threads that a call may use: set_num_threads, else UNROLLED_NUM_THREADS, else the
-// CPUs that this process may run on.
+// set_num_threads, else UNROLLED_NUM_THREADS, else the CPUs that this process may run on.
+int wanted_threads();
+// Threads that a call may use: as many as are wanted, but no more than those CPUs, unless
+// UNROLLED_OVERSUBSCRIBE is 1.
 int num_threads();
 void set_num_threads(int count);  // throws std::invalid_argument unless 1 <= count <= 1024
 

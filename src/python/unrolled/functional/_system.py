@@ -10,7 +10,11 @@ from .. import _core
 
 
 def set_num_threads(count: int) -> None:
-    """Threads that a call may use, the calling one included. Results do not depend on it."""
+    """Threads that a call may use, the calling one included. Results do not depend on it.
+
+    No more take part than the process has CPUs, which are counted anew here: more would only
+    wait for each other.
+    """
     _core.set_num_threads(count)
 
 
