@@ -213,6 +213,9 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert ended.value.code == 0
         return capsys.readouterr().out
 
+    told = run("export", "--help")
+    assert "NAME.encoder.onnx" in told
+    assert "NAME.decoder.onnx" in told
     small = tmp_path / "small.safetensors"
     assert "small.safetensors, " in run("export", checkpoint, small, "--int8")
     told = run("evaluate", "keywords", small)
