@@ -101,6 +101,8 @@ def test_convolutions_leave_about_as_many_steps_as_asked_for(tmp_path: Path) -> 
     assert alone.model.front_end is None
     with pytest.raises(ValueError, match="expected resolution of 1 or more, got 0"):
         classification.train(source, steps=1, quiet=True, resolution=0, **SMALL)
+    with pytest.raises(ValueError, match="expected batch of 1 or more, got 0"):
+        classification.train(source, steps=1, quiet=True, **{**SMALL, "batch": 0})
 
 
 def test_one_of_ten_of_each_class_is_held_out() -> None:

@@ -89,6 +89,19 @@ def test_what_is_wrong_is_named(
         panel(tmp_path, text, **columns)
 
 
+def test_series_of_another_frequency_are_named(tmp_path: Path) -> None:
+    day, month = np.datetime64("2024-01-01"), np.datetime64("2024-01")
+    rows = [f"daily,{day + n},{n}" for n in range(60)]
+    rows += [f"monthly,{month + n}-01,{n}" for n in range(24)]
+    with pytest.raises(ValueError, match="'monthly' never has two values 1 day apart"):
+        panel(tmp_path, "\n".join(["id,date,y", *rows, ""]), series="id")
+    # What lacks most of its values is no other frequency, nor is what has only a few.
+    gaps = [f"gaps,{day + n},{n}" for n in (0, 1, *range(5, 60, 5))]
+    few = [f"few,{day + n},{n}" for n in range(0, 50, 7)]
+    found = panel(tmp_path, "\n".join(["id,date,y", *rows[:60], *gaps, *few, ""]), series="id")
+    assert [len(each) for each in found.series] == [60, 56, 50]
+
+
 def test_parquet(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas", reason="Parquet needs the extra [series]")
     pytest.importorskip("pyarrow", reason="Parquet needs the extra [series]")

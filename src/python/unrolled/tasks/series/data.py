@@ -24,6 +24,9 @@ Values = NDArray[np.float64]
 #: What stands for a missing value.
 _MISSING = ("", "na", "<na>", "nat", "n/a", "nan", "null", "none", "?", "-")
 
+#: A series with more times than this has some neighbours, unless it is of another frequency.
+_SPARSE = 10
+
 #: Names of columns that hold times when nothing else is said.
 _TIMES = ("date", "datetime", "time", "timestamp", "ds", "month", "day", "year")
 
@@ -205,7 +208,10 @@ def make_panel(
         times = np.concatenate([np.arange(len(index)) for index in groups.values()])
         times[np.concatenate(list(groups.values()))] = times.copy()
     else:
-        step = find_step([times[index] for index in groups.values()])
+        try:
+            step = find_step([times[index] for index in groups.values()])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
     said = {name: [_text(cell) for cell in table[name]] for name in columns.static}
     made = tuple(
         replace(
@@ -231,6 +237,11 @@ def _make_series(
         places = step.places(times, times[0])
     except ValueError as error:
         raise ValueError(f"{where}, series {name!r}: {error}") from None
+    if len(places) > _SPARSE and (np.diff(places) > 1).all():
+        raise ValueError(
+            f"{where}: the series {name!r} never has two values {step} apart, as others have: "
+            "leave out series of another frequency, or learn them by themselves"
+        )
     count = int(places[-1]) + 1
 
     def on_grid(which: Sequence[str]) -> Values:

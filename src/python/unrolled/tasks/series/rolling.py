@@ -91,7 +91,7 @@ def roll(
 def regress(
     learned: tuple[Windows, Part, int], held_out: tuple[Windows, Part, int], *, shared: bool
 ) -> Matrix:
-    """Returns the matrices (D, C, H) of a `Ridge`.
+    """Returns the matrices (D, C + 1, H) of a `Ridge`.
 
     Args:
         learned, held_out: windows, a part of their series, and the stride of the origins in it.
