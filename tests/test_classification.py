@@ -342,8 +342,19 @@ def test_a_constant_channel_is_no_fault() -> None:
 
 def test_scikit_learn_takes_it() -> None:
     base = pytest.importorskip("sklearn.base", reason="scikit-learn comes with the extra [recipes]")
+    from sklearn.exceptions import NotFittedError
     from sklearn.model_selection import cross_val_score
+    from sklearn.utils import estimator_checks as checks
 
+    for check in (  # the others fit arrays (cases, features), which are no series
+        checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible,
+        checks.check_get_params_invariance,
+        checks.check_set_params,
+    ):
+        check("SeriesClassifier", SeriesClassifier())
+    with pytest.raises(NotFittedError, match="call fit before predict"):
+        SeriesClassifier().predict(np.zeros((1, 1, 4)))
     series, labels = make_series(40)
     model = SeriesClassifier(hidden=8, epochs=15, batch=8, lr=0.02)
     again = base.clone(model)

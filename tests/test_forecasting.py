@@ -228,6 +228,16 @@ def test_what_cannot_be_learned_from(
         forecasting.train(source, steps=1, **{**QUICK, **options})
 
 
+def test_a_target_without_a_value_to_learn_from(tmp_path: Path) -> None:
+    late = ["" if row < 150 else f"{value:.6f}" for row, value in enumerate(weekly(200))]
+    for name, column in (("late", late), ("never", [""] * 200)):
+        columns = {"date": days(200), "y": weekly(200), name: column}
+        source = write_table(tmp_path / "t.csv", columns)
+        with pytest.raises(ValueError, match=f"{name} has no value in the part to learn from"):
+            forecasting.train(source, steps=1, **QUICK)
+        forecasting.train(source, steps=1, target="y", known=name, **QUICK)
+
+
 def test_numbers_that_no_mean_holds(tmp_path: Path) -> None:
     values = weekly(200)
     values[5] = 1e300

@@ -49,7 +49,7 @@ from .series.forecaster import Forecaster as Forecaster
 from .series.kind import Kind, apart
 from .series.live import Live as Live
 from .series.picture import draw_forecasts
-from .series.rolling import Part, cut, errors, regress, roll, roll_model
+from .series.rolling import Part, check_learned, cut, errors, regress, roll, roll_model
 from .series.scores import table
 from .series.stacking import keep_what_helps
 from .series.static import StaticScale
@@ -89,6 +89,7 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         self.learned, self.validated, self.tested = cut(
             lengths, options.validation, options.test, horizon + 2
         )
+        check_learned(self.panel, self.learned)
         if options.validation == 0.0:
             ends = self.learned.ends
             self.validated = Part(np.maximum(ends - 2 * horizon, 0), ends)
