@@ -208,9 +208,9 @@ def classes(name: str) -> None:
     For Japanese Vowels that of the task "classification" beside it, which holds one of ten out.
     """
     found = importlib.util.find_spec("aeon")
-    if found is None or found.origin is None:
+    if found is None or not found.submodule_search_locations:
         sys.exit("aeon is not installed: pip install --no-deps aeon")
-    folder = Path(found.origin).parent / "datasets" / "data" / name
+    folder = Path(found.submodule_search_locations[0]) / "datasets" / "data" / name
     learned, scored = (read_ts(folder / f"{name}_{part}.ts") for part in ("TRAIN", "TEST"))
     own = [
         SeriesClassifier(random_state=seed).fit(learned.series, learned.labels) for seed in _SEEDS
