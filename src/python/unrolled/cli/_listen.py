@@ -56,6 +56,8 @@ def listen(
                 f"{1000 * hop:.0f} ms, at most {latencies.max():.0f} us",
                 file=sys.stderr,
             )
+    if not count:
+        print("there was no sound to listen to", file=sys.stderr)
 
 
 def _raw_pieces(size: int) -> Iterator[Samples]:
