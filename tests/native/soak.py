@@ -78,15 +78,13 @@ def training_updates() -> Iterator[None]:
 
 
 def listened_pieces(samples: Samples) -> Iterator[None]:
-    """Pieces of a sound over and over, heard by two GRUs of 256 units in 8 bits, a step each 10 ms.
+    """Pieces of a sound over and over, heard by two GRUs of 256 units in 8 bits.
 
     They are as they begin, and tell at random what they take to be words.
     """
     settings, words = FeatureSettings(), tuple(f"word{number}" for number in range(12))
     rng = np.random.default_rng(0)
-    model = AcousticModel(
-        settings.size, len(words), hidden_size=256, num_layers=2, stride=1, pooled=True, rng=rng
-    )
+    model = AcousticModel(settings.size, len(words), hidden_size=256, pooled=True, rng=rng)
     normalisation = Normalisation.of([extract_features(samples, settings)])
     spotter = keywords.Spotter(
         model, words, settings, normalisation, 1.0, keywords.Options(minutes=1)
