@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from processes import run_python
 from sounds import RATE, say
 from tolerances import assert_same_bits
 from unrolled.audio import (
@@ -118,6 +119,32 @@ def test_bad_files(tmp_path: Path, rng: np.random.Generator) -> None:
     soundfile.write(whole, tone(rng, 2.0), RATE)
     (tmp_path / "cut.wav").write_bytes(whole.read_bytes()[:20_000])
     assert_same_bits(read_audio(tmp_path / "cut.wav", RATE), read_audio(whole, RATE)[:9978])
+
+
+def test_a_damaged_file_gives_nothing_that_it_does_not_hold(tmp_path: Path) -> None:
+    """libsndfile counts samples that it does not write: there is what memory held before.
+
+    Where that is another byte each time, the samples or the error are the same.
+    """
+    samples = 0.3 * np.sin(np.arange(800.0)).reshape(400, 2)
+    soundfile.write(tmp_path / "good.flac", samples, RATE, subtype="PCM_16")
+    good = (tmp_path / "good.flac").read_bytes()
+    for at in range(20, 60):  # a byte is missing in what describes the stream
+        (tmp_path / f"{at}.flac").write_bytes(good[:at] + good[at + 1 :])
+    code = f"""
+        import pathlib, zlib
+        from unrolled.audio import AudioError, read_audio
+        for at in range(20, 60):
+            try:
+                samples = read_audio(pathlib.Path({str(tmp_path)!r}, f"{{at}}.flac"), {RATE})
+                print(at, len(samples), zlib.crc32(samples))
+            except AudioError as error:
+                print(at, error)
+        """
+    told = [run_python(code, MALLOC_PERTURB_=byte) for byte in ("60", "200")]
+    assert all(each.returncode == 0 for each in told), told[0].stderr
+    assert told[0].stdout == told[1].stdout
+    assert "damaged" in told[0].stdout
 
 
 SETTINGS = [

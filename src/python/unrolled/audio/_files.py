@@ -21,6 +21,9 @@ _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
 #: Seconds of a file that are read at a time.
 _BLOCK_SECONDS = 10.0
 
+#: Samples of all channels that are read at a time at most: a damaged file may say that it has many.
+_BLOCK_SAMPLES = 1 << 24
+
 
 class AudioError(ValueError):
     """A file that is no audio, or audio that cannot be used; the text names it."""
@@ -64,8 +67,8 @@ def audio_blocks(
                     f"{name} says that it has {own_rate:,} samples a second; what has "
                     f"{_LOWEST_RATE:,} to {_HIGHEST_RATE:,} can be read"
                 )
-            size = max(int(seconds * own_rate), 1)
-            pieces = file.blocks(blocksize=size, dtype="float32", always_2d=True)
+            most = max(_BLOCK_SAMPLES // file.channels, 1)
+            pieces = _blocks(file, min(max(int(seconds * own_rate), 1), most))
             yield from _resampled(_mono(name, pieces), own_rate, rate)
     except soundfile.LibsndfileError as error:
         raise AudioError(
@@ -74,10 +77,22 @@ def audio_blocks(
         ) from error
 
 
+def _blocks(file: Any, size: int) -> Iterator[Samples]:
+    """Yields (N, channels) samples, N <= `size`.
+
+    What libsndfile counts among the samples of a damaged file without writing it is NaN.
+    """
+    while True:
+        piece = file.read(out=np.full((size, file.channels), np.nan, np.float32))
+        if not len(piece):
+            return
+        yield piece
+
+
 def _mono(path: Path, pieces: Iterator[Samples]) -> Iterator[Samples]:
     for piece in pieces:
         if not np.isfinite(piece).all():
-            raise AudioError(f"{path} holds samples that are NaN or infinite")
+            raise AudioError(f"{path} holds samples that are NaN or infinite, or damaged ones")
         if piece.size and np.abs(piece).max() > _LOUDEST:
             raise AudioError(f"{path} holds samples of {np.abs(piece).max():.3g}, full scale is 1")
         yield piece[:, 0] if piece.shape[1] == 1 else piece.mean(axis=1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, Literal, TypeAlias
 
 from .. import functional
@@ -85,7 +84,7 @@ def _hidden_sizes(
     count = checked_size(where, "num_layers", num_layers)
     if not isinstance(hidden_size, Sequence):
         hidden = checked_size(where, "hidden_size", hidden_size)
-        return hidden, repeat(hidden, count)
+        return hidden, (hidden for _ in range(count))  # `repeat` takes no such number as 2**63
     if count not in (1, len(hidden_size)) or not hidden_size:
         raise ValueError(
             f"[{where}] expected a hidden_size for each of num_layers={count} layers, "
