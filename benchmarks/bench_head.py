@@ -33,6 +33,13 @@ def _ours_head(vocabulary: int, threads: int) -> Callable[[], tuple[Any, ...]]:
     return lambda: functional.linear_cross_entropy_vjp(x, weight, bias, targets, SCALE)
 
 
+def _ours_head_bf16(vocabulary: int, threads: int) -> Callable[[], tuple[Any, ...]]:
+    x, weight, bias, targets = _head_arrays(vocabulary)
+    return lambda: functional.linear_cross_entropy_vjp(
+        x, weight, bias, targets, SCALE, precision="bf16"
+    )
+
+
 def _numpy_head(vocabulary: int, threads: int) -> Callable[[], tuple[Any, ...]]:
     x, weight, bias, targets = _head_arrays(vocabulary)
     rows = np.arange(ROWS)
@@ -65,7 +72,22 @@ def _torch_head(vocabulary: int, threads: int) -> Callable[[], tuple[Any, ...]]:
     return run
 
 
-@pytest.mark.parametrize("make", [_ours_head, _numpy_head, _torch_head])
+def _torch_head_bf16(vocabulary: int, threads: int) -> Callable[[], tuple[Any, ...]]:
+    """With the products in bfloat16, as under `torch.autocast`."""
+    full = _torch_head(vocabulary, threads)
+    torch = pytest.importorskip("torch")
+
+    def run() -> tuple[Any, ...]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return full()
+
+    return run
+
+
+HEADS = [_ours_head, _ours_head_bf16, _numpy_head, _torch_head, _torch_head_bf16]
+
+
+@pytest.mark.parametrize("make", HEADS)
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
 def bench_softmax_head(
     benchmark: Any, vocabulary: int, make: Callable[..., Any], threads: int
@@ -76,6 +98,8 @@ def bench_softmax_head(
     for actual, truth in zip(run(), expected, strict=True):
         scale = float(np.abs(truth).max())
         bound = 4 * max(ROWS, HIDDEN) * np.finfo(np.float32).eps * scale
+        if "bf16" in make.__name__:
+            bound = 2.0**-5 * scale
         assert np.abs(np.asarray(actual) - truth).max() <= bound
     benchmark.group = f"softmax head, {ROWS} rows, {vocabulary} words"
     bench.wait_until_quiet()

@@ -4,10 +4,12 @@
 
 Milliseconds are medians of the loss of one batch and its gradients. Both sides: one bidirectional
 LSTM layer over the source, one LSTM layer over the target with general attention, with and without
-input feeding, softmax over V.
+input feeding, softmax over V. "bf16": recurrent layers and losses in bfloat16 (`--precision bf16`),
+torch under `autocast`.
 """
 
 import argparse
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from unrolled.bench._timing import measure
 from unrolled.models import Seq2Seq
 
 # B, S = T, H = E, V
-SHAPES = [(64, 20, 256, 4000), (16, 20, 256, 4000), (64, 20, 128, 200)]
+SHAPES = [(64, 20, 256, 4000), (16, 20, 256, 4000), (64, 20, 128, 200), (96, 14, 384, 8000)]
 SECONDS = 6.0  # for each shape
 
 
@@ -71,36 +73,62 @@ def main() -> None:
     unrolled.set_num_threads(threads)
     torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
-    print("| B, S = T, H, V | input feeding | unrolled, ms | torch, ms | ratio |")
-    print("|:--|:--|--:|--:|--:|")
+    print(
+        "| B, S = T, H, V | input feeding | unrolled, ms | torch | ratio | bf16 | torch | ratio |"
+    )
+    print("|:--|:--|--:|--:|--:|--:|--:|--:|")
     for batch, steps, hidden, vocabulary in SHAPES:
         sources, targets = rng.integers(1, vocabulary, (2, steps, batch))
-        lengths = np.full(batch, steps)
         for feeding in (False, True):
-            ours = Seq2Seq(
-                vocabulary,
-                vocabulary,
-                embedding_size=hidden,
-                hidden_size=hidden,
-                input_feeding=feeding,
-                rng=rng,
-            )
-            theirs = Peer(hidden, vocabulary, feeding)
-            pair = torch.tensor(sources), torch.tensor(targets)
-
-            def of_ours() -> None:
-                ours.zero_grads()  # noqa: B023
-                ours.loss_vjp(sources, lengths, targets, lengths)[1](1.0)  # noqa: B023
-
-            def of_torch() -> None:
-                theirs.zero_grad()  # noqa: B023
-                theirs(*pair).backward()  # noqa: B023
-
-            times = measure({"ours": of_ours, "torch": of_torch}, seconds=SECONDS)
-            mine, other = (1e3 * times[name].median for name in ("ours", "torch"))
+            functions = contenders(sources, targets, hidden, vocabulary, feeding)
+            times = measure(functions, seconds=SECONDS)
+            mine, other, narrow, other_narrow = (1e3 * times[name].median for name in functions)
             shape = f"{batch}, {steps}, {hidden}, {vocabulary}"
-            fed = "yes" if feeding else "no"
-            print(f"| {shape} | {fed} | {mine:.1f} | {other:.1f} | {other / mine:.1f}x |")
+            print(
+                f"| {shape} | {'yes' if feeding else 'no'} | {mine:.1f} | {other:.1f} "
+                f"| {other / mine:.1f}x | {narrow:.1f} | {other_narrow:.1f} "
+                f"| {other_narrow / narrow:.1f}x |"
+            )
+
+
+def contenders(
+    sources: np.ndarray, targets: np.ndarray, hidden: int, vocabulary: int, feeding: bool
+) -> dict[str, Callable[[], None]]:
+    """A loss and its gradients: ours and torch's, in float32 and in bfloat16."""
+    lengths = np.full(sources.shape[1], len(sources))
+    ours = Seq2Seq(
+        vocabulary,
+        vocabulary,
+        embedding_size=hidden,
+        hidden_size=hidden,
+        input_feeding=feeding,
+        rng=np.random.default_rng(0),
+    )
+    theirs = Peer(hidden, vocabulary, feeding)
+    pair = torch.tensor(sources), torch.tensor(targets)
+
+    def of_ours() -> None:
+        ours.zero_grads()
+        ours.loss_vjp(sources, lengths, targets, lengths)[1](1.0)
+
+    def of_ours_narrow() -> None:
+        with ours.in_precision("bf16"):
+            of_ours()
+
+    def of_torch() -> None:
+        theirs.zero_grad()
+        theirs(*pair).backward()
+
+    def of_torch_narrow() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            of_torch()
+
+    return {
+        "ours": of_ours,
+        "torch": of_torch,
+        "ours, bf16": of_ours_narrow,
+        "torch, bf16": of_torch_narrow,
+    }
 
 
 if __name__ == "__main__":

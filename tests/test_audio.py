@@ -107,6 +107,10 @@ def test_bad_files(tmp_path: Path, rng: np.random.Generator) -> None:
     soundfile.write(tmp_path / "loud.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(AudioError, match=r"loud\.wav holds samples of 1e\+30, full scale is 1"):
         read_audio(tmp_path / "loud.wav", RATE)
+    for rate in (1, 2**31 - 1):
+        soundfile.write(tmp_path / "rate.wav", samples[:99], rate)
+        with pytest.raises(AudioError, match=rf"says that it has {rate:,} samples a second"):
+            read_audio(tmp_path / "rate.wav", RATE)
     soundfile.write(tmp_path / "none.wav", samples[:0], RATE)
     assert len(read_audio(tmp_path / "none.wav", RATE)) == 0
     soundfile.write(tmp_path / "one.wav", samples[:1], RATE)

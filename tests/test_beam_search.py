@@ -131,6 +131,16 @@ def test_poor_ends_do_not_stop_a_good_target() -> None:
         assert found[0].tokens == (1,) * 6
 
 
+def test_places_behind_the_longest_source(model: Seq2Seq) -> None:
+    """Sources may be padded further than any of them goes."""
+    sources, ends = draw(np.random.default_rng(0))
+    padded = np.concatenate([sources, np.ones((2, 3), np.int64)])
+    stream = model.packed().start(*_memory(model, padded, ends))
+    options = BeamOptions(4, coverage_penalty=0.3)
+    found = beam_search(stream, ends, np.full(3, MOST), options)
+    assert found == search(model, width=4, coverage_penalty=0.3)
+
+
 def test_no_ngram_comes_twice(model: Seq2Seq) -> None:
     for n in (1, 2):
         for hypotheses in search(model, 20, width=4, no_repeat=n):

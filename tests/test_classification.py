@@ -101,6 +101,8 @@ def test_convolutions_leave_about_as_many_steps_as_asked_for(tmp_path: Path) -> 
     assert alone.model.front_end is None
     with pytest.raises(ValueError, match="expected resolution of 1 or more, got 0"):
         classification.train(source, steps=1, quiet=True, resolution=0, **SMALL)
+    with pytest.raises(ValueError, match="expected batch of 1 or more, got 0"):
+        classification.train(source, steps=1, quiet=True, **{**SMALL, "batch": 0})
 
 
 def test_one_of_ten_of_each_class_is_held_out() -> None:
@@ -340,8 +342,19 @@ def test_a_constant_channel_is_no_fault() -> None:
 
 def test_scikit_learn_takes_it() -> None:
     base = pytest.importorskip("sklearn.base", reason="scikit-learn comes with the extra [recipes]")
+    from sklearn.exceptions import NotFittedError
     from sklearn.model_selection import cross_val_score
+    from sklearn.utils import estimator_checks as checks
 
+    for check in (  # the others fit arrays (cases, features), which are no series
+        checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible,
+        checks.check_get_params_invariance,
+        checks.check_set_params,
+    ):
+        check("SeriesClassifier", SeriesClassifier())
+    with pytest.raises(NotFittedError, match="call fit before predict"):
+        SeriesClassifier().predict(np.zeros((1, 1, 4)))
     series, labels = make_series(40)
     model = SeriesClassifier(hidden=8, epochs=15, batch=8, lr=0.02)
     again = base.clone(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from sounds import say, write_words
 from tolerances import assert_close, assert_same_bits
 from unrolled import tasks
 from unrolled.cli import main
+from unrolled.functional import log_softmax
 from unrolled.layers import RNN
 from unrolled.models import AcousticModel
-from unrolled.tasks import adding, keywords
+from unrolled.tasks import adding, keywords, translation, video
 from unrolled.tasks._quantised import dequantised, quantised
 from unrolled.training import CheckpointError, load_checkpoint
 
@@ -79,7 +82,7 @@ def test_ties_are_rounded_as_by_the_kernels() -> None:
 
 def test_the_file(checkpoint: Path, tmp_path: Path) -> None:
     """The default model: under 500 kB, the same answers, and listening in int8 too."""
-    small = tasks.export(checkpoint, tmp_path / "small", precision="int8")
+    (small,) = tasks.export(checkpoint, tmp_path / "small", precision="int8")
     assert small == tmp_path / "small.safetensors"
     assert small.stat().st_size < 500_000 < checkpoint.stat().st_size
     full, loaded = keywords.load(checkpoint), keywords.load(small)
@@ -95,13 +98,13 @@ def test_the_file(checkpoint: Path, tmp_path: Path) -> None:
     for sound in sounds:
         assert other(sound) == listener(sound)
         assert_same_bits(other.probabilities(), listener.probabilities())
-    again = tasks.export(small, tmp_path / "again", precision="int8")
+    (again,) = tasks.export(small, tmp_path / "again", precision="int8")
     for name, array in load_checkpoint(small).arrays.items():
         assert_same_bits(load_checkpoint(again).arrays[name], array, name)
 
 
 def test_full_precision_leaves_the_training_out(checkpoint: Path, tmp_path: Path) -> None:
-    path = tasks.export(checkpoint, tmp_path / "plain.safetensors")
+    (path,) = tasks.export(checkpoint, tmp_path / "plain.safetensors")
     full, loaded = keywords.load(checkpoint), keywords.load(path)
     assert_same_bits(loaded.model.flat.values, full.model.flat.values)
     assert loaded.model.rnn.precision == "full"
@@ -113,7 +116,7 @@ def test_full_precision_leaves_the_training_out(checkpoint: Path, tmp_path: Path
 def test_another_task(tmp_path: Path) -> None:
     path = tmp_path / "adding.safetensors"
     tasks.train(adding.Adding, output=path, steps=2, hidden=8, quiet=True)
-    small = tasks.export(path, tmp_path / "small", precision="int8")
+    (small,) = tasks.export(path, tmp_path / "small", precision="int8")
     assert tasks.load(small, adding.Adding)[1].model.rnn.precision == "int8"
 
 
@@ -135,6 +138,74 @@ def test_onnx(name: str, checkpoint: Path, tmp_path: Path) -> None:
     assert_close(model(x, lengths), got, K=K, kind="peer")
 
 
+def exported(capsys: pytest.CaptureFixture[str], checkpoint: Path, output: Path) -> list[str]:
+    """The names of the files that the command says it wrote; all of them are there."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(checkpoint), str(output)])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [re.fullmatch(r"exported   (.*), [\d,]+ bytes", line)[1] for line in lines]
+    assert sorted(Path(name).name for name in names) == sorted(os.listdir(output.parent))
+    return names
+
+
+def test_onnx_of_a_translation_is_two_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with [onnx]")
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("red dog\troter Hund\nblue cat\tblaue Katze\n" * 30)
+    path = tmp_path / "m.safetensors"
+    sizes = {"hidden": 24, "embedding": 12, "batch": 8, "tokens": "word", "min_count": 1}
+    translation.train(pairs, steps=2, output=path, quiet=True, **sizes)
+    (tmp_path / "out").mkdir()
+    names = exported(capsys, path, tmp_path / "out" / "a.b.onnx")
+    assert [Path(name).name for name in names] == ["a.b.encoder.onnx", "a.b.decoder.onnx"]
+    encoder, decoder = (Path(name).read_bytes() for name in names)
+    translator = translation.load(path)
+    model = translator.model
+    sources, lengths = np.array([translator.encode("red dog")]).T, np.array([2])
+    memory, state = model.encode(sources, lengths)
+    stream = model.packed().start(memory, lengths, state)
+    memory, h, c = run_runtime(runtime, encoder, {"sources": sources, "lengths": lengths})
+    tokens = np.zeros(1, np.int64)
+    feed = {"tokens": tokens, "memory": memory, "memory_lengths": lengths, "h_0": h, "c_0": c}
+    log_p = run_runtime(runtime, decoder, feed)[0]
+    K = sum(array.size for array in model.parameters.values() if array.ndim > 1)
+    assert_close(log_softmax(stream.step(tokens)[0]), log_p, K=K, kind="peer")
+
+
+@pytest.mark.parametrize("kind", ["text", "label"])
+def test_onnx_of_videos(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Captions are two files, a label for a clip is one."""
+    pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with [onnx]")
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        word = ("up", "down")[number % 2]
+        folder = tmp_path / "clips" / (word if kind == "label" else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{number}.npy", rng.integers(0, 256, (5, 12, 12, 1), np.uint8))
+        if kind == "text":
+            (folder / f"{number}.txt").write_text(word)
+    path = tmp_path / "m.safetensors"
+    sizes = {"height": 12, "width": 12, "grey": True, "channels": "4,4", "hidden": 8, "batch": 8}
+    video.train(tmp_path / "clips", steps=2, output=path, quiet=True, **sizes)
+    (tmp_path / "out").mkdir()
+    names = exported(capsys, path, tmp_path / "out" / "a.onnx")
+    model = video.load(path).model
+    lengths = np.array([4, 2])
+    images = rng.standard_normal((6, *model.encoder.image), np.float32)
+    feed = {"images": images, "lengths": lengths}
+    got = run_runtime(runtime, Path(names[0]).read_bytes(), feed)[0]
+    expected = model.encode(images, lengths)[0] if kind == "text" else model(images, lengths)
+    K = sum(array.size for array in model.parameters.values() if array.ndim > 1)
+    assert_close(expected, got, K=K, kind="peer")
+    assert len(names) == (2 if kind == "text" else 1)
+
+
 def test_commands(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str | Path) -> str:
         with pytest.raises(SystemExit) as ended:
@@ -142,6 +213,9 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert ended.value.code == 0
         return capsys.readouterr().out
 
+    told = run("export", "--help")
+    assert "NAME.encoder.onnx" in told
+    assert "NAME.decoder.onnx" in told
     small = tmp_path / "small.safetensors"
     assert "small.safetensors, " in run("export", checkpoint, small, "--int8")
     told = run("evaluate", "keywords", small)
@@ -164,7 +238,7 @@ def test_errors(checkpoint: Path, tmp_path: Path) -> None:
         tasks.export(checkpoint, tmp_path / "a", lengths=True)
     with pytest.raises(FileNotFoundError):
         tasks.export(tmp_path / "nothing.safetensors", tmp_path / "a")
-    small = tasks.export(checkpoint, tmp_path / "small", precision="int8")
+    (small,) = tasks.export(checkpoint, tmp_path / "small", precision="int8")
     with pytest.raises(ValueError, match="is in int8: what was rounded away does not come back"):
         tasks.export(small, tmp_path / "a")
     arrays = load_checkpoint(small, "model.").arrays

@@ -211,6 +211,10 @@ def test_constant_series(tmp_path: Path) -> None:
     [
         (8, {}, "are left to learn from"),
         (200, {"horizon": 0}, "--horizon 1 or more"),
+        (200, {"origins": 0}, "--origins 1 or more"),
+        (200, {"batch": 0}, "--batch 1 or more"),
+        (200, {"validation": -1}, "--validation 0 or more"),
+        (200, {"test": float("nan")}, "--test 0 or more"),
         (200, {"test": 190}, "are left to learn from"),
         (200, {"validation": 2}, "--validation holds out no 6 steps"),
         (200, {"head": "cauchy"}, "student-t"),
@@ -222,6 +226,24 @@ def test_what_cannot_be_learned_from(
     source = write_table(tmp_path / "t.csv", {"date": days(rows), "y": weekly(rows)})
     with pytest.raises(ValueError, match=text):
         forecasting.train(source, steps=1, **{**QUICK, **options})
+
+
+def test_a_target_without_a_value_to_learn_from(tmp_path: Path) -> None:
+    late = ["" if row < 150 else f"{value:.6f}" for row, value in enumerate(weekly(200))]
+    for name, column in (("late", late), ("never", [""] * 200)):
+        columns = {"date": days(200), "y": weekly(200), name: column}
+        source = write_table(tmp_path / "t.csv", columns)
+        with pytest.raises(ValueError, match=f"{name} has no value in the part to learn from"):
+            forecasting.train(source, steps=1, **QUICK)
+        forecasting.train(source, steps=1, target="y", known=name, **QUICK)
+
+
+def test_numbers_that_no_mean_holds(tmp_path: Path) -> None:
+    values = weekly(200)
+    values[5] = 1e300
+    source = write_table(tmp_path / "t.csv", {"date": days(200), "y": values})
+    with pytest.raises(ValueError, match="'series' has a value of size 1e"):
+        forecasting.train(source, steps=1, **QUICK)
 
 
 def test_series_of_another_kind(table: Path, tmp_path: Path) -> None:
@@ -242,6 +264,15 @@ def test_series_of_another_kind(table: Path, tmp_path: Path) -> None:
         live.observe([float("inf")])
     with pytest.raises(ValueError, match="too far from the rest"):
         live.observe([1e300])
+    for levels in ((0.0,), (0.5, 1.0), (float("nan"),)):
+        with pytest.raises(ValueError, match="quantiles between 0 and 1"):
+            trained.predict(table, levels=levels)
+        with pytest.raises(ValueError, match="quantiles between 0 and 1"):
+            live.forecast(levels=levels)
+    with pytest.raises(ValueError, match=r"expected 1 values, got shape \(2,\)"):
+        live.surprise([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"\(H, K\) = \(2, 0\), got \(2, 1\)"):
+        live.forecast(horizon=2, known=np.zeros((2, 1)))
 
 
 def test_command_line(

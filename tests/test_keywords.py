@@ -139,6 +139,13 @@ def test_the_command_listens(
         check=True,
     )
     assert piped.stdout.decode() == told.out
+    silent = subprocess.run(
+        [sys.executable, "-m", "unrolled", "listen", str(trained[0]), "-"],
+        input=b"",
+        capture_output=True,
+        check=True,
+    )
+    assert (silent.stdout, silent.stderr) == (b"", b"there was no sound to listen to\n")
 
 
 @pytest.mark.parametrize(

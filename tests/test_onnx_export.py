@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_nodes import run_runtime
+from onnx_exported import Exported
 from tolerances import assert_close
-from unrolled.interop.onnx import export, recurrent_nodes
+from unrolled.interop.onnx import recurrent_nodes
 from unrolled.layers import (
     GRU,
     LSTM,
     RNN,
     AdaptiveSoftmaxHead,
     Embedding,
-    Layer,
     Linear,
     Recurrent,
     Reversed,
@@ -33,8 +32,8 @@ from unrolled.models import (
     SeriesModel,
 )
 
-onnx = pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra [peers]")
+pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
+pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra [onnx]")
 
 I, H = 5, 7  # noqa: E741
 SHAPES = [(1, 1), (6, 3), (11, 2)]  # T, B
@@ -47,23 +46,6 @@ LAYERS: dict[str, Any] = {
     "lstm_peephole": lambda *sizes, **options: Recurrent("lstm_peephole", *sizes, **options),
     "lstm_coupled": lambda *sizes, **options: Recurrent("lstm_coupled", *sizes, **options),
 }
-
-
-class Exported:
-    """A model as a file, checked, and run in ONNX Runtime by the names of its outputs."""
-
-    def __init__(self, model: Layer, folder: Path, **options: Any) -> None:
-        self.path = folder / "model.onnx"
-        export(model, self.path, **options)
-        self.proto = onnx.load(self.path)
-        onnx.checker.check_model(self.proto, full_check=True)
-        self.inputs = [each.name for each in self.proto.graph.input]
-        self.outputs = [each.name for each in self.proto.graph.output]
-
-    def __call__(self, **feed: np.ndarray) -> dict[str, np.ndarray]:
-        assert sorted(feed) == sorted(self.inputs)
-        results = run_runtime(onnxruntime, self.proto, feed)
-        return dict(zip(self.outputs, results, strict=True))
 
 
 def draw(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -16,14 +16,23 @@ pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
 I, H = 5, 7  # noqa: E741
 
 
+def writer(cell: str = "lstm") -> Seq2Seq:
+    return Seq2Seq(7, 9, embedding_size=4, hidden_size=6, cell=cell)
+
+
 def test_models(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     refused: list[tuple[Layer, dict[str, Any], str]] = [
-        (Seq2Seq(7, 9, embedding_size=4, hidden_size=6), {}, "Seq2Seq is not exported: its dec"),
-        (Dropout(0.5), {}, "Dropout is not exported: there is no graph for it; expected one of"),
-        (Linear(2, 3), {"state": True}, "a graph of Linear has no state"),
-        (SequenceModel(2, 3), {"state": True}, "a graph of SequenceModel has no state"),
-        (LanguageModel(9), {"lengths": True}, "a graph of LanguageModel has no lengths"),
+        (Dropout(0.5), {}, "there is no graph of Dropout; expected one of .*, CaptionModel"),
+        (Linear(2, 3), {"state": True}, "a graph of Linear has no option state"),
+        (SequenceModel(2, 3), {"state": True}, "a graph of SequenceModel has no option state"),
+        (LanguageModel(9), {"lengths": True}, "a graph of LanguageModel has no option lengths"),
+        (writer(), {}, "expected part 'encoder' or 'decoder' of Seq2Seq, got None"),
+        (writer(), {"part": "bridge"}, "part 'encoder' or 'decoder' of Seq2Seq, got 'bridge'"),
+        (writer(), {"part": "decoder", "state": True}, "a graph of Seq2Seq has no option state"),
+        (writer("mgu"), {"part": "encoder"}, "expected a cell out of .* got 'mgu'"),
+        (writer("mgu"), {"part": "decoder"}, "expected a cell out of .* got 'mgu'"),
+        (LanguageModel(9), {"part": "decoder"}, "part None of LanguageModel, got 'decoder'"),
         (ForecastModel(4, 1, 1, 3, decoder="autoregressive"), {}, "decoder 'direct'"),
     ]
     for model, options, text in refused:

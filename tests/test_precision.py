@@ -11,7 +11,7 @@ from problems import DIMS, Dims, Problem, make_problem
 from stacks import as_tuple
 from tolerances import assert_close, assert_same_bits
 from unrolled import functional, reference
-from unrolled.layers import GRU, LSTM, Recurrent
+from unrolled.layers import GRU, LSTM, AdaptiveSoftmaxHead, Recurrent, SoftmaxHead
 
 REDUCED = ["bf16", "int8"]
 # A part of the sizes; K of 1 .. 3 leaves a word of a packed column partly empty.
@@ -232,3 +232,87 @@ def test_bad_choices_are_refused(rng: np.random.Generator) -> None:
         double(np.zeros((1, 1, 2)))
     with pytest.raises(ValueError, match="expected full, bf16 or int8, got 'fp8'"):
         functional.pack("gru", *layer.parameters.values(), precision="fp8")  # type: ignore[arg-type]
+
+
+# (N, H, V): odd sizes, one of each, more rows than a block and columns than a pass of the product.
+HEADS = [(1, 1, 1), (5, 3, 2), (7, 33, 17), (300, 16, 101), (40, 70, 2100), (9, 1030, 40)]
+
+
+def head_problem(sizes: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    N, H, V = sizes
+    x, weight, bias = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((N, H), (V, H), (V,))
+    )
+    return x, weight / np.float32(H**0.5), bias, rng.integers(-1, V, N)
+
+
+@pytest.mark.parametrize("sizes", HEADS, ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_bf16_losses_of_a_head(
+    isa: str, sizes: tuple[int, int, int], smoothing: float, rng: np.random.Generator
+) -> None:
+    """As those of a layer: a float32 error may turn a rounding of a logit's gradient."""
+    problem = head_problem(sizes, rng)
+    N, H, V = sizes
+    options: dict[str, Any] = {"smoothing": smoothing, "precision": "bf16"}
+    truth = reference.linear_cross_entropy_vjp(*problem, 0.5, **options)
+    got = functional.linear_cross_entropy_vjp(*problem, 0.5, **options)
+    roundings = 2 * (H + 1) + (2 if smoothing else 1) * V
+    assert_close(got[0], truth[0], K=roundings, kind="head", what="losses")
+    if not smoothing:
+        losses = functional.linear_cross_entropy(*problem, precision="bf16")
+        assert_close(losses, truth[0], K=roundings, kind="head", what="losses")
+    assert_close(got[3], truth[3], K=roundings + V + N, kind="head", what="dbias")
+    for what, actual, expected in zip(("dx", "dweight"), got[1:3], truth[1:3], strict=True):
+        scale = max(1.0, float(np.abs(expected).max()))
+        error = np.abs(actual - expected)
+        assert error.max() <= 2.0**-8 * scale, what
+        tight = (roundings + V + N) * np.finfo(np.float32).eps * scale
+        assert np.mean(error <= tight) >= 0.5, what
+
+
+def test_bf16_losses_have_the_same_bits_for_any_team_and_alone(
+    isa: str, threads: None, rng: np.random.Generator
+) -> None:
+    x, weight, bias, targets = head_problem((530, 37, 131), rng)
+    results = []
+    for count in (1, 3):
+        functional.set_num_threads(count)
+        results.append(
+            functional.linear_cross_entropy_vjp(x, weight, bias, targets, precision="bf16")
+        )
+    assert_same_bits(results[1], results[0])
+    for n in (0, 15, 16, 529):
+        row = slice(n, n + 1)
+        alone = functional.linear_cross_entropy_vjp(
+            x[row], weight, bias, targets[row], precision="bf16"
+        )
+        assert_same_bits(alone[:2], tuple(a[row] for a in results[0][:2]))
+
+
+def test_heads_follow_the_precision_of_their_model(isa: str, rng: np.random.Generator) -> None:
+    x, _, _, targets = head_problem((20, 12, 30), rng)
+    heads = [SoftmaxHead(12, 30, rng=rng), AdaptiveSoftmaxHead(12, 30, [10], rng=rng)]
+    for head in heads:
+        full, inference = head.loss_vjp(x, targets)[0], head.losses(x, targets)
+        with head.in_precision("bf16"):
+            loss, pullback = head.loss_vjp(x, targets)
+            assert loss != full
+            assert abs(loss - full) < 2.0**-8 * full
+            assert not np.array_equal(head.losses(x, targets), inference)
+            dx = pullback()
+        assert head.loss_vjp(x, targets)[0] == full
+        exact = head.loss_vjp(x, targets)[1]()
+        assert 0 < np.abs(dx - exact).max() < 2.0**-6 * np.abs(exact).max()
+        with head.in_precision("int8"):
+            assert_same_bits(head.losses(x, targets), inference)
+
+
+def test_losses_say_which_precisions_there_are(rng: np.random.Generator) -> None:
+    x, weight, bias, targets = head_problem((3, 4, 5), rng)
+    with pytest.raises(ValueError, match=r"expected precision full or bf16, got int8"):
+        functional.linear_cross_entropy(x, weight, bias, targets, precision="int8")
+    with pytest.raises(ValueError, match=r"expected full for arrays of float64, got bf16"):
+        functional.linear_cross_entropy(
+            *(a.astype(np.float64) for a in (x, weight, bias)), targets, precision="bf16"
+        )

@@ -55,23 +55,53 @@ def test_conventions() -> None:
         model.predict()
 
 
+#: Checks of scikit-learn that call `predict` with as many rows as `fit` had.
+ROWS_OF_FIT = {
+    "check_dict_unchanged",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_estimators_pickle",
+    "check_f_contiguous_array_estimator",
+    "check_fit_idempotent",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_regressor_data_not_an_array",
+    "check_regressors_int",
+    "check_regressors_train",
+    "check_supervised_y_2d",
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # what scikit-learn warns of in its checks
 def test_scikit_learn_takes_it() -> None:
-    sklearn = pytest.importorskip("sklearn", reason="scikit-learn comes with the extra [recipes]")
+    pytest.importorskip(
+        "sklearn", minversion="1.6", reason="scikit-learn 1.6 comes with the extra [recipes]"
+    )
     from sklearn.base import clone, is_regressor
     from sklearn.utils import estimator_checks as checks
 
-    assert sklearn.__version__
     model = SeriesForecaster(**QUICK)
     assert clone(model).get_params() == model.get_params()
     assert is_regressor(model)
-    name = type(model).__name__
-    for check in (
-        checks.check_get_params_invariance,
-        checks.check_set_params,
-        checks.check_no_attributes_set_in_init,
-        checks.check_parameters_default_constructible,
-    ):
-        check(name, SeriesForecaster())
+    small = SeriesForecaster(horizon=2, context=4, hidden=4, steps=2, batch=2, validation=4)
+    done = checks.check_estimator(small, on_skip=None, on_fail=None)
+    failed = {each["check_name"]: str(each["exception"]) for each in done if _failed(each)}
+    # scikit-learn predicts rows of X that are like those of `fit`; here they are the steps to come.
+    assert failed.keys() <= ROWS_OF_FIT
+    assert all("expected X of shape (2, columns)" in text for text in failed.values())
+    passed = {each["check_name"] for each in done if each["status"] == "passed"}
+    assert len(passed - ROWS_OF_FIT) >= 25
+
+
+def _failed(check: dict[str, Any]) -> bool:
+    return check["status"] not in ("passed", "skipped")
+
+
+class Sparse:
+    """Looks like a matrix of SciPy."""
+
+    def toarray(self) -> np.ndarray:
+        return np.zeros((100, 1))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +113,12 @@ def test_scikit_learn_takes_it() -> None:
         (np.zeros((5, 1)), np.zeros(100), r"expected X of shape \(100, columns\)"),
         (None, np.zeros(5), "are left to learn from"),
         (None, np.full(100, np.nan), "no value"),
+        (None, None, "y is None"),
+        (None, np.zeros(1), "n_samples=1 is too short"),
+        (None, np.zeros(100, complex), "y is complex"),
+        (np.zeros(100), np.zeros(100), "X of shape .* got .* Reshape your data"),
+        (np.zeros((100, 0)), np.zeros(100), "0 feature.* None says that there are no covariates"),
+        (Sparse(), np.zeros(100), "X is sparse"),
     ],
 )
 def test_what_it_does_not_take(X: Any, y: Any, text: str) -> None:
@@ -92,7 +128,7 @@ def test_what_it_does_not_take(X: Any, y: Any, text: str) -> None:
 
 def test_covariates_must_be_those_of_fit() -> None:
     model = SeriesForecaster(**{**QUICK, "steps": 2}).fit(np.zeros((100, 1)), wave(100))
-    with pytest.raises(ValueError, match="1 columns, as in fit, got 2"):
+    with pytest.raises(ValueError, match="X has 2 features, but SeriesForecaster"):
         model.predict(np.zeros((6, 2)))
     with pytest.raises(ValueError, match=r"expected X of shape \(6, columns\)"):
         model.predict(np.zeros((5, 1)))

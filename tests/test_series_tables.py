@@ -75,7 +75,8 @@ def test_known_covariates_reach_beyond_the_targets(tmp_path: Path) -> None:
             {},
             "2024-01-04T12:00:00 is not on the grid of 1 day",
         ),
-        ("date,y\n2024-01-01,1\n", {}, "no series has two times"),
+        ("date,y\n2024-01-01,1\n", {}, "table.csv: no series has two times"),
+        ("id,date,y\na,2024-01-01,1\n,2024-01-02,2\n", {"series": "id"}, "line 3: .* no name in"),
         ("date,y\n2024-01-01,\n2024-01-02,\n", {}, "no value of y"),
         ("date,y\n2024-01-01,1\n2024-01-02,2\n", {"targets": ("x",)}, "no column 'x', only"),
         ("date,y\n2024-01-01,1\n", {"targets": ("date",)}, "more than one part"),
@@ -87,6 +88,35 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         panel(tmp_path, text, **columns)
+
+
+def test_times_with_a_zone_are_those_of_utc(tmp_path: Path) -> None:
+    """Hours of a day that has 25 of them where it is written."""
+    hours = ["01:00:00+02:00", "02:00:00+02:00", "02:00:00+01:00", "03:00:00+01:00"]
+    rows = [f"2024-10-27 {hour},{n}" for n, hour in enumerate(hours)]
+    found = panel(tmp_path, "\n".join(["time,y", *rows, "2024-10-27T03:00:00Z,4", ""])).series[0]
+    assert str(found.start) == "2024-10-26T23:00:00"
+    np.testing.assert_array_equal(found.targets[:, 0], np.arange(5))
+
+
+def test_a_frame_with_a_time_that_is_not_there() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas comes with the extra [series]")
+    times = pandas.to_datetime(["2024-01-01", None, "2024-01-03"])
+    with pytest.raises(ValueError, match="line 1: 'date' has no time"):
+        read_panel(pandas.DataFrame({"date": times, "y": [1.0, 2.0, 3.0]}), Columns())
+
+
+def test_series_of_another_frequency_are_named(tmp_path: Path) -> None:
+    day, month = np.datetime64("2024-01-01"), np.datetime64("2024-01")
+    rows = [f"daily,{day + n},{n}" for n in range(60)]
+    rows += [f"monthly,{month + n}-01,{n}" for n in range(24)]
+    with pytest.raises(ValueError, match="'monthly' never has two values 1 day apart"):
+        panel(tmp_path, "\n".join(["id,date,y", *rows, ""]), series="id")
+    # What lacks most of its values is no other frequency, nor is what has only a few.
+    gaps = [f"gaps,{day + n},{n}" for n in (0, 1, *range(5, 60, 5))]
+    few = [f"few,{day + n},{n}" for n in range(0, 50, 7)]
+    found = panel(tmp_path, "\n".join(["id,date,y", *rows[:60], *gaps, *few, ""]), series="id")
+    assert [len(each) for each in found.series] == [60, 56, 50]
 
 
 def test_parquet(tmp_path: Path) -> None:

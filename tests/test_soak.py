@@ -1,12 +1,15 @@
-"""Memory stays flat over many steps of streams and many updates; see native/soak.py for an hour."""
+"""Memory stays flat over many steps of streams, pieces of sound and updates; see native/soak.py for
+hours."""
 
 from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
-from native.soak import grows, stream_steps, training_updates
+from native.soak import grows, listened_pieces, stream_steps, training_updates
+from unrolled.audio import faint_noise
 
 pytestmark = [
     pytest.mark.slow,
@@ -16,5 +19,12 @@ pytestmark = [
 
 @pytest.mark.parametrize("work", [stream_steps, training_updates])
 def test_memory_is_flat(work) -> None:
-    growth, _ = grows(work, 0.25, print)
+    growth, _ = grows(work(), print, minutes=0.25)
+    assert growth < 2.0
+
+
+def test_memory_is_flat_while_a_model_listens() -> None:
+    pytest.importorskip("kaldi_native_fbank", reason='pip install "unrolled[speech]"')
+    sound = faint_noise(16_000, np.random.default_rng(0))
+    growth, _ = grows(listened_pieces(sound), print, minutes=0.25)
     assert growth < 2.0

@@ -6,12 +6,26 @@
 #include <numeric>
 #include <vector>
 
+#include "api/plan.hpp"
+#include "api/weights.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/philox.hpp"
 #include "runtime/threads.hpp"
 
 namespace unrolled {
 namespace {
+
+// The kernels of a precision of the table in use.
+template <class T>
+const HeadKernels<T>& find_head(const char* function, Precision precision) {
+  const HeadKernels<T>* found = kernels_of<T>(kernels()).heads[static_cast<int>(precision)];
+  if (found == nullptr) fail_value("[", function, "] expected precision full or bf16, got int8");
+  return *found;
+}
+template <class T>
+const HeadKernels<T>& full_head() {
+  return *kernels_of<T>(kernels()).heads[static_cast<int>(Precision::kFull)];
+}
 
 double product_flops(int64_t a, int64_t b, int64_t c) {
   return 2.0 * static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
@@ -20,13 +34,13 @@ double product_flops(int64_t a, int64_t b, int64_t c) {
 }  // namespace
 
 template <class T>
-PackedLinear<T>::PackedLinear(const KernelTable& kernel_table, const T* weight, const T* from_bias,
-                              int64_t outputs, int64_t inputs, bool need_forward,
-                              bool need_backward)
-    : table(kernel_table), O(outputs), I(inputs) {
+PackedLinear<T>::PackedLinear(const KernelTable& kernel_table, const HeadKernels<T>& head_kernels,
+                              const T* weight, const T* from_bias, int64_t outputs, int64_t inputs,
+                              bool need_forward, bool need_backward)
+    : table(kernel_table), head(head_kernels), O(outputs), I(inputs) {
   const Kernels<T>& k = kernels_of<T>(table);
-  if (need_forward) forward = Buffer<T>(round_up(O, k.panel) * I);
-  if (need_backward) backward = Buffer<T>(round_up(I, k.panel) * O);
+  if (need_forward) forward = Buffer<T>(round_up(O, k.panel) * head.words(I));
+  if (need_backward) backward = Buffer<T>(round_up(I, k.panel) * head.words(O));
   if (from_bias != nullptr) {
     bias = Buffer<T>(round_up(O, k.panel));
     std::copy(from_bias, from_bias + O, bias.data());
@@ -34,8 +48,8 @@ PackedLinear<T>::PackedLinear(const KernelTable& kernel_table, const T* weight, 
   }
   const double work = 4.0 * static_cast<double>(forward.size() + backward.size());
   run_team(team_size(work, 0, std::max(O, I)), [&](const Team& team) {
-    if (need_forward) k.pack_linear(weight, O, I, forward.data(), team);
-    if (need_backward) k.pack_linear_t(weight, O, I, backward.data(), team);
+    if (need_forward) head.pack_linear(weight, O, I, forward.data(), team);
+    if (need_backward) head.pack_linear_t(weight, O, I, backward.data(), team);
   });
 }
 
@@ -44,7 +58,7 @@ PackedLinear<T> pack_linear(const ArrayView& weight, const ArrayView& bias) {
   const int64_t O = axis(weight, 0), I = axis(weight, 1);
   const T* w = contiguous<const T>({"linear", "weight", "(O, I)", {O, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({"linear", "bias", "(O,)", {O}}, bias, Access::kRead);
-  return PackedLinear<T>(kernels(), w, b, O, I, true, false);
+  return PackedLinear<T>(kernels(), full_head<T>(), w, b, O, I, true, false);
 }
 
 template <class T>
@@ -83,7 +97,8 @@ void run_linear_backward(const ArrayView& x, const ArrayView& weight, const Arra
     return;
   }
   const Kernels<T>& k = kernels_of<T>(kernels());
-  const PackedLinear<T> packed(kernels(), w, nullptr, O, I, false, args.dx != nullptr);
+  const PackedLinear<T> packed(kernels(), full_head<T>(), w, nullptr, O, I, false,
+                               args.dx != nullptr);
   args.packed_t = packed.backward.data();
   const int size = team_size(2 * product_flops(N, I, O), 0, std::max(N, O));
   Buffer<T> outer(size * k.outer_scratch);
@@ -94,8 +109,10 @@ void run_linear_backward(const ArrayView& x, const ArrayView& weight, const Arra
 template <class T>
 void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
                        const ArrayView& targets, const ArrayView& losses, double scale,
-                       double smoothing, const CrossEntropyGradients& gradients) {
+                       double smoothing, const CrossEntropyGradients& gradients,
+                       const std::string& precision) {
   const char* name = "linear_cross_entropy";
+  const HeadKernels<T>& head = find_head<T>(name, find_precision<T>(precision));
   const int64_t N = axis(x, 0), V = axis(weight, 0), I = axis(weight, 1);
   if (V < 1)
     fail_value("[linear_cross_entropy] expected weight of shape (V, H) with V >= 1, got ",
@@ -121,7 +138,7 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   if (N == 0) return;
 
   const Kernels<T>& k = kernels_of<T>(kernels());
-  const PackedLinear<T> packed(kernels(), w, b, V, I, true, backward);
+  const PackedLinear<T> packed(kernels(), head, w, b, V, I, true, backward);
   args.packed = packed.forward.data();
   args.packed_t = backward ? packed.backward.data() : nullptr;
   args.bias = packed.bias.data();
@@ -135,7 +152,11 @@ void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayV
   args.logits[0] = {logits.data(), stride};
   args.logits[1] = {logits.data() + rows * stride, stride};
   args.outer = outer.data();
-  run_team(size, [&](const Team& team) { k.cross_entropy(args, team); });
+  const int64_t own = whole_operands((rows + size - 1) / size);
+  args.operand_size = own * std::max(head.row_words(I), backward ? head.row_words(V) : 0);
+  Buffer<T> operands(size * args.operand_size);
+  args.operands = operands.data();
+  run_team(size, [&](const Team& team) { head.cross_entropy(args, team); });
 }
 
 template <class T>
@@ -264,7 +285,7 @@ void run_sample(const ArrayView& logits, const ArrayView& u, const SampleOptions
                                        const ArrayView&, const ArrayView&, const ArrayView&);     \
   template void run_cross_entropy<T>(const ArrayView&, const ArrayView&, const ArrayView&,        \
                                      const ArrayView&, const ArrayView&, double, double,          \
-                                     const CrossEntropyGradients&);                               \
+                                     const CrossEntropyGradients&, const std::string&);           \
   template void run_embedding<T>(const ArrayView&, const ArrayView&, const ArrayView&);           \
   template void run_embedding_backward<T>(const ArrayView&, const ArrayView&, const ArrayView&);  \
   template void run_dropout<T>(const ArrayView&, const ArrayView&, double, uint64_t, uint64_t);   \

@@ -2,6 +2,8 @@
 // sampling.
 #pragma once
 
+#include <string>
+
 #include "api/array.hpp"
 #include "kernels/table.hpp"
 #include "runtime/arena.hpp"
@@ -12,11 +14,12 @@ namespace unrolled {
 template <class T>
 struct PackedLinear {
   const KernelTable& table;
+  const HeadKernels<T>& head;
   int64_t O, I;
   Buffer<T> forward, bias, backward;
 
-  PackedLinear(const KernelTable& table, const T* weight, const T* from_bias, int64_t O, int64_t I,
-               bool need_forward, bool need_backward);
+  PackedLinear(const KernelTable& table, const HeadKernels<T>& head, const T* weight,
+               const T* from_bias, int64_t O, int64_t I, bool need_forward, bool need_backward);
 };
 
 // Packs for `run_packed_linear`.
@@ -43,11 +46,13 @@ struct CrossEntropyGradients {
 
 // losses (N) of logits x weight^T + bias against targets (N); never holds more than a block of
 // logits. Gradients are those of scale * sum(losses); dweight and dbias are added to. `smoothing`:
-// part of the target's probability that all classes share, 0 <= smoothing < 1.
+// part of the target's probability that all classes share, 0 <= smoothing < 1. `precision`: "full",
+// or "bf16" for float.
 template <class T>
 void run_cross_entropy(const ArrayView& x, const ArrayView& weight, const ArrayView& bias,
                        const ArrayView& targets, const ArrayView& losses, double scale,
-                       double smoothing, const CrossEntropyGradients& gradients);
+                       double smoothing, const CrossEntropyGradients& gradients,
+                       const std::string& precision);
 
 // out (N, E) = rows `indices` (N) of weight (V, E).
 template <class T>

@@ -58,14 +58,14 @@ void linear_backward(const py::array& x, const py::array& weight, const py::arra
 void cross_entropy(const py::array& x, const py::array& weight, const Optional& bias,
                    const py::array& targets, const py::array& losses, double scale,
                    double smoothing, const Optional& dx, const Optional& dweight,
-                   const Optional& dbias) {
+                   const Optional& dbias, const std::string& precision) {
   const ArrayView views[] = {view_of(x), view_of(weight), view_of(bias), view_of(targets),
                              view_of(losses)};
   const CrossEntropyGradients gradients{view_of(dx), view_of(dweight), view_of(dbias)};
   with_dtype("linear_cross_entropy", "x", views[0], [&](auto zero) {
     py::gil_scoped_release release;
     run_cross_entropy<decltype(zero)>(views[0], views[1], views[2], views[3], views[4], scale,
-                                      smoothing, gradients);
+                                      smoothing, gradients, precision);
   });
 }
 
@@ -114,7 +114,8 @@ void register_head(py::module_& m) {
   m.def("linear_backward", &linear_backward, in("x"), in("weight"), in("dy"), in("dx"),
         in("dweight"), in("dbias"));
   m.def("cross_entropy", &cross_entropy, in("x"), in("weight"), in("bias"), in("targets"),
-        in("losses"), py::arg("scale"), py::arg("smoothing"), in("dx"), in("dweight"), in("dbias"));
+        in("losses"), py::arg("scale"), py::arg("smoothing"), in("dx"), in("dweight"), in("dbias"),
+        py::arg("precision"));
   m.def("embedding", &embedding, in("indices"), in("weight"), in("out"));
   m.def("embedding_backward", &embedding_backward, in("indices"), in("dy"), in("dweight"));
   m.def("dropout", &dropout, in("x"), in("out"), py::arg("p"), py::arg("seed"), py::arg("offset"));

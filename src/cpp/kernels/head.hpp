@@ -7,16 +7,16 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-template <class T>
-void pack_linear(const T* weight, int64_t O, int64_t I, T* packed, const Team& team) {
-  pack_rows<Full<T>>(packed, I, kPlainPanel<T>, share(ceil_div(O, kPlainPanel<T>), team),
-                     [=](int64_t p) { return p < O ? weight + p * I : nullptr; });
+template <class O, class T>
+void pack_linear(const T* weight, int64_t outputs, int64_t I, T* packed, const Team& team) {
+  pack_rows<O>(packed, I, kPlainPanel<T>, share(ceil_div(outputs, kPlainPanel<T>), team),
+               [=](int64_t p) { return p < outputs ? weight + p * I : nullptr; });
 }
 
-template <class T>
-void pack_linear_t(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team) {
-  pack_columns<Full<T>>(packed_t, O, I, share(ceil_div(I, kPlainPanel<T>), team),
-                        [=](int64_t k) { return weight + k * I; });
+template <class O, class T>
+void pack_linear_t(const T* weight, int64_t outputs, int64_t I, T* packed_t, const Team& team) {
+  pack_columns<O>(packed_t, outputs, I, share(ceil_div(I, kPlainPanel<T>), team),
+                  [=](int64_t k) { return weight + k * I; });
 }
 
 template <class T>
@@ -40,20 +40,20 @@ void linear(const LinearArgs<T>& a, const Team& team) {
                                    panels);
 }
 
-// dweight (O, I) += dy^T x and dbias (O) += column sums of dy. The longer side is shared: members
+// dweight (V, I) += dy^T x and dbias (V) += column sums of dy. The longer side is shared: members
 // copy what they read of the other.
-template <class T>
-inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, int64_t O, int64_t I,
+template <class O, class T>
+inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, int64_t V, int64_t I,
                              T* dweight, T* dbias, T* scratch, const Team& team) {
-  const bool by_outputs = O >= I;
-  const Range outputs = by_outputs ? share(O, team) : Range{0, O};
+  const bool by_outputs = V >= I;
+  const Range outputs = by_outputs ? share(V, team) : Range{0, V};
   const Range panels =
       by_outputs ? Range{0, ceil_div(I, kPlainPanel<T>)} : share(ceil_div(I, kPlainPanel<T>), team);
   const int64_t first = panels.begin * kPlainPanel<T>;
   const int64_t end = smaller(panels.end * kPlainPanel<T>, I);
   T* const bias = first == 0 ? dbias : nullptr;
   if (!by_outputs && first >= end) return;
-  accumulate_outer<Full<T>>(
+  accumulate_outer<O>(
       OuterProduct<T>{dy.data, dy.stride, x.data + first, x.stride, rows, end - first, scratch},
       outputs, [=](int64_t m) { return dweight + m * I + first; },
       [=](int64_t m, int64_t valid, Vec<T> sum) {
@@ -61,29 +61,42 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
       });
 }
 
-// dx (rows, I) = dy (rows, O) W for rows in `part`.
-template <class T>
-inline void input_gradient(Rows<const T> dy, const T* packed_t, int64_t O, int64_t I, Range part,
-                           T* dx) {
-  multiply<kPlainVectors, Full<T>>(Product<T>{.a = dy.data + part.begin * dy.stride,
-                                              .a_stride = dy.stride,
-                                              .b = packed_t,
-                                              .K = O,
-                                              .c = dx + part.begin * I,
-                                              .c_stride = I,
-                                              .rows = part.end - part.begin,
-                                              .columns = I,
-                                              .bias = nullptr,
-                                              .accumulate = false},
-                                   Range{0, ceil_div(I, kPlainPanel<T>)});
+// Rows as the products of O read them: in place, or copied to `to`.
+template <class O, class T>
+inline Rows<const T> operand_rows(const Rows<const T>& from, int64_t rows, int64_t K, T* to) {
+  if constexpr (O::kInPlace)
+    return from;
+  else
+    return prepare_rows<O>(from, rows, K, to);
+}
+
+// dx (rows, I) = dy (rows, V) W.
+template <class O, class T>
+inline void input_gradient(const Rows<const T>& dy, const T* packed_t, int64_t V, int64_t I,
+                           int64_t rows, T* dx, T* operands) {
+  const Rows<const T> from = operand_rows<O>(dy, rows, V, operands);
+  multiply<kPlainVectors, O>(Product<T>{.a = from.data,
+                                        .a_stride = from.stride,
+                                        .b = packed_t,
+                                        .K = V,
+                                        .c = dx,
+                                        .c_stride = I,
+                                        .rows = rows,
+                                        .columns = I,
+                                        .bias = nullptr,
+                                        .accumulate = false},
+                             Range{0, ceil_div(I, kPlainPanel<T>)});
 }
 
 template <class T>
 void linear_backward(const LinearBackwardArgs<T>& a, const Team& team) {
-  const Rows<const T> dy{a.dy, a.O};
-  output_gradients(dy, {a.x, a.I}, a.N, a.O, a.I, a.dweight, a.dbias,
-                   a.outer + team.rank * kOuterScratch<T>, team);
-  if (a.dx != nullptr) input_gradient(dy, a.packed_t, a.O, a.I, share(a.N, team), a.dx);
+  using O = Full<T>;
+  output_gradients<O, T>({a.dy, a.O}, {a.x, a.I}, a.N, a.O, a.I, a.dweight, a.dbias,
+                         a.outer + team.rank * kOuterScratch<T>, team);
+  if (a.dx == nullptr) return;
+  const Range part = share(a.N, team);
+  input_gradient<O, T>({a.dy + part.begin * a.O, a.O}, a.packed_t, a.O, a.I, part.end - part.begin,
+                       a.dx + part.begin * a.I, nullptr);
 }
 
 // Loss of one row of V logits, in nats. With `gradient` the logits are replaced by
@@ -122,37 +135,52 @@ inline T softmax_loss(T* logits, int64_t V, int64_t target, T scale, T smoothing
   return static_cast<T>(__builtin_log(static_cast<double>(sum))) + (top - expected_logit);
 }
 
-template <class T>
+template <class O, class T>
 void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
-  const int64_t panels = ceil_div(a.V, kPlainPanel<T>);
+  O::begin();
   const bool gradient = a.packed_t != nullptr;
-  T* scratch = a.outer + team.rank * kOuterScratch<T>;
+  T* const scratch = a.outer + team.rank * kOuterScratch<T>;
+  T* const operands = a.operands + team.rank * a.operand_size;
   int buffer = 0;
   for (int64_t begin = 0; begin < a.N; begin += a.block, buffer ^= 1) {
     const int64_t rows = smaller(a.block, a.N - begin);
     const Range part = share(rows, team);
-    const Rows<T>& logits = a.logits[buffer];
-    const T* x = a.x + begin * a.I;
-    multiply<kPlainVectors, Full<T>>(Product<T>{.a = x + part.begin * a.I,
-                                                .a_stride = a.I,
-                                                .b = a.packed,
-                                                .K = a.I,
-                                                .c = logits.data + part.begin * logits.stride,
-                                                .c_stride = logits.stride,
-                                                .rows = part.end - part.begin,
-                                                .columns = a.V,
-                                                .bias = a.bias,
-                                                .accumulate = false},
-                                     Range{0, panels});
-    for (int64_t n = part.begin; n < part.end; ++n)
-      a.losses[begin + n] = softmax_loss(logits.data + n * logits.stride, a.V, a.targets[begin + n],
+    const int64_t own = part.end - part.begin;
+    const Rows<const T> x = {a.x + begin * a.I, a.I};
+    const Rows<T> logits = {a.logits[buffer].data + part.begin * a.logits[buffer].stride,
+                            a.logits[buffer].stride};
+    const Rows<const T> from =
+        operand_rows<O>({x.data + part.begin * a.I, a.I}, own, a.I, operands);
+    multiply<kPlainVectors, O>(Product<T>{.a = from.data,
+                                          .a_stride = from.stride,
+                                          .b = a.packed,
+                                          .K = a.I,
+                                          .c = logits.data,
+                                          .c_stride = logits.stride,
+                                          .rows = own,
+                                          .columns = a.V,
+                                          .bias = a.bias,
+                                          .accumulate = false},
+                               Range{0, ceil_div(a.V, kPlainPanel<T>)});
+    const int64_t first = begin + part.begin;
+    for (int64_t n = 0; n < own; ++n)
+      a.losses[first + n] = softmax_loss(logits.data + n * logits.stride, a.V, a.targets[first + n],
                                          a.scale, a.smoothing, gradient);
     if (!gradient) continue;
-    const Rows<const T> d{logits.data, logits.stride};
-    input_gradient(d, a.packed_t, a.V, a.I, part, a.dx + begin * a.I);
+    input_gradient<O, T>({logits.data, logits.stride}, a.packed_t, a.V, a.I, own,
+                         a.dx + first * a.I, operands);
     sync(team);  // the other buffer is free again: everyone has passed the sync before last
-    output_gradients(d, Rows<const T>{x, a.I}, rows, a.V, a.I, a.dweight, a.dbias, scratch, team);
+    output_gradients<O, T>({a.logits[buffer].data, logits.stride}, x, rows, a.V, a.I, a.dweight,
+                           a.dbias, scratch, team);
   }
+  O::end();
+}
+
+// The head's kernels of one operand, as a table of an instruction set holds them.
+template <class T, class O>
+constexpr HeadKernels<T> head_kernels() {
+  return {[](int64_t K) { return O::words(K); }, [](int64_t K) { return O::row_words(K); },
+          pack_linear<O, T>, pack_linear_t<O, T>, cross_entropy<O, T>};
 }
 
 }  // namespace unrolled::UNROLLED_ISA

@@ -8,7 +8,6 @@
 #include "kernels/attention.hpp"
 #include "kernels/ctc.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/head.hpp"
 #include "kernels/image_kernels.hpp"
 #include "kernels/narrow_cells.hpp"
 
@@ -23,16 +22,18 @@ constexpr CellKernels<float> kCellsF32[] = {UNROLLED_CELLS(UNROLLED_F32)};
 constexpr CellKernels<double> kCellsF64[] = {UNROLLED_CELLS(UNROLLED_F64)};
 
 template <class T>
+constexpr HeadKernels<T> kHead = head_kernels<T, Full<T>>();
+
+template <class T>
 constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* bf16,
-                             const CellKernels<T>* int8, const ImageKernels<T>* images) {
+                             const CellKernels<T>* int8, const HeadKernels<T>* head_bf16,
+                             const ImageKernels<T>* images) {
   return {.cells = {full, bf16, int8},
           .panel = kPlainPanel<T>,
           .outer_scratch = kOuterScratch<T>,
-          .pack_linear = pack_linear<T>,
-          .pack_linear_t = pack_linear_t<T>,
+          .heads = {&kHead<T>, head_bf16, nullptr},
           .linear = linear<T>,
           .linear_backward = linear_backward<T>,
-          .cross_entropy = cross_entropy<T>,
           .source_panel = kSourceVectors * kLanes<T>,
           .pack_source_rows = pack_source_rows<T>,
           .pack_source_columns = pack_source_columns<T>,
@@ -52,12 +53,13 @@ constexpr Kernels<T> kernels(const CellKernels<T>* full, const CellKernels<T>* b
           .sum_all = sum_all<T>};
 }
 
-constexpr KernelTable kTable = {UNROLLED_STRING(UNROLLED_ISA),
-                                sizeof(kCells) / sizeof(kCells[0]),
-                                sizeof(kCellsBf16) / sizeof(kCellsBf16[0]),
-                                kCells,
-                                kernels<float>(kCellsF32, kCellsBf16, kCellsInt8, &kImagesF32),
-                                kernels<double>(kCellsF64, nullptr, nullptr, &kImagesF64)};
+constexpr KernelTable kTable = {
+    UNROLLED_STRING(UNROLLED_ISA),
+    sizeof(kCells) / sizeof(kCells[0]),
+    sizeof(kCellsBf16) / sizeof(kCellsBf16[0]),
+    kCells,
+    kernels<float>(kCellsF32, kCellsBf16, kCellsInt8, &kHeadBf16, &kImagesF32),
+    kernels<double>(kCellsF64, nullptr, nullptr, nullptr, &kImagesF64)};
 
 }  // namespace
 

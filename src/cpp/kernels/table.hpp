@@ -246,6 +246,18 @@ struct CrossEntropyArgs {
   Rows<T> logits[2];        // scratch: two blocks of `block` rows, used alternately
   int64_t block;
   T* outer;
+  T* operands;           // scratch: `operand_size` elements a member for rows as the products read
+  int64_t operand_size;  // them, those of its share of a block
+};
+
+// The head in one precision.
+template <class T>
+struct HeadKernels {
+  int64_t (*words)(int64_t K);      // of a packed column of length K
+  int64_t (*row_words)(int64_t K);  // of a row that is prepared for products; 0: none is
+  void (*pack_linear)(const T* weight, int64_t O, int64_t I, T* packed, const Team& team);
+  void (*pack_linear_t)(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team);
+  void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);
 };
 
 // Connectionist temporal classification of one sequence; see kernels/ctc.hpp.
@@ -343,13 +355,11 @@ struct Kernels {
   // precisions; null where there is none. `backward` is null where a precision is for inference
   // alone.
   const CellKernels<T>* cells[kPrecisions];
-  int64_t panel;          // columns of a panel of the plain products
-  int64_t outer_scratch;  // elements of a thread's scratch for outer products
-  void (*pack_linear)(const T* weight, int64_t O, int64_t I, T* packed, const Team& team);
-  void (*pack_linear_t)(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team);
-  void (*linear)(const LinearArgs<T>& args, const Team& team);
+  int64_t panel;                             // columns of a panel of the plain products
+  int64_t outer_scratch;                     // elements of a thread's scratch for outer products
+  const HeadKernels<T>* heads[kPrecisions];  // by precision; null where there is none
+  void (*linear)(const LinearArgs<T>& args, const Team& team);  // packed in full precision
   void (*linear_backward)(const LinearBackwardArgs<T>& args, const Team& team);
-  void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);
   int64_t source_panel;  // columns of a panel over the places of a source
   void (*pack_source_rows)(Rows<const T> rows, int64_t S, int64_t K, T* packed);
   void (*pack_source_columns)(Rows<const T> rows, int64_t S, int64_t K, T* packed);

@@ -138,7 +138,7 @@ struct Barrier {
     const int cpu = current_cpu();
     members[rank].cpu.store(cpu, std::memory_order_relaxed);
 #if defined(__linux__)
-    if (rank == 0 || size == 1) return;  // the caller's thread is not ours to move
+    if (rank == 0) return;  // the caller's thread is not ours to move
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
     cpu_set_t free = allowed;

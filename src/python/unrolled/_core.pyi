@@ -290,6 +290,7 @@ def cross_entropy(
     dx: _Array | None,  # None: losses only
     dweight: _Array | None,
     dbias: _Array | None,
+    precision: str,
 ) -> None: ...
 def best_tokens(
     logits: _Array,  # (N, V)

@@ -105,7 +105,9 @@ class FeatureStream:
                 "[FeatureStream] expected finite samples of shape (N,), got "
                 + ("NaN or infinity" if samples.ndim == 1 else f"{samples.shape}")
             )
-        self._computer.accept_waveform(self.settings.rate, samples * np.float32(_FULL_SCALE))
+        # A list of the same numbers: an array would be converted element by element, slowly.
+        scaled = (samples * np.float32(_FULL_SCALE)).tolist()
+        self._computer.accept_waveform(self.settings.rate, scaled)
         ready = self._computer.num_frames_ready
         frames = np.empty((ready - self._done, self.settings.size), np.float32)
         for place in range(len(frames)):

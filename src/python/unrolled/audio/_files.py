@@ -15,10 +15,13 @@ Samples = NDArray[np.float32]
 #: Files of floats may go beyond full scale, even by a mistaken factor of 32,768, but not by this.
 _LOUDEST = 1e6
 
+#: Samples a second, from what carries no speech to what no device gives: damaged files name others.
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
+
 #: Seconds of a file that are read at a time.
 _BLOCK_SECONDS = 10.0
 
-#: Samples of all channels that are read at a time at most: a damaged file may say any rate.
+#: Samples of all channels that are read at a time at most: a damaged file may say that it has many.
 _BLOCK_SAMPLES = 1 << 24
 
 
@@ -33,7 +36,8 @@ def read_audio(path: str | os.PathLike[str], rate: int) -> Samples:
 
     Raises:
         FileNotFoundError: there is no such file.
-        AudioError: it is no audio, is damaged, or holds samples that are not finite.
+        AudioError: it is no audio, is damaged, or holds samples that are not finite; or it has
+            fewer than 1,000 samples a second, or more than a million.
     """
     blocks = list(audio_blocks(path, rate))
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
@@ -58,6 +62,11 @@ def audio_blocks(
     try:
         with soundfile.SoundFile(name) as file:
             own_rate = int(file.samplerate)
+            if not _LOWEST_RATE <= own_rate <= _HIGHEST_RATE:
+                raise AudioError(
+                    f"{name} says that it has {own_rate:,} samples a second; what has "
+                    f"{_LOWEST_RATE:,} to {_HIGHEST_RATE:,} can be read"
+                )
             most = max(_BLOCK_SAMPLES // file.channels, 1)
             pieces = _blocks(file, min(max(int(seconds * own_rate), 1), most))
             yield from _resampled(_mono(name, pieces), own_rate, rate)

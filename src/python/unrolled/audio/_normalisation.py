@@ -26,12 +26,15 @@ class Normalisation:
 
     def __call__(self, frames: NDArray[Any]) -> Features:
         """Returns normalised frames (..., F), float32; pixels (..., C) of uint8, too."""
-        # Axes that end with few numbers, as the colours of pixels, are gone through line by line.
-        lines = frames.shape[-2] if frames.ndim > 2 else 1
-        width = lines * frames.shape[-1]
-        rows = frames.reshape(*frames.shape[:-2], width) if frames.ndim > 2 else frames
-        normal: Features = rows - np.tile(self.mean, lines)
-        normal /= np.tile(self.deviation, lines)
+        rows, mean, deviation = frames, self.mean, self.deviation
+        if frames.ndim > 2:
+            # Axes that end with few numbers, as the colours of pixels, are gone through line by
+            # line.
+            lines = frames.shape[-2]
+            rows = frames.reshape(*frames.shape[:-2], lines * frames.shape[-1])
+            mean, deviation = np.tile(mean, lines), np.tile(deviation, lines)
+        normal: Features = rows - mean
+        normal /= deviation
         return normal.reshape(frames.shape)
 
     @classmethod

@@ -175,6 +175,7 @@ app.command(
     epilog=_examples(
         "unrolled export keywords.safetensors small.safetensors --int8",
         "unrolled listen small.safetensors recording.flac",
+        "unrolled export translation.safetensors translation.onnx",
     )
 )(export)
 app.command(

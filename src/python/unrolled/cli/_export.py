@@ -13,7 +13,13 @@ def export(
     checkpoint: Annotated[
         Path, typer.Argument(help="A .safetensors file that `unrolled train` wrote.")
     ],
-    output: Annotated[Path, typer.Argument(help="The .safetensors or .onnx file to write.")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help="The .safetensors or .onnx file to write; of a model that translates or writes "
+            "captions NAME.onnx becomes NAME.encoder.onnx and NAME.decoder.onnx."
+        ),
+    ],
     int8: Annotated[
         bool,
         typer.Option("--int8", help="Recurrent weights in 8 bits, a quarter of their size."),
@@ -28,5 +34,5 @@ def export(
 ) -> None:
     """Write the model of a checkpoint alone, to be used elsewhere."""
     precision: Precision = "int8" if int8 else "full"
-    path = tasks.export(checkpoint, output, precision=precision, state=state, lengths=lengths)
-    print(f"exported   {path}, {path.stat().st_size:,} bytes")
+    for path in tasks.export(checkpoint, output, precision=precision, state=state, lengths=lengths):
+        print(f"exported   {path}, {path.stat().st_size:,} bytes")

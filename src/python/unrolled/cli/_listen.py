@@ -23,7 +23,8 @@ def listen(
         str,
         typer.Argument(
             metavar="FILE or -",
-            help="A sound file, or - for raw 16-bit mono samples on standard input.",
+            help="A sound file, or - for raw samples on standard input: mono, 16 bits, "
+            "little-endian, at the model's rate (16 kHz unless trained with another --rate).",
         ),
     ],
     threshold: Annotated[
@@ -56,6 +57,8 @@ def listen(
                 f"{1000 * hop:.0f} ms, at most {latencies.max():.0f} us",
                 file=sys.stderr,
             )
+    if not count:
+        print("there was no sound to listen to", file=sys.stderr)
 
 
 def _raw_pieces(size: int) -> Iterator[Samples]:

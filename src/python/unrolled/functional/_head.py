@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ._precision import Precision
 from ._types import Array, empty, indices_of, rows_of
 
 
@@ -77,11 +78,21 @@ def log_softmax(logits: Array) -> Array:
     return result
 
 
-def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: ArrayLike) -> Array:
+def linear_cross_entropy(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    targets: ArrayLike,
+    *,
+    precision: Precision = "full",
+) -> Array:
     """Cross-entropy of softmax(x weight^T + bias), fused: only a block of logits exists at a time.
 
     Shapes: x (N, H), weight (V, H), bias (V,) or None, targets (N,) integers; negative targets
     are ignored (loss 0). Returns the losses (N,) in nats.
+
+    With `precision` "bf16", for float32, x and weight are rounded to bfloat16 where they multiply;
+    sums, logits and losses are float32. See `Precision`; there is no "int8".
     """
     losses = np.empty(x.shape[:1], x.dtype)
     _core.cross_entropy(
@@ -95,6 +106,7 @@ def linear_cross_entropy(x: Array, weight: Array, bias: Array | None, targets: A
         None,
         None,
         None,
+        precision,
     )
     return losses
 
@@ -107,12 +119,15 @@ def linear_cross_entropy_vjp(
     scale: float = 1.0,
     *,
     smoothing: float = 0.0,
+    precision: Precision = "full",
 ) -> tuple[Array, Array, Array, Array | None]:
     """`linear_cross_entropy` with the gradients of scale * sum(losses), in one pass.
 
     Label smoothing takes the part `smoothing`, 0 <= smoothing < 1, of the target's probability and
     gives it to all classes alike: the loss is that of (1 - smoothing) onehot + smoothing / V.
     Source: Szegedy et al., "Rethinking the Inception architecture", 2016.
+
+    With `precision` "bf16" the gradient of the logits is rounded too, where it multiplies.
 
     Returns:
         losses (N,), dx (N, H), dweight (V, H), dbias (V,) or None; all new arrays.
@@ -132,6 +147,7 @@ def linear_cross_entropy_vjp(
         dx,
         dweight,
         dbias,
+        precision,
     )
     return losses, dx, dweight, dbias
 

@@ -1,4 +1,4 @@
-"""In which numbers the products of a recurrent layer multiply."""
+"""In which numbers products multiply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ and gradients are those of the layer's dtype whatever it is; below "full", that 
 
 "full": in the layer's dtype.
 "bf16": weights and the rows that they multiply (x, h and, in BPTT, the gradients of gates) are
-    rounded to bfloat16, to nearest even; sums are float32. For training and inference.
+    rounded to bfloat16, to nearest even; sums are float32. For training and inference. A head's
+    cross-entropy rounds its weight, its rows and the gradients of logits.
 "int8": weights are rounded once to 8 bits with a scale for each row, so that the largest magnitude
     becomes 127, and x and h at every step with a scale for each sequence; sums are exact. For
     inference. Reads a quarter of the memory, which is what a small batch waits for.

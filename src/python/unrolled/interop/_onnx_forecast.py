@@ -14,6 +14,7 @@ from ..models._forecast_member import ForecastMember
 from . import _onnx_layers as layers
 from ._onnx_graph import Graph
 from ._onnx_models import Options
+from ._onnx_seq2seq import bridge
 
 
 def forecast_model(graph: Graph, model: ForecastModel, options: Options) -> None:
@@ -74,11 +75,8 @@ def _member(
     hidden, _ = layers.recurrent(graph, f"{owner}.encoder", member.encoder, x)
     picked = graph.node("Gather", hidden, origins, axis=0)
     picked = graph.reshape(picked, -1, member.encoder.hidden_size)
-    initial: list[str] = []
-    for name, (first,) in zip(member._states, member.bridge._maps, strict=True):
-        state = layers.linear(graph, f"{owner}.bridge.{name}_l0", first, picked)
-        state = state if initial else graph.node("Tanh", state)
-        initial.append(graph.unsqueeze(state, 0))
+    last = [graph.unsqueeze(picked, 0)] * len(member._states)
+    initial = bridge(graph, f"{owner}.bridge", member.bridge, member._states, last)
     decoder = f"{owner}.decoder"
     states, _ = layers.recurrent(graph, decoder, member.decoder, future, initial=initial)
     return layers.linear(graph, f"{owner}.head", member.head, states)

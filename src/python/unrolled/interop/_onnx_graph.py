@@ -100,6 +100,11 @@ class Graph:
             self.constant([step]),
         )  # fmt: skip
 
+    def range(self, count: str) -> str:
+        """The whole numbers below a count, which is an array of one number."""
+        end = self.squeeze(count, 0)
+        return self.node("Range", self.constant(0), end, self.constant(1))
+
     def data(self) -> bytes:
         """The model in ONNX's format."""
         helper = self._onnx.helper

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional
-from ..layers import AdaptiveSoftmaxHead, Conv2d, Embedding, Linear, Recurrent, Reversed
+from ..layers import AdaptiveSoftmaxHead, Attention, Conv2d, Embedding, Linear, Recurrent, Reversed
 from ..layers._types import Array
 from ._onnx_graph import Graph, weights
 from ._onnx_operators import OPERATORS
@@ -192,6 +192,48 @@ def head(graph: Graph, owner: str, layer: Linear | AdaptiveSoftmaxHead, x: str) 
 def embedding(graph: Graph, owner: str, layer: Embedding, indices: str) -> str:
     """Vectors (..., E) of indices (...), int64; those below 0 count from the end here."""
     return graph.node("Gather", weights(graph, owner, "weight", layer.weight), indices)
+
+
+def attention(
+    graph: Graph, owner: str, layer: Attention, query: str, memory: str, lengths: str
+) -> tuple[str, str]:
+    """The context (B, M) and the weights (B, S) of one query (B, H) over memory (S, B, M).
+
+    A source of length 0 has weights and a context of zeros, as here.
+    """
+    own = layer.parameters
+
+    def product(x: str, name: str) -> str:
+        matrix = graph.node("Transpose", weights(graph, owner, name, own[name]))
+        return graph.node("MatMul", x, matrix)
+
+    if layer._query_weight is not None:
+        query = product(query, layer._query_weight)
+    if layer._scale != 1.0:
+        query = graph.node("Mul", query, graph.constant(layer._scale))
+    if "bias" in own:
+        query = graph.node("Add", query, weights(graph, owner, "bias", own["bias"]))
+    sources = graph.node("Transpose", memory, perm=[1, 0, 2])  # (B, S, M)
+    if "vector" in own:
+        keys = product(sources, "memory_weight")
+        hidden = graph.node("Tanh", graph.node("Add", keys, graph.unsqueeze(query, 1)))
+        vector = weights(graph, owner, "vector", own["vector"])
+        scores = graph.node("MatMul", hidden, graph.unsqueeze(vector, 1))
+    else:
+        scores = graph.node("MatMul", sources, graph.unsqueeze(query, 2))  # (B, S, 1)
+    places = graph.node("Transpose", scores, perm=[1, 0, 2])
+    # Not -inf, which would make NaN of a source without places.
+    least = float(np.finfo(graph.dtype).min)
+    soft = graph.node("Softmax", inside(graph, places, lengths, least), axis=0)
+    rows = graph.node("Transpose", inside(graph, soft, lengths, 0.0), perm=[1, 2, 0])
+    return graph.squeeze(graph.node("MatMul", rows, sources), 1), graph.squeeze(rows, 1)
+
+
+def inside(graph: Graph, x: str, lengths: str, outside: float) -> str:
+    """x (T, B, H) with a number after the end of each row."""
+    step = graph.unsqueeze(graph.range(graph.size(x, 0)), 1)
+    before = graph.node("Less", step, lengths)
+    return graph.node("Where", graph.unsqueeze(before, 2), x, graph.constant(outside))
 
 
 def conv(graph: Graph, owner: str, layer: Conv2d, x: str) -> str:

@@ -123,11 +123,11 @@ def series_model(graph: Graph, model: SeriesModel, options: Options) -> None:
     if model.front_end is not None:
         x, lengths = _series_front_end(graph, model.front_end, x, lengths)
     hidden, _ = layers.recurrent(graph, "rnn", model.rnn, x, lengths=lengths)
-    mean = _mean(graph, hidden, lengths)
+    average = mean(graph, hidden, lengths)
     if lengths:
-        hidden = _inside(graph, hidden, lengths, -np.inf)
+        hidden = layers.inside(graph, hidden, lengths, -np.inf)
     maximum = graph.node("ReduceMax", hidden, axes=[0], keepdims=0)
-    pooled = graph.node("Concat", mean, maximum, axis=1)
+    pooled = graph.node("Concat", average, maximum, axis=1)
     y = layers.linear(graph, "head", model.head, pooled)
     graph.output(y, "y", ("B", model.head.output_size))
 
@@ -136,16 +136,16 @@ def _series_front_end(
     graph: Graph, front_end: SeriesFrontEnd, x: str, lengths: str
 ) -> tuple[str, str]:
     """x (T, B, I) to y (N, B, K), and the lengths of its rows, if there are any."""
-    x = _inside(graph, x, lengths, 0.0) if lengths else x
+    x = layers.inside(graph, x, lengths, 0.0) if lengths else x
     parts = zip(front_end.parts, front_end.strides, strict=True)
     for number, ((conv, norm), stride) in enumerate(parts, 1):
         images = graph.unsqueeze(graph.node("Transpose", x, perm=[1, 2, 0]), 3)  # (B, I, T, 1)
-        images = _conv_norm(graph, f"front_end.{number}", conv, norm, images)
+        images = conv_norm(graph, f"front_end.{number}", conv, norm, images)
         x = graph.node("Transpose", graph.squeeze(images, 3), perm=[2, 0, 1])
         if lengths:
             more = graph.node("Add", lengths, graph.constant([stride - 1]))
             lengths = graph.node("Div", more, graph.constant([stride]))
-            x = _inside(graph, x, lengths, 0.0)
+            x = layers.inside(graph, x, lengths, 0.0)
     return x, lengths
 
 
@@ -157,7 +157,7 @@ def acoustic_model(graph: Graph, model: AcousticModel, options: Options) -> None
     x = graph.input("x", ("T", "B", model.features))
     frames = lengths_input(graph, options)
     if frames:
-        x = _inside(graph, x, frames, 0.0)
+        x = layers.inside(graph, x, frames, 0.0)
     lack = graph.node("Sub", graph.constant([model.stack]), graph.size(x, 0))
     lack = graph.node("Max", lack, graph.constant([0]))
     after = graph.node("Concat", graph.constant([0] * 3), lack, graph.constant([0] * 2), axis=0)
@@ -171,7 +171,7 @@ def acoustic_model(graph: Graph, model: AcousticModel, options: Options) -> None
     steps = _steps(graph, model, frames) if frames else ""
     hidden, _ = layers.recurrent(graph, "rnn", model.rnn, seen, lengths=steps)
     if model.pooled:
-        hidden = _mean(graph, hidden, steps)
+        hidden = mean(graph, hidden, steps)
     y = layers.linear(graph, "head", model.head, hidden)
     graph.output(y, "y", (*(() if model.pooled else ("N",)), "B", model.head.output_size))
     if steps:
@@ -195,15 +195,7 @@ def _front_end(graph: Graph, front_end: ConvFrontEnd, x: str) -> str:
     return graph.reshape(steps, 0, 0, front_end.output_size)
 
 
-def _inside(graph: Graph, x: str, lengths: str, outside: float) -> str:
-    """x (T, B, H) with a number after the end of each row."""
-    steps = graph.squeeze(graph.size(x, 0), 0)
-    step = graph.node("Range", graph.constant(0), steps, graph.constant(1))
-    inside = graph.node("Less", graph.unsqueeze(step, 1), lengths)
-    return graph.node("Where", graph.unsqueeze(inside, 2), x, graph.constant(outside))
-
-
-def _mean(graph: Graph, hidden: str, lengths: str) -> str:
+def mean(graph: Graph, hidden: str, lengths: str) -> str:
     """The mean (B, H) over the steps of each row, zero after its end; zero of no steps."""
     if not lengths:
         return graph.node("ReduceMean", hidden, axes=[0], keepdims=0)
@@ -218,24 +210,30 @@ def image_network(graph: Graph, model: EfficientNet, options: Options) -> None:
     Norms are within their convolutions; channels come first, as ONNX has them.
     """
     x = graph.input("images", ("N", model.channels, "H", "W"))
-    for number, part in enumerate(model._parts[:-1]):
-        if isinstance(part, MBConv):
-            y = x
-            for place, each in enumerate(part._layers):
-                assert isinstance(each, ConvNorm)
-                y = _conv_norm(graph, f"part{number}.{place}", each.conv, each.norm, y)
-            x = graph.node("Add", y, x) if part.residual else y
-        else:
-            assert isinstance(part, ConvNorm)
-            x = _conv_norm(graph, f"part{number}", part.conv, part.norm, x)
-    features = graph.node("Flatten", graph.node("GlobalAveragePool", x))
+    features = image_features(graph, "", model, x)
     graph.output(features, "features", ("N", model.output_size))
     if model.classifier is not None:
         logits = layers.linear(graph, "classifier", model.classifier, features)
         graph.output(logits, "logits", ("N", model.classifier.output_size))
 
 
-def _conv_norm(graph: Graph, owner: str, conv: Conv2d, norm: BatchNorm2d, x: str) -> str:
+def image_features(graph: Graph, owner: str, model: EfficientNet, x: str) -> str:
+    """features (N, F) of images (N, C, H, W)."""
+    for number, part in enumerate(model._parts[:-1]):
+        name = f"{owner}.part{number}".lstrip(".")
+        if isinstance(part, MBConv):
+            y = x
+            for place, each in enumerate(part._layers):
+                assert isinstance(each, ConvNorm)
+                y = conv_norm(graph, f"{name}.{place}", each.conv, each.norm, y)
+            x = graph.node("Add", y, x) if part.residual else y
+        else:
+            assert isinstance(part, ConvNorm)
+            x = conv_norm(graph, name, part.conv, part.norm, x)
+    return graph.node("Flatten", graph.node("GlobalAveragePool", x))
+
+
+def conv_norm(graph: Graph, owner: str, conv: Conv2d, norm: BatchNorm2d, x: str) -> str:
     """A convolution with the norm that follows, which is within it, channels first."""
     scale, shift = norm.scale_and_shift()
     weight = conv.parameters["weight"] * scale[:, None, None, None]

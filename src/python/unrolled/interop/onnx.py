@@ -24,6 +24,7 @@ from ._onnx_constants import Constants, graphs_of
 from ._onnx_node import NodeOptions, read_options
 from ._onnx_operators import OPERATORS, STATES
 from .onnx_export import export as export
+from .onnx_export import parts as parts
 
 #: A file, its bytes, or an `onnx.ModelProto`.
 Model: TypeAlias = "str | os.PathLike[str] | bytes | Any"

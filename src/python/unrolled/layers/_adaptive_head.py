@@ -10,12 +10,13 @@ from .. import functional
 from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._initialisers import Initialiser, initialise
+from ._options import PrecisionOption
 from ._softmax_head import check_targets, scaled
 from ._specs import ParameterSpec, linear_specs
 from ._types import Array
 
 
-class AdaptiveSoftmaxHead(Layer):
+class AdaptiveSoftmaxHead(Layer, PrecisionOption):
     """A softmax in two steps: frequent classes at once, rare ones in clusters.
 
     Classes come in descending order of frequency. The cut-offs c_0 < ... < c_{C-1} split them into
@@ -96,9 +97,14 @@ class AdaptiveSoftmaxHead(Layer):
         """Returns the loss of every position, (...) in nats; 0 where the target is -1."""
         check_targets(self, x, targets)
         rows, classes = x.reshape(-1, self.input_size), targets.reshape(-1)
-        losses = functional.linear_cross_entropy(rows, *self._first(), self._first_targets(classes))
+        precision = self._loss_precision
+        losses = functional.linear_cross_entropy(
+            rows, *self._first(), self._first_targets(classes), precision=precision
+        )
         for places, weight, bias, members in self._tails(classes):
-            losses[places] += functional.linear_cross_entropy(rows[places], weight, bias, members)
+            losses[places] += functional.linear_cross_entropy(
+                rows[places], weight, bias, members, precision=precision
+            )
         return losses.reshape(targets.shape)
 
     def loss_vjp(self, x: Array, targets: Array) -> tuple[float, Callable[..., Array]]:
@@ -113,12 +119,12 @@ class AdaptiveSoftmaxHead(Layer):
         rows, classes = x.reshape(-1, self.input_size), targets.reshape(-1)
         counted = max(int(np.count_nonzero(classes >= 0)), 1)
         losses, dx, *first = functional.linear_cross_entropy_vjp(
-            rows, *self._first(), self._first_targets(classes)
+            rows, *self._first(), self._first_targets(classes), precision=self._loss_precision
         )
         tails = []
         for places, weight, bias, members in self._tails(classes):
             tail_losses, tail_dx, *tail = functional.linear_cross_entropy_vjp(
-                rows[places], weight, bias, members
+                rows[places], weight, bias, members, precision=self._loss_precision
             )
             losses[places] += tail_losses
             dx[places] += tail_dx

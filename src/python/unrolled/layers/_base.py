@@ -10,7 +10,7 @@ import numpy as np
 from .. import functional
 from ._flat import FlatBuffer
 from ._listener import GradientListener
-from ._options import ScanOptions
+from ._options import PrecisionOption, ScanOptions
 from ._place import Place, functions_of, move, on_device
 from ._types import Array, DType
 
@@ -172,21 +172,21 @@ class Layer:
             )
 
     def set_precision(self, precision: functional.Precision) -> None:
-        """Makes every recurrent layer multiply in another precision from now on."""
+        """Makes recurrent layers and losses of heads multiply in another one from now on."""
         for layer in self._walk():
-            if isinstance(layer, ScanOptions):
+            if isinstance(layer, PrecisionOption):
                 layer.precision = precision
 
     @contextmanager
     def in_precision(self, precision: functional.Precision) -> Iterator[None]:
-        """Makes every recurrent layer multiply in another precision for a while.
+        """Makes recurrent layers and losses of heads multiply in another precision for a while.
 
         What is begun meanwhile keeps it: a pullback, or a stream for as long as it lives::
 
             with model.in_precision("int8"):
                 stream = model.stream()
         """
-        layers = [layer for layer in self._walk() if isinstance(layer, ScanOptions)]
+        layers = [layer for layer in self._walk() if isinstance(layer, PrecisionOption)]
         before = [layer.precision for layer in layers]
         try:
             self.set_precision(precision)

@@ -1,13 +1,37 @@
-"""How a recurrent layer computes: options that change no parameter and no shape."""
+"""How a layer computes: options that change no parameter and no shape."""
 
 from .. import functional
 
 
-class ScanOptions:
+class PrecisionOption:
+    """In which numbers a layer multiplies, for layers that have a choice."""
+
+    _precision: functional.Precision = "full"
+
+    @property
+    def precision(self) -> functional.Precision:
+        """In which numbers the products multiply; see `functional.Precision`.
+
+        "full" (the default), "bf16", or "int8" for inference. Parameters, states and gradients stay
+        in the layer's dtype, so that a layer can train in one and stream in another. The losses of
+        a head have no "int8" and are in full precision then, as its logits always are.
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: functional.Precision) -> None:
+        functional.check_precision(type(self).__name__, precision)
+        self._precision = precision
+
+    @property
+    def _loss_precision(self) -> functional.Precision:
+        return "bf16" if self._precision == "bf16" else "full"
+
+
+class ScanOptions(PrecisionOption):
     """The options of a recurrent layer that may be assigned at any time."""
 
     _recompute: functional.Recompute = "none"
-    _precision: functional.Precision = "full"
     _clip_gradient: functional.GradientClip = None
 
     @property
@@ -23,20 +47,6 @@ class ScanOptions:
     def recompute(self, recompute: functional.Recompute) -> None:
         functional.recompute_code(type(self).__name__, recompute)
         self._recompute = recompute
-
-    @property
-    def precision(self) -> functional.Precision:
-        """In which numbers the products multiply; see `functional.Precision`.
-
-        "full" (the default), "bf16", or "int8" for inference. Parameters, states and gradients stay
-        in the layer's dtype, so that a layer can train in one and stream in another.
-        """
-        return self._precision
-
-    @precision.setter
-    def precision(self, precision: functional.Precision) -> None:
-        functional.check_precision(type(self).__name__, precision)
-        self._precision = precision
 
     @property
     def clip_gradient(self) -> functional.GradientClip:

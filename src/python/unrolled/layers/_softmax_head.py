@@ -7,10 +7,11 @@ import numpy as np
 from .. import functional
 from ._base import Layer
 from ._linear import Linear
+from ._options import PrecisionOption
 from ._types import Array
 
 
-class SoftmaxHead(Linear):
+class SoftmaxHead(Linear, PrecisionOption):
     """A linear map to V logits, with the cross-entropy of their softmax.
 
         z = x W^T + b
@@ -37,6 +38,7 @@ class SoftmaxHead(Linear):
             self._parameters["weight"],
             self._parameters.get("bias"),
             targets.reshape(-1),
+            precision=self._loss_precision,
         )
         return losses.reshape(targets.shape)
 
@@ -64,6 +66,7 @@ class SoftmaxHead(Linear):
             self._parameters.get("bias"),
             targets.reshape(-1),
             smoothing=smoothing,
+            precision=self._loss_precision,
         )
         loss = float(losses.sum(dtype=np.float64)) / max(counted, 1)
 

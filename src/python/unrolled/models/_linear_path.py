@@ -18,7 +18,7 @@ PathPullback = Callable[[Array], None]
 def all_steps(
     linears: Sequence[Linear], history: Array, steps: int, *, training: bool = False
 ) -> tuple[Array, PathPullback]:
-    """All steps from what is known at the origin: A_d (H, C) history_d / C.
+    """All steps from what is known at the origin: A_d (H, C) history_d / C + c_d.
 
     Divided by C, an update of the size that suits other weights moves forecasts by no more than
     they do.
@@ -56,7 +56,9 @@ def all_steps(
 def each_step(
     linears: Sequence[Linear], history: Array, previous: Array, *, training: bool = False
 ) -> tuple[Array, PathPullback]:
-    """One step from the values before it, step by step: A_d (1, C) (window - its last value) / C.
+    """One step from the values before it, step by step.
+
+        A_d (1, C) (window - its last value) / C + c_d
 
     Args:
         linears: one for each target, or none.
@@ -73,8 +75,8 @@ def each_step(
         windows = _windows(history[:, d], previous[1:, :, d])
         weight = linear.parameters["weight"][0] / history.dtype.type(history.shape[2])
         if training:
-            linear._expect(("weight",))
-        location[:, :, d] = np.einsum("nhc,c->hn", windows, weight)
+            linear._expect(("weight", "bias"))
+        location[:, :, d] = np.einsum("nhc,c->hn", windows, weight) + linear.parameters["bias"]
         location[:, :, d] -= previous[:, :, d] * weight.sum()
         kept.append((linear, windows))
 
@@ -83,7 +85,8 @@ def each_step(
             dy = dlocation[:, :, d]
             dweight = np.einsum("nhc,hn->c", windows, dy) - (dy * previous[:, :, d]).sum()
             linear.grads["weight"][0] += dweight / dy.dtype.type(history.shape[2])
-            linear._added(("weight",))
+            linear.grads["bias"][0] += dy.sum()
+            linear._added(("weight", "bias"))
 
     return location, pullback
 

@@ -103,7 +103,7 @@ def beam_search(
     live = _Live(
         [()] * batch,
         np.zeros(batch),
-        np.zeros((batch, int(source_lengths.max(initial=0)))),
+        np.zeros((batch, 1)),  # of all S places from the first step on
         np.arange(batch),
         [frozenset()] * batch,
     )

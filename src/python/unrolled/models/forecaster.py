@@ -25,19 +25,20 @@ class ForecastModel(ConfiguredModel):
         s_{t,0}   = bridge(h_t)
         s_{t,k}   = decoder(f_{t+k}, s_{t,k-1})                    k = 1 .. H
         p_{t,k,d} = W_d s_{t,k} + b_d                              the parameters of a distribution
-        location of p_{t,k,d} += v_{t,d} + sum_l A_{d,k,l} (v_{t-l,d} - v_{t,d}) / C
+        location of p_{t,k,d} += v_{t,d} + sum_l A_{d,k,l} (v_{t-l,d} - v_{t,d}) / C + c_{d,k}
 
     The encoder reads numbers as they are and as differences; forecasts are relative to the last
     value v_t, so a level that moves away needs nothing to be learned again. One pass over a past
     serves forecasts from many of its steps (the origins): the state h_t is all that a forecast from
     t knows. It carries on in a stream, for as long as there are observations.
 
-    The linear path A is that of a regression on the last C values; it may be left out.
+    The linear path A, c is that of a regression on the last C values; it may be left out.
 
     That is the decoder "direct". "autoregressive" says one step after the value before it:
 
         s_{t,k}   = decoder([f_{t+k}; v_{t+k-1} - v_t], s_{t,k-1})
-        location of p_{t,k,d} += v_{t+k-1,d} + sum_l A_{d,l} (v_{t+k-1-l,d} - v_{t+k-1,d}) / C
+        location of p_{t,k,d} += v_{t+k-1,d} + c_d
+                                 + sum_l A_{d,l} (v_{t+k-1-l,d} - v_{t+k-1,d}) / C
 
     In training the true value is fed back, in forecasts one that was drawn: what comes out are
     paths, in which the steps hang together as they do in the series.
@@ -155,9 +156,7 @@ class ForecastModel(ConfiguredModel):
             for _ in range(members)
         ]
         rows = 1 if self.autoregressive else horizon
-        self.linear = [
-            Linear(context, rows, bias=False, **common) for _ in range(targets if context else 0)
-        ]
+        self.linear = [Linear(context, rows, **common) for _ in range(targets if context else 0)]
         super().__init__(
             children={
                 **{f"member_{m}": each for m, each in enumerate(self.members)},
@@ -317,13 +316,15 @@ class ForecastModel(ConfiguredModel):
         return params, pullback
 
     def start_linear(self, matrices: Array) -> None:
-        """Sets the linear path to matrices (D, C, H) of a regression, and the rest to say nothing.
+        """Sets the linear path to matrices of a regression, and the rest to say nothing.
 
+        They are (D, C + 1, H), the last row is the intercept.
         What the recurrent layers add begins at zero, so that they learn what the regression left.
         """
         for linear, matrix in zip(self.linear, matrices, strict=True):
-            weight = linear.parameters["weight"]
-            weight[...] = matrix.T[: len(weight)] * self.context
+            weight, bias = (linear.parameters[name] for name in ("weight", "bias"))
+            weight[...] = matrix[:-1].T[: len(weight)] * self.context
+            bias[...] = matrix[-1, : len(bias)]
         for member in self.members:
             member.head.parameters["weight"][...] = 0.0
 

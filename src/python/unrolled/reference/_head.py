@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ._operands import OPERANDS
 from ._types import Array
 
 
@@ -23,10 +24,12 @@ def linear_cross_entropy_vjp(
     scale: float = 1.0,
     *,
     smoothing: float = 0.0,
+    precision: str = "full",
 ) -> tuple[Array, Array, Array, Array | None]:
     """Losses -log softmax(x W^T + b)[target] and the gradients of scale * sum(losses).
 
-    With smoothing s the target is the distribution (1 - s) onehot + s / V.
+    With smoothing s the target is the distribution (1 - s) onehot + s / V. In precision "bf16" both
+    factors of each of the three products are rounded.
 
     Shapes:
         x (N, H); weight (V, H); bias (V,) or None; targets (N,) in 0..V-1, or -1 = ignored, which
@@ -35,7 +38,8 @@ def linear_cross_entropy_vjp(
     Returns:
         losses (N,) in nats, dx (N, H), dweight (V, H), dbias (V,) or None.
     """
-    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    rounded = OPERANDS[precision]
+    x, weight = (rounded(np.asarray(a, np.float64)) for a in (x, weight))
     targets = np.asarray(targets)
     counted = np.flatnonzero(targets >= 0)
     logits = x[counted] @ weight.T + (0.0 if bias is None else np.asarray(bias, np.float64))
@@ -48,9 +52,10 @@ def linear_cross_entropy_vjp(
     if smoothing:
         losses[counted] = -(wanted * log_p).sum(axis=1)
     dlogits = (np.exp(log_p) - wanted) * scale
+    dbias = None if bias is None else dlogits.sum(axis=0)
+    dlogits = rounded(dlogits)
     dx = np.zeros_like(x)
     dx[counted] = dlogits @ weight
-    dbias = None if bias is None else dlogits.sum(axis=0)
     return losses, dx, dlogits.T @ x[counted], dbias
 
 

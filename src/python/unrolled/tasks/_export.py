@@ -16,7 +16,7 @@ def export(
     precision: Precision = "full",
     state: bool = False,
     lengths: bool = False,
-) -> Path:
+) -> tuple[Path, ...]:
     """Writes the best model of a checkpoint into a file of its own.
 
     Such a file is loaded as any checkpoint; only training cannot go on from it. In "int8" the
@@ -24,7 +24,9 @@ def export(
     int8: it answers bit for bit as the full one does in that precision.
 
     A file NAME.onnx gets the network alone, for other programs (extra `[onnx]`): what makes its
-    numbers out of text or sound, and what reads its answers, is not in it.
+    numbers out of text, sound or videos, and what reads its answers, is not in it. Of a model that
+    writes token after token, as translations and captions, that is two files: NAME.encoder.onnx and
+    NAME.decoder.onnx, one step of a search.
 
     Args:
         checkpoint: a file that a training wrote, or an exported one.
@@ -33,7 +35,7 @@ def export(
         state, lengths: see `unrolled.interop.onnx.export`; of an ONNX model.
 
     Returns:
-        The file that was written.
+        The files that were written.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
@@ -49,12 +51,16 @@ def export(
             raise ValueError(f"[export] an ONNX model is in full precision, not in {precision}")
         saved = Saved.read(checkpoint, training=False)
         model = saved.restore(find_task(saved.task_name)).model
-        onnx.export(model, output, state=state, lengths=lengths)
-        return Path(output)
+        written = []
+        for part in onnx.parts(model) or (None,):
+            path = Path(output) if part is None else Path(output).with_suffix(f".{part}.onnx")
+            onnx.export(model, path, part=part, state=state, lengths=lengths)
+            written.append(path)
+        return tuple(written)
     if state or lengths:
         raise ValueError(f"[export] state and lengths are of ONNX models, not of {output}")
     path = with_suffix(output)
     if path.resolve() == Path(checkpoint).resolve():
         raise ValueError(f"[export] {path} would be replaced, and its training be lost")
     Saved.read(checkpoint, training=False).write_model(path, precision)
-    return path
+    return (path,)

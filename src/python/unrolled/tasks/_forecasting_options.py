@@ -63,6 +63,17 @@ class Options(TrainOptions):
 
     default_minutes: ClassVar[float] = 1.0
 
+    def check(self) -> None:
+        """Raises ValueError where numbers are none that a model can be trained with."""
+        for name in ("horizon", "origins", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected --{name} 1 or more, got {getattr(self, name)}")
+        for name in ("validation", "test"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"expected --{name} 0 or more, got {getattr(self, name)}")
+        if self.log and self.head == "negative-binomial":
+            raise ValueError("--log is not for counts: the head negative-binomial has a logarithm")
+
     def columns(self) -> Columns:
         """Returns which columns of a table are what."""
         target, known, past, static = (

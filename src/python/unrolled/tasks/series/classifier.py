@@ -18,7 +18,7 @@ from unrolled.training import Array
 
 from .._run import make_options
 from ..classification import Classification
-from .estimator import Estimator, fit_task, tags
+from .estimator import Estimator, fit_task, not_fitted, tags
 from .trained_classifier import Classifier
 
 #: What it takes to learn: times through the data, and updates where there are few series.
@@ -137,7 +137,7 @@ class SeriesClassifier(Estimator):
             ValueError: X will not do, or `fit` was not called.
         """
         if not hasattr(self, "model_"):
-            raise ValueError("[SeriesClassifier] call fit before predict")
+            raise not_fitted(self, "predict")
         return self.model_.probabilities(as_series(X))
 
     def predict(self, X: Array | Sequence[Array]) -> Array:

@@ -7,8 +7,10 @@ as a whole (a region). An empty cell is a missing value and stays one.
 """
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,17 @@ from .times import Step, Times, find_step
 
 Values = NDArray[np.float64]
 
+#: The end of a time in another zone than UTC.
+_ZONE = re.compile(r"T.*[+-]\d\d:\d\d$")
+
 #: What stands for a missing value.
 _MISSING = ("", "na", "<na>", "nat", "n/a", "nan", "null", "none", "?", "-")
+
+#: What a cell without a name becomes as text.
+_NAMELESS = ("", "None", "nan", "<NA>", "NaT")
+
+#: A series with more times than this has some neighbours, unless it is of another frequency.
+_SPARSE = 10
 
 #: Names of columns that hold times when nothing else is said.
 _TIMES = ("date", "datetime", "time", "timestamp", "ds", "month", "day", "year")
@@ -181,6 +192,9 @@ def make_panel(
     }
     times = np.arange(rows) if time is None else _times(table[time], time, places, first_line)
     kinds = [str(each) for each in table[columns.series]] if columns.series else ["series"] * rows
+    for nameless in filter(kinds.__contains__, _NAMELESS):
+        line = kinds.index(nameless) + first_line
+        raise ValueError(f"{places}{line}: the series has no name in the column {columns.series!r}")
     order: dict[str, list[int]] = {}
     for row, kind in enumerate(kinds):
         order.setdefault(kind, []).append(row)
@@ -205,7 +219,10 @@ def make_panel(
         times = np.concatenate([np.arange(len(index)) for index in groups.values()])
         times[np.concatenate(list(groups.values()))] = times.copy()
     else:
-        step = find_step([times[index] for index in groups.values()])
+        try:
+            step = find_step([times[index] for index in groups.values()])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
     said = {name: [_text(cell) for cell in table[name]] for name in columns.static}
     made = tuple(
         replace(
@@ -231,6 +248,11 @@ def _make_series(
         places = step.places(times, times[0])
     except ValueError as error:
         raise ValueError(f"{where}, series {name!r}: {error}") from None
+    if len(places) > _SPARSE and (np.diff(places) > 1).all():
+        raise ValueError(
+            f"{where}: the series {name!r} never has two values {step} apart, as others have: "
+            "leave out series of another frequency, or learn them by themselves"
+        )
     count = int(places[-1]) + 1
 
     def on_grid(which: Sequence[str]) -> Values:
@@ -303,6 +325,9 @@ def _times(cells: Sequence[Any], name: str, places: str, first_line: int) -> Tim
     """Returns cells as times, or as whole numbers if they are such and no years or dates."""
     array = np.asarray(cells)
     if array.dtype.kind == "M":
+        nowhere = np.flatnonzero(np.isnat(array))
+        if nowhere.size:
+            raise ValueError(f"{places}{nowhere[0] + first_line}: {name!r} has no time")
         return array.astype("datetime64[s]")
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
@@ -324,7 +349,10 @@ def _times(cells: Sequence[Any], name: str, places: str, first_line: int) -> Tim
 
 
 def _iso(text: str) -> str:
-    """NumPy takes no zone, and no date that is not there."""
+    """NumPy takes no zone, and no date that is not there; times with a zone become those of UTC."""
     if text.lower() in (*_MISSING, "nat"):
         raise ValueError(text)
-    return text.removesuffix("Z").replace("/", "-").replace(" ", "T", 1)
+    plain = text.removesuffix("Z").replace("/", "-").replace(" ", "T", 1)
+    if _ZONE.search(plain):
+        plain = datetime.fromisoformat(plain).astimezone(timezone.utc).isoformat()
+    return plain.removesuffix("+00:00")

@@ -1,5 +1,6 @@
 """What estimators for scikit-learn share; scikit-learn itself is not needed."""
 
+import importlib.util
 import inspect
 from typing import Any, TypeVar
 
@@ -63,6 +64,15 @@ def tags(kind: str, **inputs: bool) -> Any:
         regressor_tags=utils.RegressorTags() if kind == "regressor" else None,
         input_tags=utils.InputTags(allow_nan=True, **inputs),
     )
+
+
+def not_fitted(estimator: Estimator, what: str) -> ValueError:
+    """Returns the error of a call before `fit`: scikit-learn's own where it is installed."""
+    text = f"[{type(estimator).__name__}] call fit before {what}"
+    if importlib.util.find_spec("sklearn") is None:
+        return ValueError(text)
+    error: ValueError = import_extra("sklearn.exceptions", "recipes").NotFittedError(text)
+    return error
 
 
 def fit_task(task: Task[Any, ModelT, Any, Any], *, validate: bool) -> ModelT:

@@ -10,7 +10,7 @@ from unrolled.models import ForecastModel, Outlook
 from unrolled.training import Array, counter_rng
 
 from .._fits import check_fit
-from .calibration import BAND, Spread, widened
+from .calibration import BAND, Spread, checked_levels, widened
 from .catch_up import catch_up
 from .data import Panel, Series, Values, read_panel
 from .forecast import Forecast, Origin
@@ -97,17 +97,17 @@ class Forecaster:
         Args:
             data: a table with the columns of the training, a file or a DataFrame, or series.
             horizon: steps, at most those of the training; None = all of them.
-            levels: of the quantiles, in 0..1.
+            levels: of the quantiles, between 0 and 1.
             back: forecast so many steps before the end, as if the rest were not known.
             paths: that an autoregressive decoder draws of each series.
             told: called with how many series are done, and how many there are.
 
         Raises:
-            ValueError: a series is not longer than `back`, or they are of another kind than those
-                of the training.
+            ValueError: a series is not longer than `back`, they are of another kind than those of
+                the training, or a level is none.
         """
         panel = self.read(data)
-        horizon = self.steps(horizon)
+        horizon, levels = self.steps(horizon), checked_levels(levels)
         scales = [self.scale(series) for series in panel.series]
         # All of the past, as a stream would have read it.
         steps = max(map(len, panel.series))

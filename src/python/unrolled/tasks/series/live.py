@@ -9,7 +9,7 @@ from unrolled.layers import Stream
 from unrolled.models import Outlook, Quantiles
 from unrolled.training import Array, counter_rng
 
-from .calibration import BAND, Following, Spread, away
+from .calibration import BAND, Following, Spread, away, checked_levels
 from .data import Series, Values
 from .forecast import Forecast, Origin
 from .rolling import PATHS
@@ -134,13 +134,20 @@ class Live:
         Args:
             horizon: steps, at most those of the training.
             known: (H, K) covariates that are known of these steps; None = they are missing.
-            levels: of the quantiles.
+            levels: of the quantiles, between 0 and 1.
             paths: that an autoregressive decoder draws.
+
+        Raises:
+            ValueError: the horizon, a level or the covariates will not do.
         """
         owner, model = self._forecaster, self._forecaster.model
-        steps = owner.steps(horizon)
+        steps, levels = owner.steps(horizon), checked_levels(levels)
         first = model.targets
         count = len(owner.kind.columns.known)
+        if known is not None and np.shape(known) != (steps, count):
+            raise ValueError(
+                f"expected known of shape (H, K) = ({steps}, {count}), got {np.shape(known)}"
+            )
         future = np.zeros((steps, 1, count + owner.kind.calendar.width), np.float32)
         if known is not None:
             scale = slice(first, first + count)
@@ -197,8 +204,12 @@ class Live:
         counts it is that of a value as far out or further.
 
         Raises:
-            ValueError: the model has no intervals.
+            ValueError: the model has no intervals, or these are not D values.
         """
+        if np.shape(values) != (self._forecaster.model.targets,):
+            raise ValueError(
+                f"expected {self._forecaster.model.targets} values, got shape {np.shape(values)}"
+            )
         head = self._forecaster.model.config["distribution"]
         levels = Quantiles.levels if head == "quantile" else _LEVELS
         quantiles = self.forecast(horizon=1, levels=levels, paths=_SURPRISED).quantiles

@@ -18,7 +18,7 @@ from unrolled.training import Array
 from .._run import make_options
 from ..forecasting import Forecasting
 from .data import Columns, Panel, Series, Values
-from .estimator import Estimator, fit_task, tags
+from .estimator import Estimator, fit_task, not_fitted, tags
 from .forecast import Forecast
 from .times import Step
 
@@ -106,8 +106,20 @@ class SeriesForecaster(Estimator):
             ValueError: an argument, X or y will not do, or training diverged; the text says why.
             KeyboardInterrupt: Ctrl-C; the estimator is as it was before.
         """
-        targets = _matrix("y", y, None)
+        if y is None:
+            raise ValueError("[SeriesForecaster] requires y to be passed, but the target y is None")
+        y = np.asarray(y)
+        targets = _matrix("y", y[:, None] if y.ndim == 1 else y, None)
         known = _matrix("X", X, len(targets))
+        if X is not None and not known.shape[1]:
+            raise ValueError(
+                f"[SeriesForecaster] X has 0 feature(s) (shape={known.shape}) while a "
+                "minimum of 1 is required: None says that there are no covariates"
+            )
+        if len(targets) < 2:
+            raise ValueError(
+                f"[SeriesForecaster] a series of n_samples={len(targets)} is too short"
+            )
         if np.isnan(targets).all(axis=0).any():
             raise ValueError("[SeriesForecaster] a column of y has no value")
         options: Any = make_options(Forecasting, {**self._options(), "test": 0.0})
@@ -117,7 +129,7 @@ class SeriesForecaster(Estimator):
             for letter, part in (("y", targets), ("x", known))
         ]
         columns = Columns(targets=names[0], known=names[1])
-        self._columns, self._flat = columns, np.ndim(y) == 1
+        self._columns, self._flat = columns, y.ndim == 1
         task.given = self._panel(targets, known)
         task.load()
         model = fit_task(task, validate=True)
@@ -144,14 +156,16 @@ class SeriesForecaster(Estimator):
     ) -> Forecast:
         """Returns the next steps with their quantiles; as `predict`."""
         if not hasattr(self, "forecaster_"):
-            raise ValueError("[SeriesForecaster] call fit before predict")
+            raise not_fitted(self, "predict")
         targets, known = self._past
-        coming = np.zeros((0, known.shape[1])) if X is None else _matrix("X", X, self.horizon)
+        coming = np.zeros((0, known.shape[1])) if X is None else _matrix("X", X, None)
         if coming.shape[1] != known.shape[1]:
             raise ValueError(
-                f"[SeriesForecaster] expected X with {known.shape[1]} columns, as in fit, got "
-                f"{coming.shape[1]}"
+                f"X has {coming.shape[1]} features, but SeriesForecaster is expecting "
+                f"{known.shape[1]} features as input: those of fit"
             )
+        if X is not None:
+            coming = _matrix("X", X, self.horizon)
         panel = self._panel(targets, np.concatenate([known, coming]))
         return self.forecaster_.predict(panel, levels=levels)[0]
 
@@ -164,17 +178,21 @@ def _matrix(name: str, values: Any, rows: int | None) -> Values:
     """Returns (N, columns) numbers of what a user gave; no columns for None."""
     if values is None:
         return np.zeros((rows or 0, 0))
+    if hasattr(values, "toarray"):
+        raise ValueError(f"[SeriesForecaster] {name} is sparse: give an array instead")
+    values = np.asarray(values)
+    if values.ndim != 2 or (rows is not None and len(values) != rows):
+        wanted = "(N, columns)" if rows is None else f"({rows}, columns)"
+        hint = ". Reshape your data: one column is array[:, None]" if values.ndim == 1 else ""
+        raise ValueError(
+            f"[SeriesForecaster] expected {name} of shape {wanted}, got {values.shape}{hint}"
+        )
+    if values.dtype.kind == "c":
+        raise ValueError(f"[SeriesForecaster] Complex data not supported, but {name} is complex")
     try:
         matrix = np.array(values, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"[SeriesForecaster] expected numbers in {name}: {error}") from error
-    if matrix.ndim == 1:
-        matrix = matrix[:, None]
-    if matrix.ndim != 2 or (rows is not None and len(matrix) != rows):
-        wanted = "(N,) or (N, columns)" if rows is None else f"({rows}, columns)"
-        raise ValueError(
-            f"[SeriesForecaster] expected {name} of shape {wanted}, got {np.shape(values)}"
-        )
     if np.isinf(matrix).any():
         raise ValueError(f"[SeriesForecaster] {name} is infinite in places; NaN means missing")
     return matrix

@@ -10,6 +10,7 @@ from unrolled.models import ForecastModel, Outlook
 from unrolled.training import Array, counter_rng
 
 from .baselines import Matrix, Ridge
+from .data import Panel
 from .windows import Batch, Indices, Windows
 
 #: Values that are forecast at a time.
@@ -56,6 +57,18 @@ def cut(lengths: Sequence[int], validation: float, test: float, least: int) -> l
     return [Part(begin, end) for begin, end in zip(begins, ends, strict=True)]
 
 
+def check_learned(panel: Panel, learned: Part) -> None:
+    """Raises ValueError where a target has no value in the part that is learned from."""
+    parts = zip(panel.series, learned.ends.tolist(), strict=True)
+    seen = sum((~np.isnan(series.targets[:end])).sum(axis=0) for series, end in parts)
+    for name, count in zip(panel.columns.targets, np.atleast_1d(seen), strict=True):
+        if not count:
+            raise ValueError(
+                f"{name} has no value in the part to learn from: leave it out with --target, or "
+                "hold out less"
+            )
+
+
 def origins(part: Part, horizon: int, stride: int) -> list[Indices]:
     """Returns for each series the steps after which forecasts begin, so that all H are inside."""
     return [
@@ -91,7 +104,7 @@ def roll(
 def regress(
     learned: tuple[Windows, Part, int], held_out: tuple[Windows, Part, int], *, shared: bool
 ) -> Matrix:
-    """Returns the matrices (D, C, H) of a `Ridge`.
+    """Returns the matrices (D, C + 1, H) of a `Ridge`.
 
     Args:
         learned, held_out: windows, a part of their series, and the stride of the origins in it.

@@ -24,16 +24,16 @@ def keep_what_helps(
 
     Args:
         part: what chooses the model, with its windows and the stride of the origins in it.
-        regression: matrices (D, C, H) that the linear path began as.
+        regression: matrices (D, C + 1, H) that the linear path began as.
     """
     path = {"regression": lambda last, history: linear(last, history, regression)}
     model.keep = None
     rolled = roll_model(model, windows, part, stride, others=path)
     keep = weights(rolled, windows.horizon)
     for d, each in enumerate(model.linear):
-        began = regression[d].T * model.context  # (H, C)
-        weight = each.parameters["weight"]
-        weight[...] = began + keep[d] * (weight - began)
+        began = {"weight": regression[d, :-1].T * model.context, "bias": regression[d, -1]}
+        for name, values in each.parameters.items():
+            values[...] = began[name] + keep[d] * (values - began[name])
     model.keep = keep
     return keep
 

@@ -26,6 +26,9 @@ Indices = NDArray[np.int64]
 #: Deviations of less than this part of the size of a number count as none.
 _CONSTANT = 1e-7
 
+#: The sum of the squares of any number of these is finite.
+_LARGEST = 1e140
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -50,12 +53,18 @@ class Scale:
             counts: so many of the first columns are counts.
 
         Raises:
-            ValueError: a number that has no logarithm, or is no count.
+            ValueError: a number that has no logarithm, is no count, or is too large.
         """
         table = _logarithms(_columns(series, end), logs)
         _check_counts(table[:, :counts], series.name)
         observed = ~np.isnan(table)
         count = np.maximum(observed.sum(axis=0), 1)
+        largest = np.abs(np.where(observed, table, 0.0)).max(initial=0.0)
+        if largest > _LARGEST:
+            raise ValueError(
+                f"the series {series.name!r} has a value of size {largest:g}, the square of which "
+                "float64 does not hold: leave the cell empty, or mend it"
+            )
         mean = np.where(observed, table, 0.0).sum(axis=0) / count
         away = np.where(observed, table - mean, 0.0)
         deviation = np.sqrt((away * away).sum(axis=0) / count)
