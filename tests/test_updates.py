@@ -91,9 +91,9 @@ def test_precision_is_one_switch(precision: Any) -> None:
 
     train(switched, precision=precision)
     assert during == [precision, precision, "full"]
-    assert switched.rnn.precision == "full"
+    assert switched.rnn.precision == switched.head.precision == "full"
     assert switched.flat.values.dtype == np.float32
-    model.rnn.precision = precision
+    model.set_precision(precision)
     train(model)
     np.testing.assert_array_equal(switched.flat.values, model.flat.values)
 
