@@ -15,16 +15,12 @@
 namespace unrolled {
 namespace {
 
-// The kernels of a precision of the table in use.
+// The kernels of a precision of the table in use; of int8 there are none.
 template <class T>
-const HeadKernels<T>& find_head(const char* function, Precision precision) {
+const HeadKernels<T>& find_head(const char* function, Precision precision = Precision::kFull) {
   const HeadKernels<T>* found = kernels_of<T>(kernels()).heads[static_cast<int>(precision)];
   if (found == nullptr) fail_value("[", function, "] expected precision full or bf16, got int8");
   return *found;
-}
-template <class T>
-const HeadKernels<T>& full_head() {
-  return *kernels_of<T>(kernels()).heads[static_cast<int>(Precision::kFull)];
 }
 
 double product_flops(int64_t a, int64_t b, int64_t c) {
@@ -34,10 +30,10 @@ double product_flops(int64_t a, int64_t b, int64_t c) {
 }  // namespace
 
 template <class T>
-PackedLinear<T>::PackedLinear(const KernelTable& kernel_table, const HeadKernels<T>& head_kernels,
+PackedLinear<T>::PackedLinear(const KernelTable& kernel_table, const HeadKernels<T>& head,
                               const T* weight, const T* from_bias, int64_t outputs, int64_t inputs,
                               bool need_forward, bool need_backward)
-    : table(kernel_table), head(head_kernels), O(outputs), I(inputs) {
+    : table(kernel_table), O(outputs), I(inputs) {
   const Kernels<T>& k = kernels_of<T>(table);
   if (need_forward) forward = Buffer<T>(round_up(O, k.panel) * head.words(I));
   if (need_backward) backward = Buffer<T>(round_up(I, k.panel) * head.words(O));
@@ -58,7 +54,7 @@ PackedLinear<T> pack_linear(const ArrayView& weight, const ArrayView& bias) {
   const int64_t O = axis(weight, 0), I = axis(weight, 1);
   const T* w = contiguous<const T>({"linear", "weight", "(O, I)", {O, I}}, weight, Access::kRead);
   const T* b = contiguous<const T>({"linear", "bias", "(O,)", {O}}, bias, Access::kRead);
-  return PackedLinear<T>(kernels(), full_head<T>(), w, b, O, I, true, false);
+  return PackedLinear<T>(kernels(), find_head<T>("linear"), w, b, O, I, true, false);
 }
 
 template <class T>
@@ -97,7 +93,7 @@ void run_linear_backward(const ArrayView& x, const ArrayView& weight, const Arra
     return;
   }
   const Kernels<T>& k = kernels_of<T>(kernels());
-  const PackedLinear<T> packed(kernels(), full_head<T>(), w, nullptr, O, I, false,
+  const PackedLinear<T> packed(kernels(), find_head<T>(name), w, nullptr, O, I, false,
                                args.dx != nullptr);
   args.packed_t = packed.backward.data();
   const int size = team_size(2 * product_flops(N, I, O), 0, std::max(N, O));

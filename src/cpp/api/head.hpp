@@ -14,7 +14,6 @@ namespace unrolled {
 template <class T>
 struct PackedLinear {
   const KernelTable& table;
-  const HeadKernels<T>& head;
   int64_t O, I;
   Buffer<T> forward, bias, backward;
 
