@@ -10,13 +10,13 @@ from .. import functional
 from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._initialisers import Initialiser, initialise
-from ._options import PrecisionOption
+from ._options import LossOptions
 from ._softmax_head import check_targets, scaled
 from ._specs import ParameterSpec, linear_specs
 from ._types import Array
 
 
-class AdaptiveSoftmaxHead(Layer, PrecisionOption):
+class AdaptiveSoftmaxHead(Layer, LossOptions):
     """A softmax in two steps: frequent classes at once, rare ones in clusters.
 
     Classes come in descending order of frequency. The cut-offs c_0 < ... < c_{C-1} split them into

@@ -13,8 +13,7 @@ class PrecisionOption:
         """In which numbers the products multiply; see `functional.Precision`.
 
         "full" (the default), "bf16", or "int8" for inference. Parameters, states and gradients stay
-        in the layer's dtype, so that a layer can train in one and stream in another. The losses of
-        a head have no "int8" and are in full precision then, as its logits always are.
+        in the layer's dtype, so that a layer can train in one and stream in another.
         """
         return self._precision
 
@@ -22,6 +21,10 @@ class PrecisionOption:
     def precision(self, precision: functional.Precision) -> None:
         functional.check_precision(type(self).__name__, precision)
         self._precision = precision
+
+
+class LossOptions(PrecisionOption):
+    """The option of a head: its losses have no "int8", and its logits are in full precision."""
 
     @property
     def _loss_precision(self) -> functional.Precision:

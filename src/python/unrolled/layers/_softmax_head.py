@@ -7,11 +7,11 @@ import numpy as np
 from .. import functional
 from ._base import Layer
 from ._linear import Linear
-from ._options import PrecisionOption
+from ._options import LossOptions
 from ._types import Array
 
 
-class SoftmaxHead(Linear, PrecisionOption):
+class SoftmaxHead(Linear, LossOptions):
     """A linear map to V logits, with the cross-entropy of their softmax.
 
         z = x W^T + b
