@@ -32,12 +32,16 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-@pytest.fixture(params=[info.name for info in functional.cells()])
+#: Of cells with functions of gates test_gate_functions.py tells: their scans are those of others.
+CELLS = [info for info in functional.cells() if not info.functions]
+
+
+@pytest.fixture(params=[info.name for info in CELLS])
 def cell(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=[info.name for info in functional.cells() if info.recurrent])
+@pytest.fixture(params=[info.name for info in CELLS if info.recurrent])
 def matrix_cell(request: pytest.FixtureRequest) -> str:
     """A cell with a recurrent matrix."""
     return request.param

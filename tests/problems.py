@@ -49,9 +49,12 @@ def present(arrays: Iterable[np.ndarray | None]) -> tuple[np.ndarray, ...]:
     return tuple(array for array in arrays if array is not None)
 
 
-#: The cells of one phase: all but those that need a whole row, or a second product.
+#: The cells of one phase: all but those that need a whole row, or a second product, and but those
+#: whose gates have functions of one's choice.
 FUSED_CELLS = [
-    name for name, spec in reference.CELLS.items() if not isinstance(spec, reference.PhasedCell)
+    name
+    for name, spec in reference.CELLS.items()
+    if not isinstance(spec, reference.PhasedCell) and not spec.functions
 ]
 
 #: The cells that multiply bfloat16 and int8, too.
@@ -68,6 +71,7 @@ class Problem:
     dstates: tuple[np.ndarray, ...]
     options: dict[str, Any]
     precision: functional.Precision = "full"
+    gates: functional.Gates = functional.NO_CHOICE
 
     @property
     def forward_roundings(self) -> int:
@@ -95,7 +99,11 @@ class Problem:
 
     def pack(self, *, backward: bool = True) -> functional.Weights:
         return functional.pack(
-            self.cell, *self.weights, precision=self.precision, backward=backward
+            self.cell,
+            *self.weights,
+            precision=self.precision,
+            backward=backward,
+            gates=self.gates,
         )
 
     def scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -121,6 +129,7 @@ class Problem:
             *self.weights,
             **self.options,
             precision=self.precision,
+            gates=self.gates if self.gates.functions else None,
         )
 
     def reference(self, **pulled: Any) -> dict[str, Any]:
@@ -132,6 +141,7 @@ class Problem:
             *self.weights,
             **self.options,
             precision=self.precision,
+            gates=self.gates if self.gates.functions else None,
         )
         dx, dstates, grads = pullback(self.dy, self.dstates, **pulled)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}

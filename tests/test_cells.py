@@ -41,7 +41,7 @@ def check(problem: Problem) -> None:
 
 def test_the_specification_names_the_same_cells() -> None:
     def described(cell: Any) -> tuple[object, ...]:
-        return cell.gates, cell.states, cell.units, cell.recurrent, cell.clips
+        return cell.gates, cell.states, cell.units, cell.recurrent, cell.clips, cell.functions
 
     compiled = {info.name: described(info) for info in functional.cells()}
     assert compiled == {spec.name: described(spec) for spec in reference.CELLS.values()}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tolerances import assert_close
+from unrolled import functional
 from unrolled.interop import onnx as interop
 from unrolled.interop._onnx_operators import OPERATORS
 
@@ -27,6 +28,10 @@ def run(model: Any, **feed: Any) -> list[Any]:
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return session.run(None, feed)
+
+
+#: A node that says nothing special is one of these cells.
+CELLS = [cell for cell in OPERATORS if not functional.cell_info(cell).functions]
 
 
 def make_node_model(
@@ -74,7 +79,7 @@ def make_node_model(
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("directions", [1, 2])
-@pytest.mark.parametrize("cell", OPERATORS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_node_is_a_layer(cell: str, directions: int, bias: bool, tmp_path: Path) -> None:
     model = make_node_model(cell, directions, bias=bias)
     path = tmp_path / "model.onnx"
@@ -98,7 +103,7 @@ def test_batch_first() -> None:
     assert node.layer.batch_first
 
 
-@pytest.mark.parametrize("cell", OPERATORS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_reverse_alone(cell: str) -> None:
     def change(node: Any, constants: dict[str, np.ndarray]) -> None:
         node.input.extend(["", "lengths"][len(node.input) - 3 :])
@@ -282,11 +287,8 @@ def _too_few_rows(node: Any, constants: dict[str, np.ndarray]) -> None:
     ("cell", "options", "text"),
     [
         ("lstm", {"direction": "sideways"}, "got 'sideways'"),
-        ("lstm", {"clip": 1.0}, "needs clip"),
-        ("lstm", {"input_forget": 1, "change": _peephole}, "needs peepholes with input_forget"),
-        ("gru_reset_before", {"clip": 1.0}, "needs clip with linear_before_reset = 0"),
-        ("rnn_tanh", {"activations": ["Elu"]}, r"activations \['Elu'\]"),
-        ("lstm", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "needs activations"),
+        ("lstm", {"clip": -1.0}, "expected clip > 0"),
+        ("rnn_tanh", {"activations": ["Gelu"]}, r"got \['Gelu'\]"),
         ("lstm_peephole", {"change": _few_peepholes}, "do not fit together"),
         ("lstm", {"change": _no_matrix}, "expected the inputs X, W and R"),
         ("lstm", {"change": _elsewhere}, "has an attribute 'size', unknown for LSTM"),
@@ -302,6 +304,41 @@ def test_what_no_layer_does(cell: str, options: dict[str, Any], text: str) -> No
         attribute = next(a for a in model.graph.node[0].attribute if a.name == "hidden_size")
         attribute.i = options["hidden_size"]
     with pytest.raises(ValueError, match=text):
+        interop.recurrent_nodes(model)
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("lstm", {"clip": 0.5}),
+        ("lstm", {"input_forget": 1, "change": _peephole}),
+        ("lstm", {"activations": ["HardSigmoid", "Tanh", "Relu"], "clip": 1.0}),
+        ("lstm_peephole", {"activations": ["Sigmoid", "Softsign", "ScaledTanh"],
+                           "activation_alpha": [0.9], "activation_beta": [0.5]}),
+        ("gru", {"clip": 0.5}),
+        ("gru_reset_before", {"activations": ["HardSigmoid", "Elu"], "activation_alpha": [0.3]}),
+        ("rnn_tanh", {"activations": ["LeakyRelu"], "activation_alpha": [0.3], "clip": 1.0}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_functions_of_gates(cell: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """A layer has them, and so has the node that it becomes."""
+    model = make_node_model(cell, 1, **options)
+    (node,) = interop.recurrent_nodes(model)
+    x = np.random.default_rng(1).standard_normal((T, B, I), np.float32)
+    (expected,) = run(model, x=x)
+    y, _ = node.layer(x)
+    assert_close(y, expected[:, 0], K=2 * T * (I + H), kind="forward")
+    interop.export(node.layer, tmp_path / "again.onnx")
+    (again,) = interop.recurrent_nodes(tmp_path / "again.onnx")
+    assert again.layer.cell == node.layer.cell
+    np.testing.assert_array_equal(again.layer(x)[0], y)
+
+
+def test_functions_that_differ_by_direction() -> None:
+    names = ["Sigmoid", "Tanh", "Sigmoid", "Elu"]
+    model = make_node_model("gru", 2, activations=names)
+    with pytest.raises(ValueError, match="differ by direction"):
         interop.recurrent_nodes(model)
 
 

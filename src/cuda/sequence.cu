@@ -24,7 +24,9 @@ constexpr CellInfo cell_info() {
           Cell::kRecurrent,
           false,
           false,
-          false};
+          false,
+          Cell::kFunctionCount,
+          Cell::kFunctions};
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),

@@ -19,6 +19,7 @@ Weights<T> layer_of(const std::string& cell, int64_t I, int64_t H, bool backward
   w.sizes = w.kernels().sizes(I, H, H);
   w.packed.I = I;
   w.packed.H = H;
+  w.packed.gates = gate_options<T>(w.info(), {});
   return w;
 }
 

@@ -10,7 +10,42 @@ namespace {
 
 constexpr const char* kPrecisionNames[kPrecisions] = {"full", "bf16", "int8"};
 
+Function find_function(const CellInfo& info, const std::string& name) {
+  std::string names;
+  for (int i = 0; i < kFunctions; ++i) {
+    if (name == kFunctionNames[i]) return static_cast<Function>(i);
+    names += (i == 0 ? "" : ", ") + std::string(kFunctionNames[i]);
+  }
+  fail_value("[", info.name, "] expected functions out of ", names, ", got '", name, "'");
+}
+
 }  // namespace
+
+const char* const kFunctionNames[kFunctions] = {
+    "sigmoid",     "tanh",         "relu", "affine",   "leaky_relu", "thresholded_relu",
+    "scaled_tanh", "hard_sigmoid", "elu",  "softsign", "softplus"};
+
+template <class T>
+GateOptions<T> gate_options(const CellInfo& info, const GateChoice& choice) {
+  const size_t count = static_cast<size_t>(info.function_count);
+  if (!choice.functions.empty() && choice.functions.size() != count)
+    fail_value("[", info.name, "] expected ", count, " functions, got ", choice.functions.size());
+  if (!(choice.limit > 0)) fail_value("[", info.name, "] expected limit > 0, got ", choice.limit);
+  if (count == 0 && choice.limit < kUnlimited)
+    fail_value("[", info.name, "] expected no limit of what gates read: the cell has none");
+  if (choice.coupled && (count == 0 || info.state_count < 2))
+    fail_value("[", info.name, "] expected coupled = false: the cell cannot couple its gates");
+  GateOptions<T> options{{}, static_cast<T>(choice.limit), choice.coupled};
+  for (size_t k = 0; k < count; ++k) {
+    if (choice.functions.empty()) {
+      options.functions[k] = {info.functions[k], T(0), T(0)};
+      continue;
+    }
+    const auto& [name, alpha, beta] = choice.functions[k];
+    options.functions[k] = {find_function(info, name), static_cast<T>(alpha), static_cast<T>(beta)};
+  }
+  return options;
+}
 
 std::vector<std::string> cell_precisions(const KernelTable& table, int cell) {
   return {kPrecisionNames, kPrecisionNames + (cell < table.narrow_cells ? kPrecisions : 1)};
@@ -61,7 +96,8 @@ LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arr
                recurrent, recurrent),
           take("dbias_ih", "(G*H,)", {rows}, arrays.bias_ih, true, false),
           take("dbias_hh", "(G*H,)", {rows}, arrays.bias_hh, recurrent, false),
-          take("dweight_unit", "(P*H,)", {info.unit_count * H}, arrays.weight_unit, units, units),
+          take("dweight_unit", "(P*H,)", {info.unit_count * H}, arrays.weight_unit, units,
+               units && info.function_count == 0),
           take("dweight_hr", "(R, H)", {R, H}, arrays.weight_hr, projects, projects)};
 }
 
@@ -91,7 +127,7 @@ void place_weights(Weights<T>& w, Buffer<T> memory) {
 
 template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward, Buffer<T> memory) {
+                        bool backward, const GateChoice& gates, Buffer<T> memory) {
   const KernelTable& table = kernels();
   Weights<T> w{};
   w.table = &table;
@@ -121,6 +157,7 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   const CellKernels<T>& cell_kernels = w.kernels();
   const LayerSizes& s = w.sizes = cell_kernels.sizes(I, H, R);
   w.packed.I = I, w.packed.H = H, w.packed.R = R;
+  w.packed.gates = gate_options<T>(info, gates);
   place_weights(w, std::move(memory));
   run_team(team_size(4.0 * static_cast<double>(w.memory.size()), 0, s.forward_panels),
            [&](const Team& team) { cell_kernels.pack(from, w.packed, team); });
@@ -133,8 +170,9 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   template LayerParameters<T> layer_parameters<T>(const CellInfo&, const LayerArrays&, int64_t, \
                                                   int64_t, int64_t, Access);                    \
   template void place_weights<T>(Weights<T>&, Buffer<T>);                                       \
+  template GateOptions<T> gate_options<T>(const CellInfo&, const GateChoice&);                  \
   template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool,  \
-                                      Buffer<T>);
+                                      const GateChoice&, Buffer<T>);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)
 

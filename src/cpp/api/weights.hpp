@@ -47,6 +47,24 @@ inline int64_t packed_size(const LayerSizes& s, bool backward) {
          (backward ? s.input_t + s.recurrent_t + s.second_t : 0);
 }
 
+// What the gates of a cell with functions apply.
+struct GateChoice {
+  struct Named {
+    std::string name;
+    double alpha, beta;
+  };
+  std::vector<Named> functions;  // in the order of the cell; empty: what it has by default
+  double limit = kUnlimited;
+  bool coupled = false;
+};
+
+// Names of the functions, in the order of their enumeration.
+extern const char* const kFunctionNames[kFunctions];
+
+// The choice as kernels take it; ValueError where the cell cannot do it.
+template <class T>
+GateOptions<T> gate_options(const CellInfo& info, const GateChoice& choice);
+
 struct LayerArrays {
   ArrayView weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr;
 };
@@ -57,7 +75,8 @@ template <class T>
 void place_weights(Weights<T>& weights, Buffer<T> memory);
 
 // The arrays as parameters of a cell, or with access to write as their gradients, checked: all that
-// the cell has must be there, but for biases. R: columns of the state h.
+// the cell has must be there, but for biases, and parameters of units of a cell with functions. R:
+// columns of the state h.
 template <class T>
 LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arrays, int64_t I,
                                     int64_t H, int64_t R, Access access);
@@ -65,6 +84,6 @@ LayerParameters<T> layer_parameters(const CellInfo& info, const LayerArrays& arr
 // They lie in `memory`, or in memory of their own.
 template <class T>
 Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Precision precision,
-                        bool backward, Buffer<T> memory = {});
+                        bool backward, const GateChoice& gates = {}, Buffer<T> memory = {});
 
 }  // namespace unrolled

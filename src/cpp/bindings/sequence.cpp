@@ -17,14 +17,17 @@ PyWeights pack(const std::string& cell, const py::array& weight_ih,
                const std::optional<py::array>& weight_hh, const std::optional<py::array>& bias_ih,
                const std::optional<py::array>& bias_hh, const std::optional<py::array>& weight_unit,
                const std::optional<py::array>& weight_hr, const std::string& precision,
-               bool backward) {
+               bool backward, const std::vector<std::tuple<std::string, double, double>>& functions,
+               double gate_clip, bool coupled) {
   const LayerArrays arrays{view_of(weight_ih), view_of(weight_hh),   view_of(bias_ih),
                            view_of(bias_hh),   view_of(weight_unit), view_of(weight_hr)};
+  GateChoice gates{{}, gate_clip, coupled};
+  for (const auto& [name, alpha, beta] : functions) gates.functions.push_back({name, alpha, beta});
   return with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
     py::gil_scoped_release release;
     return PyWeights{std::make_shared<const Weights<T>>(
-        pack_weights<T>(cell, arrays, find_precision<T>(precision), backward))};
+        pack_weights<T>(cell, arrays, find_precision<T>(precision), backward, gates))};
   });
 }
 
@@ -141,7 +144,8 @@ void register_sequence(py::module_& m) {
   m.def("pack", &pack, py::arg("cell"), py::arg("weight_ih").noconvert(),
         py::arg("weight_hh").noconvert(), py::arg("bias_ih").noconvert(),
         py::arg("bias_hh").noconvert(), py::arg("weight_unit").noconvert(),
-        py::arg("weight_hr").noconvert(), py::arg("precision"), py::arg("backward"));
+        py::arg("weight_hr").noconvert(), py::arg("precision"), py::arg("backward"),
+        py::arg("functions"), py::arg("gate_clip"), py::arg("coupled"));
   m.def("forward", &forward, py::arg("weights"), py::arg("x").noconvert(),
         py::arg("tokens").noconvert(), py::arg("y").noconvert(), py::arg("initial").noconvert(),
         py::arg("final").noconvert(), py::arg("others").noconvert(), py::arg("updates").noconvert(),

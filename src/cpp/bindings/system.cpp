@@ -19,8 +19,16 @@ struct PyCell {
   std::string name;
   std::vector<std::string> gates, states, units;
   bool recurrent, projects, normalises, clips;
+  std::vector<std::string> functions;
   std::vector<std::string> precisions;
 };
+
+std::vector<std::string> names_of_functions(const CellInfo& info) {
+  std::vector<std::string> names;
+  for (int i = 0; i < info.function_count; ++i)
+    names.push_back(kFunctionNames[static_cast<int>(info.functions[i])]);
+  return names;
+}
 
 std::vector<PyCell> cells() {
   const KernelTable& table = kernels();
@@ -35,6 +43,7 @@ std::vector<PyCell> cells() {
                     info.projects,
                     info.normalises,
                     info.clips,
+                    names_of_functions(info),
                     cell_precisions(table, i)});
   }
   return list;
@@ -77,6 +86,8 @@ void register_system(py::module_& m) {
       .def_readonly("projects", &PyCell::projects)
       .def_readonly("normalises", &PyCell::normalises)
       .def_readonly("clips", &PyCell::clips)
+      .def_property_readonly("functions",
+                             [](const PyCell& c) { return py::tuple(py::cast(c.functions)); })
       .def_property_readonly("precisions",
                              [](const PyCell& c) { return py::tuple(py::cast(c.precisions)); });
   m.def("cells", &cells);

@@ -77,7 +77,7 @@ void pack(XlaCall& call) {
   arrays.bias_hh = call.argument();
   with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
     using T = decltype(zero);
-    pack_weights<T>(cell, arrays, Precision::kFull, call.flag("backward"),
+    pack_weights<T>(cell, arrays, Precision::kFull, call.flag("backward"), {},
                     memory_of<T>(call.result()));
   });
 }

@@ -14,6 +14,10 @@
 //   kClipsCell            true when the new state c may be limited: a `limit` then follows the
 //                         other arguments of what makes c' or its gradient, and c' is
 //                         clip(c', limit) to all that reads it. Infinity is no limit, as on CUDA
+//   kFunctions, kFunctionCount  what gates apply where it may be chosen (see GateOptions), and by
+//                         default; none by default. `options` then follow all other arguments of
+//                         what a cell states, the packed parameters of units are zero where none
+//                         are given, and states of padded units are kept zero
 //   forward(x, r, p, state, next, saved)
 //       x[G]      input part W_ih x_t + b_ih        r[G]     recurrent part W_hh h + b_hh
 //       p[P]      parameters of the unit
@@ -59,12 +63,15 @@
 #pragma once
 
 #include "cells/elman.hpp"
+#include "cells/elman_functions.hpp"
 #include "cells/gru.hpp"
+#include "cells/gru_functions.hpp"
 #include "cells/gru_norm.hpp"
 #include "cells/gru_reset_before.hpp"
 #include "cells/indrnn.hpp"
 #include "cells/lstm.hpp"
 #include "cells/lstm_coupled.hpp"
+#include "cells/lstm_functions.hpp"
 #include "cells/lstm_norm.hpp"
 #include "cells/lstm_peephole.hpp"
 #include "cells/lstm_projected.hpp"
@@ -76,6 +83,7 @@
 #define UNROLLED_NARROW_CELLS(X) X(ElmanTanh) X(ElmanRelu) X(Lstm) X(Gru)
 #define UNROLLED_FUSED_CELLS(X) \
   UNROLLED_NARROW_CELLS(X) X(LstmPeephole) X(LstmCoupled) X(Mgu) X(MinGru) X(IndRnn) X(Slstm)
-#define UNROLLED_CELLS(X) \
-  UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm)
+#define UNROLLED_CELLS(X)                                                          \
+  UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm) \
+  X(ElmanFunctions) X(LstmFunctions) X(GruFunctions) X(GruResetBeforeFunctions)
 // clang-format on

@@ -1,6 +1,7 @@
 // What most cells have in common; see all.hpp for the contract.
 #pragma once
 
+#include "cells/gate_table.hpp"
 #include "simd/math.hpp"
 
 namespace unrolled::UNROLLED_ISA {
@@ -25,7 +26,8 @@ UNROLLED_INLINE V no_limit() {
 
 struct CellBase {
   static constexpr const char* const* kUnitNames = nullptr;
-  static constexpr int kUnitCount = 0;
+  static constexpr const Function* kFunctions = nullptr;
+  static constexpr int kUnitCount = 0, kFunctionCount = 0;
   static constexpr bool kRecurrent = true, kClipsCell = false;
 };
 

@@ -204,7 +204,10 @@ struct Backward {
         }
 #pragma GCC unroll 4
         for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
-        cell_backward<Cell, V>(saved, p, state, d, dx, dr, dp, V(a.cell_limit));
+        with_options<Cell>(a.cell_limit, w.gates,
+                           [&](const auto&... options) UNROLLED_INLINE_LAMBDA {
+                             Cell::backward(saved, p, state, d, dx, dr, dp, options...);
+                           });
 #pragma GCC unroll 4
         for (int k = 0; k < S; ++k)
           store(a.carry[k].data + j * a.carry[k].stride + unit, d[k] + stayed[k]);
@@ -253,6 +256,7 @@ struct Backward {
 
   // weight_unit += column sums of d.
   void unit_gradients(const Rows<T>& d, int64_t rows) const {
+    if (a.grads.weight_unit == nullptr) return;
     for (int64_t block = blocks.begin; block < blocks.end; ++block)
       for (int i = 0; i < Y::P; ++i) {
         V sum(T(0));

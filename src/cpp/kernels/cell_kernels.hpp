@@ -12,7 +12,8 @@ template <class Cell>
 constexpr CellInfo cell_info() {
   return {Cell::kName,      Cell::kGateCount, Cell::kStateCount, Cell::kUnitCount,
           Cell::kGates,     Cell::kStates,    Cell::kUnitNames,  Cell::kRecurrent,
-          projects<Cell>(), Normalised<Cell>, Cell::kClipsCell};
+          projects<Cell>(), Normalised<Cell>, Cell::kClipsCell,  Cell::kFunctionCount,
+          Cell::kFunctions};
 }
 
 template <class Cell, class T, class O>

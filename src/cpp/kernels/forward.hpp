@@ -133,7 +133,6 @@ struct Forward {
 
   // Rows as the products read them: in place, or converted into this member's scratch.
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
-    if constexpr (O::kInPlace) return from;
     const int64_t width = larger(O::row_words(w.I), O::row_words(R));
     return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.operand_rows * width);
   }
@@ -231,7 +230,9 @@ struct Forward {
       state[k] = load(a.states[k].data + entering * a.states[k].stride + unit);
 #pragma GCC unroll 4
     for (int i = 0; i < Y::P; ++i) p[i] = load(Y::unit_at(w.unit, block) + i * Y::L);
-    cell_forward<Cell, V>(x, recurrent, p, state, next, keep, V(a.cell_limit));
+    with_options<Cell>(a.cell_limit, w.gates, [&](const auto&... options) UNROLLED_INLINE_LAMBDA {
+      Cell::forward(x, recurrent, p, state, next, keep, options...);
+    });
     if (leaving >= 0)
 #pragma GCC unroll 4
       for (int k = 0; k < S; ++k) leave(k, state[k], next[k], leaving, unit, t, row);
@@ -247,6 +248,8 @@ struct Forward {
     const auto at = [&](const auto& steps) {
       return steps.data + t * steps.step + plan.order[row] * steps.row;
     };
+    if constexpr (Cell::kFunctionCount > 0)
+      if (unit + Y::L > width(k)) next = keep_some(next, width(k) - unit);
     if (a.update[k].data != nullptr) {
       const V taken = load_tail(at(a.update[k]), unit, width(k));
       next = multiply_add(taken, next, (V(T(1)) - taken) * old);

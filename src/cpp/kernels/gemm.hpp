@@ -128,9 +128,10 @@ inline void multiply(const Product<T>& p, Sweep sweep) {
     multiply_in_vectors<NV, O>(p, sweep);
 }
 
-// Rows as a product of operand O reads them: copies in `to`.
+// Rows as a product of operand O reads them: in place, or copies in `to`.
 template <class O, class T>
 inline Rows<const T> prepare_rows(const Rows<const T>& from, int64_t rows, int64_t K, T* to) {
+  if constexpr (O::kInPlace) return from;
   const int64_t stride = O::row_words(K);
   for (int64_t row = 0; row < rows; ++row)
     O::prepare(from.data + row * from.stride, K, to + row * stride);

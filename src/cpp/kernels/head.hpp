@@ -61,20 +61,11 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
       });
 }
 
-// Rows as the products of O read them: in place, or copied to `to`.
-template <class O, class T>
-inline Rows<const T> operand_rows(const Rows<const T>& from, int64_t rows, int64_t K, T* to) {
-  if constexpr (O::kInPlace)
-    return from;
-  else
-    return prepare_rows<O>(from, rows, K, to);
-}
-
 // dx (rows, I) = dy (rows, V) W.
 template <class O, class T>
 inline void input_gradient(const Rows<const T>& dy, const T* packed_t, int64_t V, int64_t I,
                            int64_t rows, T* dx, T* operands) {
-  const Rows<const T> from = operand_rows<O>(dy, rows, V, operands);
+  const Rows<const T> from = prepare_rows<O>(dy, rows, V, operands);
   multiply<kPlainVectors, O>(Product<T>{.a = from.data,
                                         .a_stride = from.stride,
                                         .b = packed_t,
@@ -150,7 +141,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
     const Rows<T> logits = {a.logits[buffer].data + part.begin * a.logits[buffer].stride,
                             a.logits[buffer].stride};
     const Rows<const T> from =
-        operand_rows<O>({x.data + part.begin * a.I, a.I}, own, a.I, operands);
+        prepare_rows<O>({x.data + part.begin * a.I, a.I}, own, a.I, operands);
     multiply<kPlainVectors, O>(Product<T>{.a = from.data,
                                           .a_stride = from.stride,
                                           .b = a.packed,

@@ -74,22 +74,18 @@ UNROLLED_INLINE LayerParameters<T> second_parameters(const LayerParameters<T>& o
   return second;
 }
 
-// Those functions of a cell that are given a limit of its state c where it may have one.
-template <class Cell, class V>
-UNROLLED_INLINE void cell_forward(const V* x, const V* r, const V* p, const V* state, V* next,
-                                  V* saved, V limit) {
-  if constexpr (Cell::kClipsCell)
-    Cell::forward(x, r, p, state, next, saved, limit);
+// Calls f with what a cell's functions are given behind their other arguments: the limit of its
+// state c, and what its gates apply, where these may be chosen.
+template <class Cell, class T, class F>
+UNROLLED_INLINE void with_options(T cell_limit, const GateOptions<T>& gates, F&& f) {
+  if constexpr (Cell::kClipsCell && Cell::kFunctionCount > 0)
+    f(Vec<T>(cell_limit), gates);
+  else if constexpr (Cell::kClipsCell)
+    f(Vec<T>(cell_limit));
+  else if constexpr (Cell::kFunctionCount > 0)
+    f(gates);
   else
-    Cell::forward(x, r, p, state, next, saved);
-}
-template <class Cell, class V>
-UNROLLED_INLINE void cell_backward(const V* saved, const V* p, const V* state, V* d, V* dx, V* dr,
-                                   V* dp, V limit) {
-  if constexpr (Cell::kClipsCell)
-    Cell::backward(saved, p, state, d, dx, dr, dp, limit);
-  else
-    Cell::backward(saved, p, state, d, dx, dr, dp);
+    f();
 }
 
 // Panels of packed columns with G gates of each unit.
@@ -188,7 +184,9 @@ struct Layout : GateLayout<Cell::kGateCount, T> {
     const Range own = share(blocks(H), team);
     for (int64_t block = own.begin; block < own.end; ++block)
       for (int i = 0; i < P; ++i)
-        store(unit_at(to.unit, block) + i * L, load_tail(from.weight_unit + i * H, block * L, H));
+        store(unit_at(to.unit, block) + i * L,
+              from.weight_unit == nullptr ? Vec<T>(T(0))
+                                          : load_tail(from.weight_unit + i * H, block * L, H));
     if (to.input_t != nullptr) {
       pack_transposed<Gates>(to.input_t, from.weight_ih, I, H, team);
       if constexpr (Cell::kRecurrent)

@@ -136,7 +136,9 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
 #pragma GCC unroll 2
       for (int k = 0; k < S; ++k)
         state[k] = load(a.states[k].data + (entering + row) * a.states[k].stride + block * L);
-      cell_forward<Cell, V>(x, r, nullptr, state, next, saved, V(a.cell_limit));
+      with_options<Cell>(a.cell_limit, w.gates, [&](const auto&... options) UNROLLED_INLINE_LAMBDA {
+        Cell::forward(x, r, static_cast<V*>(nullptr), state, next, saved, options...);
+      });
       if constexpr (Cell::kNormalisesCell) {
         // Over what has been read of the product; the gate is there in place of h.
         store(r_row + block * L, next[1]);

@@ -114,7 +114,11 @@ UNROLLED_INLINE void step_back_normalised(const Scan& scan, const BackwardArgs<T
         d[1] = d[1] + of_cell.dx(dn, load(cell_hat + block * L));
         if (block * L + L > H) d[1] = keep_some(d[1], H - block * L);
       }
-      cell_backward<Cell, V>(saved, nullptr, state, d, dx, dr, nullptr, V(a.cell_limit));
+      with_options<Cell>(a.cell_limit, a.weights->gates,
+                         [&](const auto&... options) UNROLLED_INLINE_LAMBDA {
+                           constexpr V* kNone = nullptr;
+                           Cell::backward(saved, kNone, state, d, dx, dr, kNone, options...);
+                         });
 #pragma GCC unroll 2
       for (int k = 0; k < S; ++k)
         store(a.carry[k].data + j * a.carry[k].stride + block * L, d[k] + stayed[k]);

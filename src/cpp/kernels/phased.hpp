@@ -58,10 +58,10 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
           V x[G], state[S], next[S], saved[Cell::kSavedCount], m;
           load_gates(row, block, x);
           load_states(multiplied, row, block, state);
-          if constexpr (Cell::kClipsCell)
-            Cell::first(x, sum + i * First::G, state, next, saved, m, V(a.cell_limit));
-          else
-            Cell::first(x, sum + i * First::G, state, next, saved, m);
+          with_options<Cell>(
+              a.cell_limit, w.gates, [&](const auto&... options) UNROLLED_INLINE_LAMBDA {
+                Cell::first(x, sum + i * First::G, state, next, saved, m, options...);
+              });
           store(a.middle.data + row * a.middle.stride + block * L, m);
 #pragma GCC unroll 2
           for (int k = 1; k < S; ++k)
@@ -90,7 +90,10 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
             for (int v = 0; v < Cell::kFirstSaved; ++v)
               saved[v] = load(values_at(row, block) + v * L);
           }
-          Cell::second(x, sum[i], state, next, saved);
+          if constexpr (Cell::kFunctionCount > 0)
+            Cell::second(x, sum[i], state, next, saved, w.gates);
+          else
+            Cell::second(x, sum[i], state, next, saved);
           if (leaving >= 0) {
             if constexpr (Cell::kProjects)  // read with zoneout alone
               state[0] = a.update[0].data == nullptr

@@ -47,7 +47,10 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
         load_saved(token, block, saved);
         load_states(a.states[0], token, block, state);
       }
-      Cell::second_backward(saved, state, d, dx, du);
+      if constexpr (Cell::kFunctionCount > 0)
+        Cell::second_backward(saved, state, d, dx, du, w.gates);
+      else
+        Cell::second_backward(saved, state, d, dx, du);
       store(carry_at(0, j, block), d[0] + stayed);
       store(dsecond.data + (chunk_row + j) * dsecond.stride + block * L, du);
 #pragma GCC unroll 4
@@ -85,10 +88,9 @@ UNROLLED_INLINE void step_back_in_phases(const Scan& scan, const BackwardArgs<T>
       const V past = masked ? d[0] : V(T(0)),
               dm = load(dmiddle.data + n * dmiddle.stride + block * L);
       if (masked) d[0] = V(T(0));
-      if constexpr (Cell::kClipsCell)
-        Cell::first_backward(saved, state, dm, d, dx, m, V(a.cell_limit));
-      else
-        Cell::first_backward(saved, state, dm, d, dx, m);
+      with_options<Cell>(a.cell_limit, w.gates, [&](const auto&... options) UNROLLED_INLINE_LAMBDA {
+        Cell::first_backward(saved, state, dm, d, dx, m, options...);
+      });
       if (masked) d[0] = multiply_add(scan.factors_at(j, block * L), d[0], past);
 #pragma GCC unroll 2
       for (int k = kOwn; k < S; ++k) store(carry_at(k, j, block), d[k] + stayed[k]);

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cells/gate_table.hpp"
 #include "kernels/image_table.hpp"
 #include "kernels/team.hpp"
 
@@ -56,6 +57,7 @@ struct PackedLayer {
   // Of a second product, else of no size: [panels of R][H][panel], its bias, and its transpose
   // [panels of H][R in whole vectors][panel].
   T *second, *second_bias, *second_t;
+  GateOptions<T> gates;  // of a cell with functions
 };
 
 // torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, R), biases (G*H) or null; the P
@@ -210,6 +212,8 @@ struct CellInfo {
   bool projects;    // state h has a width R of its own
   bool normalises;  // products are normalised over a row
   bool clips;       // its state c may be limited
+  int function_count;
+  const Function* functions;  // by default
 };
 
 // y (N, O) = x (N, I) W^T + b, with W (O, I) packed by pack_linear.

@@ -30,6 +30,8 @@ class CellInfo:
     @property
     def normalises(self) -> bool: ...
     @property
+    def functions(self) -> tuple[str, ...]: ...
+    @property
     def clips(self) -> bool: ...
     @property
     def precisions(self) -> tuple[str, ...]: ...
@@ -164,6 +166,9 @@ def pack(
     weight_hr: _Array | None,  # (R, H)
     precision: str,  # "full", "bf16", "int8"
     backward: bool,
+    functions: Sequence[tuple[str, float, float]],  # name, alpha, beta; empty: by default
+    gate_clip: float,  # inf: none
+    coupled: bool,
 ) -> Weights: ...
 def forward(
     weights: Weights,

@@ -32,6 +32,10 @@ from ._ctc_beam import CtcPrefix as CtcPrefix
 from ._embedding import Lookup as Lookup
 from ._embedding import embedding as embedding
 from ._embedding import embedding_backward as embedding_backward
+from ._gates import NO_CHOICE as NO_CHOICE
+from ._gates import GateFunction as GateFunction
+from ._gates import Gates as Gates
+from ._gates import gate_functions as gate_functions
 from ._head import PackedLinear as PackedLinear
 from ._head import dropout as dropout
 from ._head import linear as linear

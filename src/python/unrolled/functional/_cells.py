@@ -30,6 +30,8 @@ class CellInfo:
         projects: whether the output h = weight_hr m has a size R of its own, R <= H.
         normalises: whether products are normalised over all gates of a row.
         clips: whether its state c may be clipped (`cell_clip` of `scan`).
+        functions: where it may be chosen what gates apply (`Gates`), what they do by default; the
+            parameters of units may then be left out, which are zeros then.
         precisions: the names of `Precision` that it has for float32.
     """
 
@@ -41,6 +43,7 @@ class CellInfo:
     projects: bool = False
     normalises: bool = False
     clips: bool = False
+    functions: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ("full",)
 
 
@@ -92,6 +95,7 @@ def _compiled() -> tuple[CellInfo, ...]:
             c.projects,
             c.normalises,
             c.clips,
+            c.functions,
             c.precisions,
         )
         for c in _core.cells()

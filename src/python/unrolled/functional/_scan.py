@@ -13,6 +13,7 @@ from .. import _core
 from .._core import Weights
 from ._cells import cell_info, load_kernels
 from ._embedding import Lookup, embedding_backward
+from ._gates import NO_CHOICE, Gates
 from ._memory import Recompute, recompute_code
 from ._precision import Precision
 from ._scan_arguments import GradientClip, clip_limits, gradients_of, lengths_of, resets_of
@@ -49,6 +50,7 @@ def pack(
     *,
     precision: Precision = "full",
     backward: bool = True,
+    gates: Gates = NO_CHOICE,
 ) -> Weights:
     """Copies the parameters of one direction of one layer into the layout of the kernels.
 
@@ -61,6 +63,7 @@ def pack(
     Args:
         cell: a name out of `cells()`.
         precision: in which numbers the products multiply; see `Precision`.
+        gates: what the gates of a cell with `functions` apply.
         backward: also pack the transposed copies that `scan_backward` needs (twice the memory).
     """
 
@@ -78,6 +81,7 @@ def pack(
         contiguous(weight_hr),
         precision,
         backward,
+        *gates.arguments(),
     )
 
 

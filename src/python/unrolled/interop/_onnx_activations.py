@@ -1,76 +1,21 @@
 """The activation functions that ONNX's recurrent operators name."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import numpy as np
+from ..functional import GateFunction, gate_functions
 
-from ..layers._types import Array
-
-
-@dataclass(frozen=True)
-class Activation:
-    """One of the functions, y = f(x), element by element.
-
-    Attributes:
-        name: as ONNX writes it, as "LeakyRelu".
-        alpha, beta: its parameters; 0 where it has none.
-    """
-
-    name: str
-    alpha: float = 0.0
-    beta: float = 0.0
-
-    def __call__(self, x: Array) -> Array:
-        y: Array = _FUNCTIONS[self.name].function(x, self.alpha, self.beta)
-        return y
+#: Our names by ONNX's in small letters, as "leakyrelu".
+_NAMES = {name.replace("_", ""): name for name in gate_functions()}
 
 
-@dataclass(frozen=True)
-class _Function:
-    """A function (x, alpha, beta) -> y, and which parameters it has.
-
-    Attributes:
-        alpha, beta: "none", "needed", or what it is where a node says nothing.
-    """
-
-    function: Callable[[Array, float, float], Array]
-    alpha: float | str = "none"
-    beta: float | str = "none"
-
-
-def _sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), by the exponential that does not overflow."""
-    small = np.exp(-np.abs(x))
-    y: Array = np.where(x >= 0, 1, small) / (1 + small)
-    return y
-
-
-def _elu(x: Array, alpha: float) -> Array:
-    return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-# Defaults are those of ONNX's operators of the same names; its ScaledTanh had none.
-_FUNCTIONS: Mapping[str, _Function] = {
-    "Relu": _Function(lambda x, a, b: np.maximum(x, 0)),
-    "Tanh": _Function(lambda x, a, b: np.tanh(x)),
-    "Sigmoid": _Function(lambda x, a, b: _sigmoid(x)),
-    "Affine": _Function(lambda x, a, b: a * x + b, 1.0, 0.0),
-    "LeakyRelu": _Function(lambda x, a, b: np.where(x >= 0, x, a * x), 0.01),
-    "ThresholdedRelu": _Function(lambda x, a, b: np.where(x < a, 0, x), 1.0),
-    "ScaledTanh": _Function(lambda x, a, b: a * np.tanh(b * x), "needed", "needed"),
-    "HardSigmoid": _Function(lambda x, a, b: np.minimum(np.maximum(a * x + b, 0), 1), 0.2, 0.5),
-    "Elu": _Function(lambda x, a, b: _elu(x, a), 1.0),
-    "Softsign": _Function(lambda x, a, b: x / (1 + np.abs(x))),
-    "Softplus": _Function(lambda x, a, b: np.logaddexp(x, 0)),
-}
-
-_NAMES = {name.lower(): name for name in _FUNCTIONS}
+def onnx_name(function: GateFunction) -> str:
+    """As ONNX writes it, as "LeakyRelu"."""
+    return function.name.title().replace("_", "")
 
 
 def read_activations(
     where: str, names: Sequence[str], alphas: Sequence[float], betas: Sequence[float]
-) -> tuple[Activation, ...]:
+) -> tuple[GateFunction, ...]:
     """Returns a node's functions, in its order.
 
     Those that have a parameter take the values one after the other; where values are fewer, the
@@ -86,29 +31,28 @@ def read_activations(
             values are meant is then open), or none for a function without a default.
     """
     if unknown := [name for name in names if name.lower() not in _NAMES]:
-        raise ValueError(
-            f"{where} expected activations out of {', '.join(_FUNCTIONS)}, got {unknown}"
-        )
-    known = [_NAMES[name.lower()] for name in names]
+        known = ", ".join(name.title().replace("_", "") for name in gate_functions())
+        raise ValueError(f"{where} expected activations out of {known}, got {unknown}")
+    ours = [_NAMES[name.lower()] for name in names]
     values = [
-        _consumed(where, kind, known, given) for kind, given in (("alpha", alphas), ("beta", betas))
+        _consumed(where, kind, ours, given) for kind, given in (("alpha", alphas), ("beta", betas))
     ]
-    return tuple(Activation(*each) for each in zip(known, *values, strict=True))
+    try:
+        return tuple(GateFunction(*each) for each in zip(ours, *values, strict=True))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
-def _consumed(where: str, kind: str, names: Sequence[str], given: Sequence[float]) -> list[float]:
-    defaults = [getattr(_FUNCTIONS[name], kind) for name in names]
-    takers = [name for name, default in zip(names, defaults, strict=True) if default != "none"]
-    if takers and len(given) > len(takers):
+def _consumed(
+    where: str, kind: str, names: Sequence[str], given: Sequence[float]
+) -> list[float | None]:
+    """For each function its parameter; None: it has none, or its default."""
+    takes = [kind in gate_functions()[name] for name in names]
+    if any(takes) and len(given) > sum(takes):
+        takers = [name for name, there in zip(names, takes, strict=True) if there]
         raise ValueError(
             f"{where} expected activation_{kind} with no more values than functions that take "
             f"one, {takers}, got {list(given)}"
         )
-    rest: Iterator[float] = iter(given)
-    result = []
-    for name, default in zip(names, defaults, strict=True):
-        value = 0.0 if default == "none" else next(rest, default)
-        if value == "needed":
-            raise ValueError(f"{where} expected activation_{kind} for {name}, which has no default")
-        result.append(float(value))
-    return result
+    rest: Iterator[float] = map(float, given)
+    return [next(rest, None) if there else None for there in takes]

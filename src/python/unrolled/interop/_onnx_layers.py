@@ -77,7 +77,7 @@ def recurrent(
             1 + states,
             hidden_size=sizes.hidden,
             direction=direction,
-            **OPERATORS[layer.cell].attributes(directions),
+            **OPERATORS[layer.cell].attributes(directions, layer.gates),
         )
         for names, name in zip(final, last, strict=True):
             names.append(name)
@@ -151,7 +151,8 @@ def _parameters(graph: Graph, owner: str, layer: Recurrent[Any], k: int) -> list
 
     matrices = [stacked(name, operator.to_onnx, name) for name in ("weight_ih", "weight_hh")]
     bias = stacked("bias", operator.to_onnx, "bias_ih", "bias_hh") if layer.bias else ""
-    units = stacked("weight_unit", operator.peepholes, "weight_unit") if operator.units else ""
+    there = f"weight_unit{suffixes[0]}" in arrays
+    units = stacked("weight_unit", operator.peepholes, "weight_unit") if there else ""
     return [*matrices, bias, units]
 
 

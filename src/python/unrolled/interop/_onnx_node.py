@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .._extras import import_extra
+from ..functional import GateFunction, Gates, cell_info
 from ..layers._types import Array
-from ._onnx_activations import Activation, read_activations
+from ._onnx_activations import onnx_name, read_activations
 from ._onnx_operators import DEFAULT_ACTIVATIONS, GATES, OPERATORS
 
 
@@ -54,34 +55,35 @@ class Equations:
     """
 
     op_type: str
-    activations: tuple[Activation, ...]
+    activations: tuple[GateFunction, ...]
     clip: float | None = None
     option: bool = False
     peepholes: bool = False
 
     @property
-    def cell(self) -> str | None:
-        """The cell here that computes the same; None: there is none."""
-        names = tuple(each.name for each in self.activations)
+    def cell(self) -> str:
+        """The cell that computes the same: the simplest one."""
+        names = tuple(map(onnx_name, self.activations))
         for cell, operator in OPERATORS.items():
-            same = (self.op_type, names) == (operator.op_type, operator.activations)
-            same = same and self.option == any(operator.options.values())
-            if same and self.clip is None and self.peepholes == bool(operator.units):
+            if operator.op_type != self.op_type:
+                continue
+            if cell_info(cell).functions:
+                if self.op_type != "GRU" or self.option == any(operator.options.values()):
+                    return cell
+            elif (
+                self.clip is None
+                and (names, self.peepholes) == (operator.activations, bool(operator.units))
+                and self.option == any(operator.options.values())
+            ):
                 return cell
-        return None
+        raise AssertionError(self.op_type)
 
-    def __str__(self) -> str:
-        """What sets a node apart from one that says nothing."""
-        names = tuple(each.name for each in self.activations)
-        plain = DEFAULT_ACTIVATIONS[self.op_type]
-        traits = {
-            "peepholes": self.peepholes,
-            "clip": self.clip is not None,
-            "input_forget": self.op_type == "LSTM" and self.option,
-            "linear_before_reset = 0": self.op_type == "GRU" and not self.option,
-            f"activations {list(names)}": names != plain,
-        }
-        return " with ".join(trait for trait, present in traits.items() if present)
+    @property
+    def gates(self) -> Gates | None:
+        """What is to be said to this cell; None: nothing."""
+        if not cell_info(self.cell).functions:
+            return None
+        return Gates(self.activations, self.clip, self.op_type == "LSTM" and self.option)
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def _text(data: bytes) -> str:
 
 def _activations(
     where: str, op_type: str, given: Mapping[str, Any], directions: int
-) -> list[tuple[Activation, ...]]:
+) -> list[tuple[GateFunction, ...]]:
     """The functions of each direction."""
     plain = DEFAULT_ACTIVATIONS[op_type]
     names: Sequence[str] = given.get("activations") or plain * directions

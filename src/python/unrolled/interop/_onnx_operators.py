@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..functional import NO_CHOICE, Gates
 from ..layers._types import Array
+from ._onnx_activations import onnx_name
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Operator:
         op_type: "LSTM", "GRU" or "RNN".
         order: for each of ONNX's gates, the place of the same gate in our cell; None: the cell has
             none.
-        activations: of one direction.
+        activations: of one direction, by default where they can be chosen.
         options: what else the operator must be told to be this cell.
         negated: the places of gates that are 1 - sigmoid(z) where ONNX has sigmoid(z).
         units: for each of ONNX's peepholes, the place of the same in our weight_unit.
@@ -61,8 +63,7 @@ class Operator:
         if bias is not None:
             arrays |= zip(("bias_ih", "bias_hh"), np.split(bias, 2), strict=True)
         result = {name: self.from_onnx(array) for name, array in arrays.items()}
-        if self.units:
-            assert peepholes is not None
+        if self.units and peepholes is not None:
             blocks = np.split(peepholes, len(self.units))
             places = range(len(self.units))
             result["weight_unit"] = np.concatenate([blocks[self.units.index(n)] for n in places])
@@ -76,11 +77,19 @@ class Operator:
     def _signed(self, gate: Array, place: int) -> Array:
         return -gate if place in self.negated else gate
 
-    def attributes(self, directions: int = 1) -> dict[str, Any]:
+    def attributes(self, directions: int = 1, gates: Gates = NO_CHOICE) -> dict[str, Any]:
         """What a node of this cell says, but for its direction and its size."""
-        activations = list(self.activations) * directions
-        default = self.activations == DEFAULT_ACTIVATIONS[self.op_type]
-        return dict(self.options) | ({} if default else {"activations": activations})
+        names = tuple(map(onnx_name, gates.functions)) or self.activations
+        result: dict[str, Any] = dict(self.options)
+        if names != DEFAULT_ACTIVATIONS[self.op_type]:
+            result["activations"] = list(names) * directions
+        for kind in ("alpha", "beta"):
+            values = [getattr(each, kind) for each in gates.functions]
+            if given := [value for value in values if value is not None] * directions:
+                result[f"activation_{kind}"] = given
+        if gates.clip is not None:
+            result["clip"] = gates.clip
+        return result | ({"input_forget": 1} if gates.coupled else {})
 
 
 #: What a node does that says nothing of its activations.
@@ -107,4 +116,10 @@ OPERATORS: Mapping[str, Operator] = {
     "gru_reset_before": Operator("GRU", (1, 0, 2), DEFAULT_ACTIVATIONS["GRU"]),
     "rnn_tanh": Operator("RNN", (0,), DEFAULT_ACTIVATIONS["RNN"]),
     "rnn_relu": Operator("RNN", (0,), ("Relu",)),
+    "lstm_functions": Operator("LSTM", (0, 3, 1, 2), DEFAULT_ACTIVATIONS["LSTM"], units=(0, 2, 1)),
+    "gru_functions": Operator(
+        "GRU", (1, 0, 2), DEFAULT_ACTIVATIONS["GRU"], {"linear_before_reset": 1}
+    ),
+    "gru_reset_before_functions": Operator("GRU", (1, 0, 2), DEFAULT_ACTIVATIONS["GRU"]),
+    "rnn_functions": Operator("RNN", (0,), DEFAULT_ACTIVATIONS["RNN"]),
 }

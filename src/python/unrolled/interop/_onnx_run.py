@@ -1,12 +1,12 @@
 """Runs a node of ONNX's operators LSTM, GRU and RNN on arrays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import functional
 from ..layers._types import Array
-from ._onnx_equations import Parameters, Step, run_equations
 from ._onnx_node import Equations, read_options
 from ._onnx_operators import OPERATORS, STATES
 
@@ -16,9 +16,6 @@ _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 
 class NodeRunner:
     """A node as a function of its inputs.
-
-    Directions that a cell of this package computes run in its kernels, all others as NumPy's
-    `run_equations`.
 
     Args:
         node: an `onnx.NodeProto` whose operator is LSTM, GRU or RNN.
@@ -89,7 +86,7 @@ class NodeRunner:
         sizes = self._options.hidden(*arrays)
         directions = zip(self._options.equations, self._options.reverse, strict=True)
         scans = [
-            _Scan(equations, Parameters(*each), reverse, sizes)
+            _Scan(equations, each, reverse, sizes)
             for (equations, reverse), each in zip(
                 directions, _by_direction(arrays, wide), strict=True
             )
@@ -114,37 +111,29 @@ class NodeRunner:
 
 
 class _Scan:
-    """One direction of a node with its weights."""
+    """One direction of a node with its weights: W, R, B and P, of which the last may be None."""
 
     def __init__(
         self,
         equations: Equations,
-        parameters: Parameters,
+        parameters: Sequence[Any],
         reverse: bool,
         sizes: tuple[int, int],
     ) -> None:
         self.sizes = sizes
         self._reverse = reverse
-        cell = equations.cell
-        self._weights = Step(equations, parameters) if cell is None else pack(cell, parameters)
+        own: dict[str, Any] = OPERATORS[equations.cell].parameters(*parameters)
+        if equations.gates is not None:
+            own["gates"] = equations.gates
+        self._weights = functional.pack(equations.cell, **own, backward=False)
 
     def run(self, x: Array, states: list[Array], lengths: Array | None, out: Array) -> Any:
         """Writes the outputs (T, B, H) and returns the final states, (B, H) each."""
-        if isinstance(self._weights, Step):
-            return run_equations(self._weights, x, states, lengths, reverse=self._reverse, out=out)
         if x.strides[-1] != x.itemsize:
             x = np.ascontiguousarray(x)
         return functional.scan(
             self._weights, x, states, lengths=lengths, reverse=self._reverse, out=out
         )[1]
-
-
-def pack(cell: str, parameters: Parameters) -> functional.Weights:
-    """Packs the weights of one direction for a cell that computes the same, for inference."""
-    own: dict[str, Any] = OPERATORS[cell].parameters(
-        parameters.w, parameters.r, parameters.bias, parameters.peepholes
-    )
-    return functional.pack(cell, **own, backward=False)
 
 
 def _by_direction(arrays: tuple[Any, ...], kind: Any) -> list[list[Any]]:

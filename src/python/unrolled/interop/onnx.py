@@ -21,7 +21,7 @@ from .._extras import import_extra
 from ..layers import Recurrent, Reversed, as_state
 from ..layers._types import Array
 from ._onnx_constants import Constants, graphs_of
-from ._onnx_node import NodeOptions, read_options
+from ._onnx_node import Equations, NodeOptions, read_options
 from ._onnx_operators import OPERATORS, STATES
 from .onnx_export import export as export
 from .onnx_export import parts as parts
@@ -72,14 +72,13 @@ class RecurrentNode:
 def recurrent_nodes(model: Model) -> list[RecurrentNode]:
     """Returns every recurrent node of a model, those of its If branches and loops included.
 
-    Weights may be constants, or whatever the model computes from constants. A node that no layer
-    computes still runs, without training: see `unrolled.interop.onnx_backend`.
+    Weights may be constants, or whatever the model computes from constants.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no ONNX model, or a node does what no layer here does (other activations,
-            clipping, coupled gates with peepholes), or its weights come from outside or do not fit
-            together; the text names the node.
+        ValueError: it is no ONNX model, or a node does what no layer here does (activations that
+            differ by direction), or its weights come from outside or do not fit together; the text
+            names the node.
         ImportError: the extra [onnx] is not installed.
     """
     proto = _read(model)
@@ -120,7 +119,8 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
     outputs = [*node.output, *[""] * (3 - len(node.output))]
     if not all(inputs[:3]) or len(inputs) > 8:
         raise ValueError(f"{where} expected the inputs X, W and R, and no more than 8")
-    cell = _cell(options)
+    equations = _equations(options)
+    cell = equations.cell
     arrays = [constants.value(inputs[n], where) if inputs[n] else None for n in (1, 2, 3, 7)]
     w, r, b, p = arrays
     assert w is not None
@@ -133,6 +133,8 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
         bias=b is not None,
         batch_first=options.batch_first,
         bidirectional=len(options.reverse) == 2,
+        gates=equations.gates,
+        unit_parameters=equations.gates is None or p is not None,
         dtype=w.dtype,
         init="zeros",
     )
@@ -156,14 +158,12 @@ def _recurrent_node(node: Any, opset: int, constants: Constants) -> RecurrentNod
     )
 
 
-def _cell(options: NodeOptions) -> str:
-    """The cell that does what the node does, in all of its directions."""
+def _equations(options: NodeOptions) -> Equations:
+    """What the node computes in all of its directions."""
     first, *others = options.equations
-    cell = first.cell
-    if cell is None or any(each.cell != cell for each in others):
-        needed = "; ".join(dict.fromkeys(str(each) or "no option" for each in options.equations))
-        raise ValueError(f"{options.where} needs {needed}, which no layer here has")
-    return cell
+    if any(each != first for each in others):
+        raise ValueError(f"{options.where} has activations that differ by direction: no layer has")
+    return first
 
 
 def _state(options: NodeOptions, names: tuple[str, ...], constants: Constants) -> Any:

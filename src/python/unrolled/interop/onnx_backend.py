@@ -7,9 +7,8 @@
     y, y_h = onnx_backend.run_node(node, [x, w, r])
 
 The operators LSTM, GRU and RNN are complete: directions, activations with alpha and beta, clip,
-layout, lengths, initial states, peepholes, coupled gates, both GRUs. What a cell of this package
-computes runs in its kernels, the rest in NumPy. All other operators are those of `onnx.reference`,
-which is complete and not fast. Needs the extra [onnx].
+layout, lengths, initial states, peepholes, coupled gates, both GRUs. All other operators
+are those of `onnx.reference`, which is complete and not fast. Needs the extra [onnx].
 """
 
 from collections.abc import Mapping, Sequence

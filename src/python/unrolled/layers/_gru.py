@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ._gates import Activation, chosen_cell
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
 from ._sizes import Merge
@@ -23,6 +24,9 @@ class GRU(Recurrent[Array]):
 
         n_t = tanh(W_in x_t + b_in + W_hn (r_t * h_{t-1}) + b_hn)
 
+    activations are two functions, of r and z, and of n; with gate_clip they read what stands in
+    their brackets as min(max(v, -gate_clip), gate_clip).
+
     With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, W_ih x_t becomes
     gain_ih * norm(W_ih x_t) and W_hh h_{t-1} becomes gain_hh * norm(W_hh h_{t-1}), each normalised
     over all 3*H gates; biases are added behind.
@@ -35,6 +39,9 @@ class GRU(Recurrent[Array]):
     Shapes and arguments: see `Recurrent`; G = 3, rows of weights in the order r, z, n.
 
     reset_after: True as torch.nn.GRU and cuDNN; False is ONNX's linear_before_reset=0.
+    activations: names, or `functional.GateFunction` with parameters; None is ("sigmoid", "tanh").
+    Like gate_clip, not together with layer_norm. In Keras's words recurrent_activation and
+    activation.
     layer_norm: adds weight_unit_lk (6*H,), the rows of gain_ih and gain_hh (3*H each); not together
     with reset_after=False.
 
@@ -61,14 +68,20 @@ class GRU(Recurrent[Array]):
         learn_initial_state: bool = False,
         reset_after: bool = True,
         layer_norm: bool = False,
+        activations: Sequence[Activation] | None = None,
+        gate_clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
     ) -> None:
         if layer_norm and not reset_after:
             raise ValueError("[GRU] expected reset_after=True with layer_norm, got False")
+        plain = "gru" if reset_after else "gru_reset_before"
+        cell, gates = chosen_cell("GRU", plain, activations, gate_clip)
+        if gates is not None and layer_norm:
+            raise ValueError("[GRU] expected activations=None and gate_clip=None with layer_norm")
         super().__init__(
-            "gru_norm" if layer_norm else "gru" if reset_after else "gru_reset_before",
+            "gru_norm" if layer_norm else cell,
             input_size,
             hidden_size,
             num_layers,
@@ -83,12 +96,13 @@ class GRU(Recurrent[Array]):
             merge=merge,
             residual=residual,
             learn_initial_state=learn_initial_state,
+            gates=gates,
             dtype=dtype,
             rng=rng,
             init=init,
         )
 
     def _cell_options(self) -> list[str]:
-        return {"gru_reset_before": ["reset_after=False"], "gru_norm": ["layer_norm=True"]}.get(
-            self.cell, []
-        )
+        before = ["reset_after=False"] if self.cell.startswith("gru_reset_before") else []
+        norm = ["layer_norm=True"] if self.cell == "gru_norm" else []
+        return super()._cell_options() + before + norm

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ._gates import Activation, chosen_cell
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
 from ._sizes import Merge
@@ -25,6 +26,9 @@ class LSTM(Recurrent[tuple[Array, Array]]):
 
     With cell_clip, c_t is min(max(c_t, -cell_clip), cell_clip) before h_t reads it.
 
+    activations are three functions: of i, f and o, of g, and of c_t in h_t; with gate_clip the
+    first two read what stands in their brackets as min(max(z, -gate_clip), gate_clip).
+
     With layer_norm, and norm(v) = (v - mean(v)) / sqrt(var(v) + 1e-5) of a row, all gates are made
     of gain_ih * norm(W_ih x_t) + b_ih + gain_hh * norm(W_hh h_{t-1}) + b_hh, normalised over all
     4*H of them, and h_t = o_t * tanh(gain_c * norm(c_t) + shift_c).
@@ -38,6 +42,9 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         dx, (dh, dc) = pullback(dy)                  # adds to lstm.grads
 
     Shapes and arguments: see `Recurrent`; G = 4, rows of weights in the order i, f, g, o.
+    activations: names, or `functional.GateFunction` with parameters; None is ("sigmoid", "tanh",
+    "tanh"). Like gate_clip, not together with proj_size and layer_norm. In Keras's words the first
+    one is recurrent_activation, the others activation.
     proj_size: R < H, or 0 for no projection. layer_norm: adds weight_unit_lk (10*H,), the rows of
     gain_ih and gain_hh (4*H each), gain_c and shift_c (H each); not together with proj_size.
 
@@ -66,6 +73,8 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         residual: bool = False,
         learn_initial_state: bool = False,
         layer_norm: bool = False,
+        activations: Sequence[Activation] | None = None,
+        gate_clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -77,8 +86,13 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             )
         if proj_size and layer_norm:
             raise ValueError("[LSTM] expected proj_size or layer_norm, got both")
+        cell, gates = chosen_cell("LSTM", "lstm", activations, gate_clip)
+        if gates is not None and (proj_size or layer_norm):
+            raise ValueError(
+                "[LSTM] expected activations=None and gate_clip=None with proj_size or layer_norm"
+            )
         super().__init__(
-            "lstm_projected" if proj_size else "lstm_norm" if layer_norm else "lstm",
+            "lstm_projected" if proj_size else "lstm_norm" if layer_norm else cell,
             input_size,
             hidden_size,
             num_layers,
@@ -95,6 +109,8 @@ class LSTM(Recurrent[tuple[Array, Array]]):
             residual=residual,
             learn_initial_state=learn_initial_state,
             proj_size=proj_size,
+            gates=gates,
+            unit_parameters=gates is None,
             dtype=dtype,
             rng=rng,
             init=init,

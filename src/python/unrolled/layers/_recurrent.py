@@ -1,6 +1,7 @@
 """Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from .. import functional
 from ._checks import check_array, checked_cell_clip, checked_dtype, checked_probability
+from ._gates import checked_gates, gate_options
 from ._initialisers import Initialiser, initialise
 from ._memory import LayerMemory, stack_memory
 from ._recurrent_steps import RecurrentSteps
@@ -76,6 +78,10 @@ class Recurrent(StackScans[StateT]):
             parameters, one vector a layer, direction and state, zero at first.
         proj_size: R of a cell that projects its output (see `functional.CellInfo`), 1 <= R <= H; 0
             is H there, and all that other cells take.
+        gates: what the gates of a cell with `functions` (see `functional.CellInfo`) apply; None:
+            what they do by default, and all that other cells take.
+        unit_parameters: whether such a cell has its parameters of units, as peephole weights; they
+            are zeros otherwise.
         dtype: float32 or float64, of parameters and of all arrays; nothing is cast silently.
         rng: where initial values come from; None draws fresh entropy.
         init: a name from `unrolled.layers.initialisers()`, or a callable (spec, rng) -> array.
@@ -107,6 +113,8 @@ class Recurrent(StackScans[StateT]):
         residual: bool = False,
         learn_initial_state: bool = False,
         proj_size: int = 0,
+        gates: functional.Gates | None = None,
+        unit_parameters: bool = True,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
@@ -128,6 +136,11 @@ class Recurrent(StackScans[StateT]):
         rng = np.random.default_rng() if rng is None else rng
         self.zoneout = Zoneout.of(where, zoneout, info.states)
         self.cell_clip = checked_cell_clip(where, cell_clip, info)
+        self.gates = checked_gates(where, info, gates)
+        if not unit_parameters:
+            if not info.functions:
+                raise ValueError(f"[{where}] expected unit_parameters=True: {info.name} needs them")
+            info = replace(info, units=())
         for name in ("weight_dropout", "recurrent_dropout"):
             if getattr(self, name) and not info.recurrent:
                 raise ValueError(f"[{where}] expected {name}=0: {self.cell} has no weight_hh")
@@ -157,7 +170,7 @@ class Recurrent(StackScans[StateT]):
                     columns = zip(info.states, each.states(len(info.states)), strict=True)
                     begins = {f"initial_{name}{ending}": np.zeros(n, kind) for name, n in columns}
                 own.update(begins)
-                self._scans.append(ScanParameters(self.cell, keys, tuple(begins)))
+                self._scans.append(ScanParameters(self.cell, keys, tuple(begins), self.gates))
         self._layers = tuple(layers)
         sizes = tuple(each.states(len(info.states)) for each in layers)
         self._form = StateForm(info.states, sizes, self.num_directions)
@@ -201,7 +214,8 @@ class Recurrent(StackScans[StateT]):
 
     def _cell_options(self) -> list[str]:
         """What stands in the text of the layer beside options of every cell."""
-        return [f"proj_size={self.proj_size}"] if self.proj_size else []
+        projected = [f"proj_size={self.proj_size}"] if self.proj_size else []
+        return projected + gate_options(self.gates)
 
     def __call__(
         self,

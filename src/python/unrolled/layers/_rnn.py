@@ -1,11 +1,11 @@
 """Elman's simple recurrent network."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ._gates import Activation, as_function, chosen_cell
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
 from ._sizes import Merge
@@ -15,7 +15,14 @@ from ._types import Array
 class RNN(Recurrent[Array]):
     """Elman's simple recurrent network, one or more layers of it.
 
-        h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)      act = tanh or relu
+        h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
+
+    act is tanh, relu, or another function that gates may have (`functional.GateFunction`, which
+    says their names), here with its parameters::
+
+        unrolled.RNN(16, 32, nonlinearity=functional.GateFunction("leaky_relu", alpha=0.1))
+
+    With gate_clip it reads what stands in its brackets as min(max(z, -gate_clip), gate_clip).
 
     The output is h_t and the state is h::
 
@@ -32,7 +39,7 @@ class RNN(Recurrent[Array]):
         input_size: int,
         hidden_size: int | Sequence[int],
         num_layers: int = 1,
-        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        nonlinearity: Activation = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -45,14 +52,16 @@ class RNN(Recurrent[Array]):
         merge: Merge = "concat",
         residual: bool = False,
         learn_initial_state: bool = False,
+        gate_clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
         init: str | Initialiser = "orthogonal",
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"[RNN] expected nonlinearity tanh or relu, got {nonlinearity!r}")
+        cell, gates = chosen_cell("RNN", "rnn", [nonlinearity], gate_clip)
+        if gate_clip is None and (name := str(as_function(nonlinearity))) in ("tanh", "relu"):
+            cell, gates = f"rnn_{name}", None
         super().__init__(
-            f"rnn_{nonlinearity}",
+            cell,
             input_size,
             hidden_size,
             num_layers,
@@ -67,6 +76,7 @@ class RNN(Recurrent[Array]):
             merge=merge,
             residual=residual,
             learn_initial_state=learn_initial_state,
+            gates=gates,
             dtype=dtype,
             rng=rng,
             init=init,

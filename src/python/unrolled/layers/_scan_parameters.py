@@ -20,11 +20,13 @@ class ScanParameters:
         cell: its name.
         keys: names of parameters by the argument of `functional.pack`.
         initial: names of the learned initial states, (H,) each; none where they are zero.
+        gates: what the gates of a cell with functions apply.
     """
 
     cell: str
     keys: Mapping[str, str]
     initial: tuple[str, ...] = ()
+    gates: functional.Gates = functional.NO_CHOICE
 
     def names(self, *, begins: bool) -> tuple[str, ...]:
         """The names of the parameters that take part in a call, which may begin a sequence."""
@@ -52,7 +54,9 @@ class ScanParameters:
 
         Parameters may be edited in place at any time, so nothing packed is kept between calls.
         """
-        own = {key: parameters[name] for key, name in self.keys.items()}
+        own: dict[str, Any] = {key: parameters[name] for key, name in self.keys.items()}
+        if self.gates.functions:
+            own["gates"] = self.gates
         w_ih, w_hh = own.pop("weight_ih"), own.pop("weight_hh", None)
         if mask is not None and w_hh is not None:
             w_hh = mask(w_hh)

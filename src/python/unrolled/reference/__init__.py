@@ -13,6 +13,7 @@ from ._conv import batch_norm_vjp as batch_norm_vjp
 from ._conv import conv2d_vjp as conv2d_vjp
 from ._conv import max_pool_vjp as max_pool_vjp
 from ._ctc import ctc_loss_vjp as ctc_loss_vjp
+from ._function_cells import FUNCTIONS as FUNCTIONS
 from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
 from ._head import log_softmax as log_softmax
 from ._head import sampling_probabilities as sampling_probabilities

@@ -38,7 +38,8 @@ class Cell:
 
     States are (B, H) each and the first one, h, is the output. Gates lie side by side in the last
     axis of `a` and `r`, in the order of `gates`. Where it `clips`, `step` takes a fifth argument:
-    the limit that the new state c is clipped to before anything reads it.
+    the limit that the new state c is clipped to before anything reads it. Where it has `functions`,
+    names of what its gates apply by default, what they apply is the last argument of `step`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Cell:
     units: tuple[str, ...] = ()
     recurrent: bool = True
     clips: bool = False
+    functions: tuple[str, ...] = ()
 
 
 def sigmoid(x: Array) -> Array:

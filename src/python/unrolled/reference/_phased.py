@@ -44,6 +44,7 @@ class PhasedCell:
     units: tuple[str, ...] = ()
     recurrent: bool = True
     clips: bool = False
+    functions: tuple[str, ...] = ()
 
 
 # Projected LSTM ----------------------------------------------------------------------------------

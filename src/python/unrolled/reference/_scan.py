@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import _cells, _further_cells, _phased
+from . import _cells, _function_cells, _further_cells, _phased
 from ._cells import Cell
+from ._function_cells import Function, Gates
 from ._operands import OPERANDS
 from ._phased import PhasedCell
 from ._types import Array, Saved, States
@@ -18,7 +19,9 @@ from ._types import Array, Saved, States
 GradientClip = float | tuple[Literal["norm"], float] | None
 
 CELLS: dict[str, Cell | PhasedCell] = {
-    cell.name: cell for cell in (*_cells.CELLS, *_further_cells.CELLS, *_phased.CELLS)
+    cell.name: cell
+    for cells in (_cells.CELLS, _further_cells.CELLS, _phased.CELLS, _function_cells.CELLS)
+    for cell in cells
 }
 
 #: In the order of the parameters; those of absent biases, and of what a cell has not, are None.
@@ -44,6 +47,7 @@ def scan(
     cell_clip: float | None = None,
     recurrent_factors: npt.ArrayLike | None = None,
     precision: str = "full",
+    gates: Any = None,
 ) -> tuple[Array, States]:
     """Run one direction of one layer over a batch of sequences.
 
@@ -64,6 +68,8 @@ def scan(
         cell_clip: limit of the new state c of a cell that `clips`; None: no limit.
         recurrent_factors: (B, H) what h is multiplied by on its way into recurrent products, in
             every step; the state stays as it is. None: ones.
+        gates: what gates apply in a cell with `functions`, as `unrolled.functional.Gates` says it;
+            None: what the cell has by default.
         precision: a name in `OPERANDS`; in products both factors are rounded by it, rows of states
             and x at every step.
 
@@ -87,6 +93,7 @@ def scan(
         cell_clip=cell_clip,
         recurrent_factors=recurrent_factors,
         precision=precision,
+        gates=gates,
     )
     return result
 
@@ -123,6 +130,7 @@ def scan_vjp(
     cell_clip: float | None = None,
     recurrent_factors: npt.ArrayLike | None = None,
     precision: str = "full",
+    gates: Any = None,
 ) -> tuple[tuple[Array, States], Pullback]:
     """`scan`, and the function that carries gradients back through it.
 
@@ -137,7 +145,9 @@ def scan_vjp(
         identity; with "int8" there are no gradients.
     """
     spec, operand = CELLS[cell], OPERANDS[precision]
-    limit = (np.inf if cell_clip is None else cell_clip,) if spec.clips else ()
+    options: tuple[Any, ...] = (np.inf if cell_clip is None else cell_clip,) if spec.clips else ()
+    if spec.functions:
+        options += (gates or Gates([Function(name) for name in spec.functions]),)
     x = operand(np.asarray(x, np.float64))
     steps, batch, _ = x.shape
     w_ih = operand(np.asarray(weight_ih, np.float64))
@@ -147,7 +157,9 @@ def scan_vjp(
     w_hh = operand(zeros if weight_hh is None else np.asarray(weight_hh, np.float64))
     b_ih = 0.0 if bias_ih is None else np.asarray(bias_ih, np.float64)
     b_hh = 0.0 if bias_hh is None else np.asarray(bias_hh, np.float64)
-    units = np.zeros(0) if weight_unit is None else np.asarray(weight_unit, np.float64)
+    units = np.zeros(len(spec.units) * hidden)
+    if weight_unit is not None:
+        units = np.asarray(weight_unit, np.float64)
     p = tuple(units.reshape(len(spec.units), hidden))
     sizes = [w_hh.shape[1], *[hidden] * (len(spec.states) - 1)]
     shapes = [(batch, size) for size in sizes]
@@ -182,9 +194,9 @@ def scan_vjp(
         a = x[t, rows] @ w_ih.T
         h_before = operand(factors[rows] * before[0])
         if isinstance(spec, PhasedCell):
-            after, saved = spec.step(a, p, before, h_before, weights, *limit)
+            after, saved = spec.step(a, p, before, h_before, weights, *options)
         else:
-            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before, *limit)
+            after, saved = spec.step(a + b_ih, h_before @ w_hh.T + b_hh, p, before, *options)
         for s, old, new, u in zip(current, before, after, shares, strict=True):
             s[rows] = old + u[t, rows] * (new - old)
         y[t, rows] = current[0][rows]
