@@ -22,10 +22,12 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def run(step: Any, x: np.ndarray, states: int, *, backwards: bool = False) -> np.ndarray:
+def run(
+    step: Any, x: np.ndarray, states: int, *, backwards: bool = False, hidden: int = H
+) -> np.ndarray:
     """Outputs (B, T, H) of `step(x_t, states) -> states`, the first of which is the output."""
-    state = tuple(np.zeros((B, H)) for _ in range(states))
-    y = np.zeros((B, T, H))
+    state = tuple(np.zeros((B, hidden)) for _ in range(states))
+    y = np.zeros((B, T, hidden))
     for t in reversed(range(T)) if backwards else range(T):
         state = step(x[:, t], state)
         y[:, t] = state[0]
@@ -35,6 +37,7 @@ def run(step: Any, x: np.ndarray, states: int, *, backwards: bool = False) -> np
 def keras_step(cell: str, weights: list[np.ndarray]) -> Any:
     kernel, recurrent, *bias = weights
     gates = COUNTS[cell]
+    H = len(recurrent)
     b, rb = np.zeros(gates * H), np.zeros(gates * H)
     if bias:
         b, rb = bias[0] if cell == "gru" else (bias[0], rb)
@@ -60,14 +63,22 @@ def keras_step(cell: str, weights: list[np.ndarray]) -> Any:
     return step
 
 
-def keras_weights(cell: str, rng: np.random.Generator, *, bias: bool = True) -> list[np.ndarray]:
-    width = COUNTS[cell] * H
-    shapes = [(I, width), (H, width), (2, width) if cell == "gru" else (width,)]
+def keras_weights(
+    cell: str,
+    rng: np.random.Generator,
+    *,
+    bias: bool = True,
+    inputs: int = I,
+    hidden: int = H,
+) -> list[np.ndarray]:
+    width = COUNTS[cell] * hidden
+    shapes = [(inputs, width), (hidden, width), (2, width) if cell == "gru" else (width,)]
     return [rng.standard_normal(shape) / 2 for shape in shapes[: 3 if bias else 2]]
 
 
 def assert_outputs(got: np.ndarray, wanted: np.ndarray) -> None:
-    assert_close(got, wanted, K=2 * T * (I + H + 4), kind="forward", what="y")
+    """Of two layers at most, the upper one of which reads up to 2*H."""
+    assert_close(got, wanted, K=2 * 2 * T * (2 * H + H + 4), kind="forward", what="y")
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -102,6 +113,37 @@ def test_keras_adds_both_directions(rng: np.random.Generator) -> None:
         from_keras([*forward, *backward], "lstm", bidirectional=True, merge_mode="ave")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+def test_keras_of_layers_that_read_each_other(cell: str, rng: np.random.Generator) -> None:
+    """As StackedRNNCells, or several layers; the upper one narrower."""
+    lower, upper = keras_weights(cell, rng), keras_weights(cell, rng, inputs=H, hidden=H - 1)
+    x = rng.standard_normal((B, T, I))
+    states = 1 + (cell == "lstm")
+    between = run(keras_step(cell, lower), x, states)
+    layer = from_keras([*lower, *upper], cell, num_layers=2)
+    assert layer.hidden_sizes == (H, H - 1)
+    assert_outputs(layer(x)[0], run(keras_step(cell, upper), between, states, hidden=H - 1))
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+def test_keras_of_bidirectional_layers_that_read_each_other(
+    merge: Any, rng: np.random.Generator
+) -> None:
+    x = rng.standard_normal((B, T, I))
+    width = 2 * H if merge == "concat" else H
+    layers = [[keras_weights("gru", rng, inputs=n) for _ in "fb"] for n in (I, width)]
+    wanted = x
+    for forward, backward in layers:
+        both = [
+            run(keras_step("gru", forward), wanted, 1),
+            run(keras_step("gru", backward), wanted, 1, backwards=True),
+        ]
+        wanted = np.concatenate(both, axis=2) if merge == "concat" else both[0] + both[1]
+    weights = [array for layer in layers for direction in layer for array in direction]
+    layer = from_keras(weights, "gru", num_layers=2, bidirectional=True, merge_mode=merge)
+    assert_outputs(layer(x)[0], wanted)
+
+
 def test_keras_says_when_the_bias_is_that_of_the_other_gru(rng: np.random.Generator) -> None:
     after, before = keras_weights("gru", rng), keras_weights("gru_reset_before", rng)
     with pytest.raises(ValueError, match=r"reset_after=False to be \(3\*H,\), got \(2, 18\)"):
@@ -116,6 +158,10 @@ def test_keras_refuses_what_does_not_fit(rng: np.random.Generator) -> None:
         from_keras(weights, "conv_lstm")
     with pytest.raises(ValueError, match="expected 4 arrays, or 6"):
         from_keras(weights, "gru", bidirectional=True)
+    with pytest.raises(ValueError, match="expected num_layers >= 1, got 0"):
+        from_keras(weights, "gru", num_layers=0)
+    with pytest.raises(ValueError, match=r"kernel \(I, G\*H\) = \(6, 18\) of layer 1 with G = 3"):
+        from_keras([*weights, *weights], "gru", num_layers=2)
     with pytest.raises(ValueError, match=r"kernel \(I, G\*H\) = \(4, 24\) with G = 4 gates"):
         from_keras(weights, "lstm")
     with pytest.raises(TypeError, match="expected one dtype"):
@@ -157,12 +203,42 @@ def flax_gru(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
     return tree, step
 
 
+def flax_mgu(rng: np.random.Generator, *, reset: bool = True) -> tuple[dict[str, Any], Any]:
+    tree = {f"i{gate}": dense(rng, I, H, bias=True) for gate in "fn"}
+    tree |= {"hf": dense(rng, H, H, bias=False), "hn": dense(rng, H, H, bias=reset)}
+
+    def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        (h,) = state
+        f = sigmoid(apply(tree["if"], x) + apply(tree["hf"], h))
+        n = np.tanh(apply(tree["in"], x) + (f if reset else 1) * apply(tree["hn"], h))
+        return ((1 - f) * n + f * h,)
+
+    return tree, step
+
+
+def flax_mgu_without_reset(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+    return flax_mgu(rng, reset=False)
+
+
 def flax_simple(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
     tree = {"i": dense(rng, I, H, bias=True), "h": dense(rng, H, H, bias=False)}
-    return tree, lambda x, state: (np.tanh(apply(tree["i"], x) + apply(tree["h"], state[0])),)
+    return tree, simple_step(tree)
 
 
-@pytest.mark.parametrize(("make", "states"), [(flax_lstm, 2), (flax_gru, 1), (flax_simple, 1)])
+def simple_step(tree: dict[str, Any]) -> Any:
+    return lambda x, state: (np.tanh(apply(tree["i"], x) + apply(tree["h"], state[0])),)
+
+
+FLAX = [
+    (flax_lstm, 2),
+    (flax_gru, 1),
+    (flax_mgu, 1),
+    (flax_mgu_without_reset, 1),
+    (flax_simple, 1),
+]
+
+
+@pytest.mark.parametrize(("make", "states"), FLAX)
 def test_flax(make: Any, states: int, rng: np.random.Generator) -> None:
     tree, step = make(rng)
     x = rng.standard_normal((B, T, I))
@@ -171,6 +247,27 @@ def test_flax(make: Any, states: int, rng: np.random.Generator) -> None:
     y, _ = from_flax(tree, other)(x)
     assert_outputs(y[..., :H], run(step, x, states))
     assert_outputs(y[..., H:], run(back, x, states, backwards=True))
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+def test_flax_of_bidirectional(merge: Any, rng: np.random.Generator) -> None:
+    (tree, step), (other, back) = flax_gru(rng), flax_gru(rng)
+    x = rng.standard_normal((B, T, I))
+    both = {"forward_rnn": {"cell": tree}, "backward_rnn": {"cell": other}}
+    parts = run(step, x, 1), run(back, x, 1, backwards=True)
+    wanted = np.concatenate(parts, axis=2) if merge == "concat" else parts[0] + parts[1]
+    assert_outputs(from_flax(both, merge=merge)(x)[0], wanted)
+
+
+def test_flax_of_layers_that_read_each_other(rng: np.random.Generator) -> None:
+    """As the RNNs of a Sequential; the second one wider."""
+    x = rng.standard_normal((B, T, I))
+    lower = {"i": dense(rng, I, H, bias=True), "h": dense(rng, H, H, bias=False)}
+    upper = {"i": dense(rng, H, H + 1, bias=True), "h": dense(rng, H + 1, H + 1, bias=False)}
+    between = run(simple_step(lower), x, 1)
+    layer = from_flax([{"cell": lower}, {"cell": upper}])
+    assert layer.hidden_sizes == (H, H + 1)
+    assert_outputs(layer(x)[0], run(simple_step(upper), between, 1, hidden=H + 1))
 
 
 def test_flax_of_nnx(rng: np.random.Generator) -> None:
@@ -190,25 +287,43 @@ def test_flax_of_nnx(rng: np.random.Generator) -> None:
     assert_outputs(from_flax(joined)(x)[0], wanted)
 
 
-def test_flax_of_a_simple_cell_with_relu(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("nnx", [False, True])
+def test_flax_of_a_simple_cell_with_options(
+    residual: bool, nnx: bool, rng: np.random.Generator
+) -> None:
     tree, _ = flax_simple(rng)
     x = rng.standard_normal((B, T, I))
-    layer = from_flax(tree, nonlinearity="relu")
+    given = {f"dense_{name}": part for name, part in tree.items()} if nnx else tree
+    layer = from_flax(given, nonlinearity="relu", residual=residual)
 
     def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        return (np.maximum(apply(tree["i"], x) + apply(tree["h"], state[0]), 0),)
+        total = apply(tree["i"], x) + apply(tree["h"], state[0])
+        return (np.maximum(total + residual * state[0], 0),)
 
     assert_outputs(layer(x)[0], run(step, x, 1))
 
 
 def test_flax_refuses_other_trees(rng: np.random.Generator) -> None:
     lstm, gru = flax_lstm(rng)[0], flax_gru(rng)[0]
-    with pytest.raises(ValueError, match="parameters of an LSTM, GRU or simple cell"):
+    with pytest.raises(ValueError, match="parameters of an LSTM, GRU, MGU or simple cell"):
         from_flax({"kernel": {}, "bias": {}})
     with pytest.raises(ValueError, match="nonlinearity tanh or relu"):
         from_flax(flax_simple(rng)[0], nonlinearity="gelu")
-    with pytest.raises(ValueError, match="two directions of one cell, got lstm and gru"):
+    with pytest.raises(ValueError, match="cells of one kind, got lstm and gru"):
         from_flax(lstm, gru)
+    with pytest.raises(ValueError, match="expected reverse beside one cell alone"):
+        from_flax([lstm, lstm], lstm)
+    with pytest.raises(ValueError, match="all have one direction, or all two"):
+        from_flax([lstm, {"forward_rnn": lstm, "backward_rnn": lstm}])
+    with pytest.raises(ValueError, match="residual=False of gru: only a SimpleCell has it"):
+        from_flax(gru, residual=True)
+    with pytest.raises(ValueError, match="expected merge to be concat or sum, got 'mul'"):
+        from_flax(gru, gru, merge="mul")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"expected kernel \(I, G\*H\) = \(4, 0\)"):
+        from_flax({"dense_i": gru["ir"], "dense_h": {"kernel": np.zeros(3)}})
+    with pytest.raises(ValueError, match="all have one direction, or all two"):
+        from_flax([])
     lstm["hi"]["kernel"] = lstm["hi"]["kernel"][:, :2]
     with pytest.raises(ValueError, match="recurrent kernel"):
         from_flax(lstm)

@@ -9,16 +9,19 @@ namespace {
 
 // A layer of full precision without its memory.
 template <class T>
-Weights<T> layer_of(const std::string& cell, int64_t I, int64_t H, bool backward) {
+Weights<T> layer_of(const std::string& cell, int64_t I, int64_t H, int64_t R, bool backward) {
   if (I < 1 || H < 1) fail_value("[", cell, "] expected I >= 1 and H >= 1, got ", I, " and ", H);
   Weights<T> w{};
   w.table = &kernels();
   w.cell = find_cell<T>(cell, Precision::kFull);
+  if (R < 1 || R > H || (R < H && !w.info().projects))
+    fail_value("[", cell, "] expected 1 <= R <= H of a cell that projects, else R = H, got ", R,
+               " and ", H);
   w.backward = backward;
-  w.packed.R = H;  // nothing is projected
-  w.sizes = w.kernels().sizes(I, H, H);
+  w.sizes = w.kernels().sizes(I, H, R);
   w.packed.I = I;
   w.packed.H = H;
+  w.packed.R = R;
   w.packed.gates = gate_options<T>(w.info(), {});
   return w;
 }
@@ -41,10 +44,10 @@ std::unique_ptr<Saved<T>> saved_of(const std::shared_ptr<const Weights<T>>& weig
 }  // namespace
 
 template <class T>
-LentSizes lent_sizes(const std::string& cell, int64_t I, int64_t H, int64_t T_steps, int64_t B,
-                     bool backward) {
+LentSizes lent_sizes(const std::string& cell, int64_t I, int64_t H, int64_t R, int64_t T_steps,
+                     int64_t B, bool backward) {
   check_countable(I, H, T_steps, B);
-  const auto weights = std::make_shared<const Weights<T>>(layer_of<T>(cell, I, H, backward));
+  const auto weights = std::make_shared<const Weights<T>>(layer_of<T>(cell, I, H, R, backward));
   const auto saved = saved_of<T>(weights, T_steps, B, {}, {}, false);
   Parts<T> kept;
   place_saved(kept, *saved, true);
@@ -56,8 +59,8 @@ LentSizes lent_sizes(const std::string& cell, int64_t I, int64_t H, int64_t T_st
 
 template <class T>
 std::shared_ptr<const Weights<T>> lent_weights(const std::string& cell, int64_t I, int64_t H,
-                                               bool backward, Buffer<T> memory) {
-  auto weights = std::make_shared<Weights<T>>(layer_of<T>(cell, I, H, backward));
+                                               int64_t R, bool backward, Buffer<T> memory) {
+  auto weights = std::make_shared<Weights<T>>(layer_of<T>(cell, I, H, R, backward));
   place_weights(*weights, std::move(memory));
   return weights;
 }
@@ -76,9 +79,10 @@ std::unique_ptr<const Saved<T>> lent_saved(const std::shared_ptr<const Weights<T
 }
 
 #define UNROLLED_INSTANTIATE(T)                                                                    \
-  template LentSizes lent_sizes<T>(const std::string&, int64_t, int64_t, int64_t, int64_t, bool);  \
+  template LentSizes lent_sizes<T>(const std::string&, int64_t, int64_t, int64_t, int64_t,         \
+                                   int64_t, bool);                                                 \
   template std::shared_ptr<const Weights<T>> lent_weights<T>(const std::string&, int64_t, int64_t, \
-                                                             bool, Buffer<T>);                     \
+                                                             int64_t, bool, Buffer<T>);            \
   template std::unique_ptr<const Saved<T>> lent_saved<T>(const std::shared_ptr<const Weights<T>>&, \
                                                          const ForwardArrays&, Buffer<T>);
 UNROLLED_INSTANTIATE(float)

@@ -14,14 +14,15 @@ struct LentSizes {
   int64_t packed, saved;
 };
 
+// R: columns of the state h.
 template <class T>
-LentSizes lent_sizes(const std::string& cell, int64_t I, int64_t H, int64_t T_steps, int64_t B,
-                     bool backward);
+LentSizes lent_sizes(const std::string& cell, int64_t I, int64_t H, int64_t R, int64_t T_steps,
+                     int64_t B, bool backward);
 
 // Weights that pack_weights put into `memory`.
 template <class T>
 std::shared_ptr<const Weights<T>> lent_weights(const std::string& cell, int64_t I, int64_t H,
-                                               bool backward, Buffer<T> memory);
+                                               int64_t R, bool backward, Buffer<T> memory);
 
 // What run_forward saved in `memory`, all values stored, for x, lengths, resets and reverse of
 // `arrays`.

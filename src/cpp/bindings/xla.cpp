@@ -1,15 +1,19 @@
 // The scan as custom calls of XLA, which JAX runs: no interpreter, no copies, no state beside XLA's
 // own buffers. Packed weights and saved values are arrays of bytes among them.
 //
-//   pack      weight_ih, weight_hh, bias_ih, bias_hh -> packed
+//   pack      parameters... -> packed
 //   forward   packed, x, initial..., [lengths], [resets] -> y, final..., [saved]
 //   backward  packed, saved, x, [lengths], [resets], dy, dfinal...
-//             -> [dx], dinitial..., dweight_ih, dweight_hh, dbias_ih, dbias_hh
+//             -> [dx], dinitial..., dparameters...
+//
+// Parameters are weight_ih, weight_hh, bias_ih, bias_hh, weight_unit and weight_hr, without those
+// that the cell does not have.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
 #include <cstring>
+#include <utility>
 
 #include "api/lent.hpp"
 #include "bindings/arrays.hpp"
@@ -56,27 +60,42 @@ struct Spans {
   Spans& operator=(const Spans&) = delete;
 };
 
-// Gradients of parameters are added to.
 template <class T>
-void clear(const ArrayView& view) {
-  int64_t size = 1;
-  for (int i = 0; i < view.dimensions; ++i) size *= view.shape[i];
-  std::memset(view.data, 0, static_cast<size_t>(size) * sizeof(T));
+const CellInfo& info_of(const std::string& cell) {
+  return *find_cell<T>(cell, Precision::kFull).info;
 }
 
-int state_count(const std::string& cell) {
-  return find_cell<float>(cell, Precision::kFull).info->state_count;
+// The parameters of a cell, or their gradients, each by a call of `next`.
+template <class Next>
+LayerArrays parameters(const CellInfo& info, Next next) {
+  LayerArrays arrays{};
+  arrays.weight_ih = next();
+  if (info.recurrent) arrays.weight_hh = next();
+  arrays.bias_ih = next();
+  if (info.recurrent) arrays.bias_hh = next();
+  if (info.unit_count > 0) arrays.weight_unit = next();
+  if (info.projects) arrays.weight_hr = next();
+  return arrays;
+}
+
+// The packed weights for states (B, R), or (B, H) each, of which h comes first.
+template <class T>
+std::shared_ptr<const Weights<T>> weights_of(const std::string& cell, const ArrayView& x,
+                                             const std::vector<ArrayView>& states, bool backward,
+                                             const ArrayView& packed) {
+  return lent_weights<T>(cell, axis(x, 2), axis(states.back(), 1), axis(states.front(), 1),
+                         backward, memory_of<T>(packed));
 }
 
 void pack(XlaCall& call) {
   const std::string cell = cell_of(call);
-  LayerArrays arrays{};
-  arrays.weight_ih = call.argument();
-  arrays.weight_hh = call.argument();
-  arrays.bias_ih = call.argument();
-  arrays.bias_hh = call.argument();
-  with_dtype(cell.c_str(), "weight_ih", arrays.weight_ih, [&](auto zero) {
+  const ArrayView weight_ih = call.argument();
+  with_dtype(cell.c_str(), "weight_ih", weight_ih, [&](auto zero) {
     using T = decltype(zero);
+    bool first = true;
+    const LayerArrays arrays = parameters(info_of<T>(cell), [&] {
+      return std::exchange(first, false) ? weight_ih : call.argument();
+    });
     pack_weights<T>(cell, arrays, Precision::kFull, call.flag("backward"), {},
                     memory_of<T>(call.result()));
   });
@@ -88,20 +107,27 @@ void forward(XlaCall& call) {
   const ArrayView packed = call.argument();
   ForwardArrays arrays{};
   arrays.x = call.argument();
-  arrays.initial = call.arguments(state_count(cell));
-  const Spans spans(call);
-  arrays.lengths = spans.lengths;
-  arrays.resets = spans.resets;
-  arrays.reverse = call.flag("reverse");
-  arrays.y = call.result();
-  arrays.final = call.results(state_count(cell));
   with_dtype(cell.c_str(), "x", arrays.x, [&](auto zero) {
     using T = decltype(zero);
-    const auto weights =
-        lent_weights<T>(cell, axis(arrays.x, 2), axis(arrays.y, 2), save, memory_of<T>(packed));
+    const int states = info_of<T>(cell).state_count;
+    arrays.initial = call.arguments(states);
+    const Spans spans(call);
+    arrays.lengths = spans.lengths;
+    arrays.resets = spans.resets;
+    arrays.reverse = call.flag("reverse");
+    arrays.y = call.result();
+    arrays.final = call.results(states);
+    const auto weights = weights_of<T>(cell, arrays.x, arrays.initial, save, packed);
     run_forward<T>(weights, arrays, save, kStoreAll,
                    save ? memory_of<T>(call.result()) : Buffer<T>());
   });
+}
+
+// Gradients of parameters are added to.
+void clear(const ArrayView& view, size_t element) {
+  if (!view.present) return;
+  for (int i = 0; i < view.dimensions; ++i) element *= static_cast<size_t>(view.shape[i]);
+  std::memset(view.data, 0, element);
 }
 
 void backward(XlaCall& call) {
@@ -109,28 +135,25 @@ void backward(XlaCall& call) {
   const ArrayView packed = call.argument(), memory = call.argument();
   ForwardArrays arrays{};
   arrays.x = call.argument();
-  const Spans spans(call);
-  arrays.lengths = spans.lengths;
-  arrays.resets = spans.resets;
-  arrays.reverse = call.flag("reverse");
-  BackwardArrays back{};
-  back.dy = call.argument();
-  back.dfinal = call.arguments(state_count(cell));
-  if (call.flag("needs_dx")) back.dx = call.result();
-  back.dinitial = call.results(state_count(cell));
-  back.grads.weight_ih = call.result();
-  back.grads.weight_hh = call.result();
-  back.grads.bias_ih = call.result();
-  back.grads.bias_hh = call.result();
   with_dtype(cell.c_str(), "x", arrays.x, [&](auto zero) {
     using T = decltype(zero);
-    const auto weights =
-        lent_weights<T>(cell, axis(arrays.x, 2), axis(back.dy, 2), true, memory_of<T>(packed));
+    const CellInfo& info = info_of<T>(cell);
+    const Spans spans(call);
+    arrays.lengths = spans.lengths;
+    arrays.resets = spans.resets;
+    arrays.reverse = call.flag("reverse");
+    BackwardArrays back{};
+    back.dy = call.argument();
+    back.dfinal = call.arguments(info.state_count);
+    if (call.flag("needs_dx")) back.dx = call.result();
+    back.dinitial = call.results(info.state_count);
+    back.grads = parameters(info, [&] { return call.result(); });
+    const auto weights = weights_of<T>(cell, arrays.x, back.dfinal, true, packed);
     const auto saved = lent_saved<T>(weights, arrays, memory_of<T>(memory));
-    clear<T>(back.grads.weight_ih);
-    clear<T>(back.grads.weight_hh);
-    clear<T>(back.grads.bias_ih);
-    clear<T>(back.grads.bias_hh);
+    const LayerArrays& grads = back.grads;
+    for (const ArrayView* view : {&grads.weight_ih, &grads.weight_hh, &grads.bias_ih,
+                                  &grads.bias_hh, &grads.weight_unit, &grads.weight_hr})
+      clear(*view, sizeof(T));
     run_backward<T>(*saved, back);
   });
 }
@@ -144,10 +167,10 @@ pybind11::capsule handler() {
 }
 
 std::vector<int64_t> sizes(const std::string& cell, int64_t input_size, int64_t hidden_size,
-                           int64_t steps, int64_t batch, bool backward, bool double_precision) {
-  const LentSizes s =
-      double_precision ? lent_sizes<double>(cell, input_size, hidden_size, steps, batch, backward)
-                       : lent_sizes<float>(cell, input_size, hidden_size, steps, batch, backward);
+                           int64_t output_size, int64_t steps, int64_t batch, bool backward,
+                           bool double_precision) {
+  const auto function = double_precision ? &lent_sizes<double> : &lent_sizes<float>;
+  const LentSizes s = function(cell, input_size, hidden_size, output_size, steps, batch, backward);
   return {s.packed, s.saved};
 }
 
@@ -164,8 +187,8 @@ void register_xla(pybind11::module_& m) {
   };
   m.def("xla_handlers", handlers, pybind11::arg("major"), pybind11::arg("minor"));
   m.def("xla_sizes", &sizes, pybind11::arg("cell"), pybind11::arg("input_size"),
-        pybind11::arg("hidden_size"), pybind11::arg("steps"), pybind11::arg("batch"),
-        pybind11::arg("backward"), pybind11::arg("double_precision"));
+        pybind11::arg("hidden_size"), pybind11::arg("output_size"), pybind11::arg("steps"),
+        pybind11::arg("batch"), pybind11::arg("backward"), pybind11::arg("double_precision"));
 }
 
 }  // namespace unrolled

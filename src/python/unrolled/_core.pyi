@@ -390,6 +390,7 @@ def xla_sizes(
     cell: str,
     input_size: int,
     hidden_size: int,
+    output_size: int,
     steps: int,
     batch: int,
     backward: bool,

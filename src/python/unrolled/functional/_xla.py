@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import _core
+from ._cells import load_kernels
 
 
 class XlaSizes(NamedTuple):
@@ -41,9 +42,27 @@ def xla_sizes(
     steps: int,
     batch: int,
     *,
+    output_size: int | None = None,
     backward: bool,
     dtype: DTypeLike,
 ) -> XlaSizes:
-    """The sizes of `packed` and `saved` for one scan, on the instruction set in use."""
+    """The sizes of `packed` and `saved` for one scan, on the instruction set in use.
+
+    The kernels of a cell of `add_cell` are loaded by this: programs find them by the cell's name.
+
+    Args:
+        cell: a name out of `cells()`.
+        input_size, hidden_size, steps, batch: I, H, T and B.
+        output_size: R, the columns of h of a cell that projects it; None = H.
+        backward: whether there will be a pullback.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: an unknown cell, or sizes that it cannot have.
+        MemoryError: sizes beyond all memory.
+    """
+    load_kernels(cell, dtype, "full")
+    outputs = hidden_size if output_size is None else output_size
     double = np.dtype(dtype) == np.float64
-    return XlaSizes(*_core.xla_sizes(cell, input_size, hidden_size, steps, batch, backward, double))
+    sizes = (input_size, hidden_size, outputs, steps, batch)
+    return XlaSizes(*_core.xla_sizes(cell, *sizes, backward, double))

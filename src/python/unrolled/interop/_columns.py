@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import functional
 from ..layers import Merge, Recurrent
+from ..layers._specs import scan_endings
 from ..layers._types import Array
 
 
@@ -30,7 +31,7 @@ def layer_of_columns(
     where: str,
     cell: str,
     gates: Sequence[str],
-    directions: Sequence[Direction],
+    layers: Sequence[Sequence[Direction]],
     *,
     merge: Merge = "concat",
 ) -> Recurrent[Any]:
@@ -40,23 +41,25 @@ def layer_of_columns(
         where: whose parameters they are, for errors.
         cell: a name out of `functional.cells()`.
         gates: the gates' names here in the order in which they stand there.
-        directions: one, or two for a bidirectional layer.
-        merge: of a bidirectional layer.
+        layers: of each layer of a stack one direction, or two of a bidirectional one.
+        merge: of bidirectional layers.
 
     Raises:
         ValueError: shapes do not fit together.
         TypeError: the dtype is neither float32 nor float64, or not the same everywhere.
     """
-    _check(where, len(gates), directions)
-    biased = any(bias is not None for each in directions for bias in each[2:])
-    first = directions[0]
+    _check(where, len(gates), layers, merge)
+    biased = any(bias is not None for layer in layers for each in layer for bias in each[2:])
+    first = layers[0][0]
+    widths = [directions[0].recurrent_kernel.shape[0] for directions in layers]
     layer: Recurrent[Any] = Recurrent(
         cell,
         first.kernel.shape[0],
-        first.recurrent_kernel.shape[0],
+        widths if len({*widths}) > 1 else widths[0],
+        len(layers),
         bias=biased,
         batch_first=True,
-        bidirectional=len(directions) == 2,
+        bidirectional=len(layers[0]) == 2,
         merge=merge,
         dtype=first.kernel.dtype,
         init="zeros",
@@ -64,34 +67,39 @@ def layer_of_columns(
     places = [list(gates).index(name) for name in functional.cell_info(cell).gates]
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     values: dict[str, Array] = {}
-    for each, suffix in zip(directions, ("_l0", "_l0_reverse"), strict=False):
-        for name, columns in zip(names[: 4 if biased else 2], each, strict=False):
-            if columns is not None:
-                rows = columns.T.reshape(len(gates), -1, *columns.shape[:-1])
-                values[name + suffix] = np.concatenate([rows[place] for place in places])
-            else:
-                values[name + suffix] = np.zeros_like(layer.parameters[name + suffix])
+    for k, directions in enumerate(layers):
+        for each, suffix in zip(directions, scan_endings(k, len(directions)), strict=True):
+            for name, columns in zip(names[: 4 if biased else 2], each, strict=False):
+                if columns is not None:
+                    rows = columns.T.reshape(len(gates), -1, *columns.shape[:-1])
+                    values[name + suffix] = np.concatenate([rows[place] for place in places])
+                else:
+                    values[name + suffix] = np.zeros_like(layer.parameters[name + suffix])
     layer.load_parameters(values)
     return layer
 
 
-def _check(where: str, gates: int, directions: Sequence[Direction]) -> None:
-    kernel, recurrent_kernel = directions[0][:2]
-    inputs = kernel.shape[0] if kernel.ndim == 2 else 0
-    hidden = recurrent_kernel.shape[0] if recurrent_kernel.ndim == 2 else 0
-    width = gates * hidden
+def _check(where: str, gates: int, layers: Sequence[Sequence[Direction]], merge: Merge) -> None:
+    first = layers[0][0].kernel
+    inputs = first.shape[0] if first.ndim == 2 else 0
     letters = ("kernel (I, G*H)", "recurrent kernel (H, G*H)", "bias (G*H,)", "bias (G*H,)")
-    shapes = ((inputs, width), (hidden, width), (width,), (width,))
-    for each in directions:
-        for what, expected, array in zip(letters, shapes, each, strict=True):
-            if array is None:
-                continue
-            if array.shape != expected:
-                raise ValueError(
-                    f"[{where}] expected {what} = {expected} with G = {gates} gates, "
-                    f"got {array.shape}"
-                )
-            if array.dtype != kernel.dtype:
-                raise TypeError(
-                    f"[{where}] expected one dtype, got {kernel.dtype} and {array.dtype}"
-                )
+    for k, directions in enumerate(layers):
+        recurrent_kernel = directions[0].recurrent_kernel
+        hidden = recurrent_kernel.shape[0] if recurrent_kernel.ndim == 2 else 0
+        width = gates * hidden
+        shapes = ((inputs, width), (hidden, width), (width,), (width,))
+        place = "" if len(layers) == 1 else f" of layer {k}"
+        for each in directions:
+            for what, expected, array in zip(letters, shapes, each, strict=True):
+                if array is None:
+                    continue
+                if array.shape != expected:
+                    raise ValueError(
+                        f"[{where}] expected {what} = {expected}{place} with G = {gates} gates, "
+                        f"got {array.shape}"
+                    )
+                if array.dtype != first.dtype:
+                    raise TypeError(
+                        f"[{where}] expected one dtype, got {first.dtype} and {array.dtype}"
+                    )
+        inputs = hidden if merge == "sum" else len(directions) * hidden

@@ -1,9 +1,12 @@
-"""Layers with the weights of Keras's LSTM, GRU, SimpleRNN and Bidirectional.
+"""Layers with the weights of Keras's LSTM, GRU, SimpleRNN and Bidirectional, and of stacks of them.
 
     from unrolled.interop.keras import from_keras
 
     layer = from_keras(model.get_layer("lstm").get_weights(), "lstm")
     y, state = layer(x)                              # (B, T, I), and trainable as any layer
+
+    layers = model.get_layer("lower"), model.get_layer("upper")        # one reads the other
+    stack = from_keras([w for each in layers for w in each.get_weights()], "lstm", num_layers=2)
 
 Plain arrays go in; Keras need not be installed.
 """
@@ -31,6 +34,7 @@ def from_keras(
     weights: Sequence[ArrayLike],
     cell: str,
     *,
+    num_layers: int = 1,
     bidirectional: bool = False,
     merge_mode: Merge = "concat",
     reset_after: bool = True,
@@ -40,11 +44,16 @@ def from_keras(
     Args:
         weights: what the layer's `get_weights()` gives: kernel (I, G*H), recurrent kernel (H, G*H)
             and, with `use_bias`, bias (G*H,), that of a GRU (2, 3*H); of a Bidirectional layer
-            those of both directions.
+            those of both directions. Of a stack those of the layers, one after the other, as an
+            RNN layer over several cells (StackedRNNCells) has them.
         cell: "lstm", "gru", "rnn_tanh" (a SimpleRNN) or "rnn_relu" (one with
             `activation="relu"`). Activations are Keras's defaults otherwise.
-        bidirectional: whether it is a Bidirectional layer.
-        merge_mode: of a Bidirectional layer, "concat" or "sum".
+        num_layers: L of a stack, in which each layer reads the sequence that the one before
+            returns. Widths may differ.
+        bidirectional: whether it is a Bidirectional layer, or a stack of such. (A Bidirectional
+            layer over several cells is none: its directions meet at the end alone. It is two
+            stacks, the second one in `layers.Reversed`.)
+        merge_mode: of Bidirectional layers, "concat" or "sum".
         reset_after: of a GRU, as Keras calls it.
 
     Raises:
@@ -53,8 +62,11 @@ def from_keras(
     """
     if cell not in _GATES:
         raise ValueError(f"[keras] expected cell to be one of {', '.join(_GATES)}, got {cell!r}")
+    if num_layers < 1:
+        raise ValueError(f"[keras] expected num_layers >= 1, got {num_layers}")
     arrays = [np.asarray(weight) for weight in weights]
-    count = 2 if bidirectional else 1
+    directions = 2 if bidirectional else 1
+    count = num_layers * directions
     each = len(arrays) // count
     if len(arrays) not in (2 * count, 3 * count):
         raise ValueError(
@@ -70,8 +82,9 @@ def from_keras(
                     f"[keras] expected the bias of a GRU with reset_after={reset_after} to be "
                     f"{shape}, got {bias.shape}"
                 )
-    directions = [_direction(part) for part in parts]
-    return layer_of_columns("keras", cell, _GATES[cell], directions, merge=merge_mode)
+    scans = [_direction(part) for part in parts]
+    layers = [scans[k : k + directions] for k in range(0, count, directions)]
+    return layer_of_columns("keras", cell, _GATES[cell], layers, merge=merge_mode)
 
 
 def _direction(arrays: Sequence[Array]) -> Direction:

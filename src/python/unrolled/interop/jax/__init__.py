@@ -9,6 +9,9 @@
 
     grads = jax.grad(loss)(params, x)
 
+`lstm`, `gru` and `rnn` are torch's layers; `recurrent(cell, params, x)` is any other cell, also one
+of your own (`unrolled.cell`).
+
 Each scan is a custom call of XLA on the CPU, which reads and writes XLA's own buffers: nothing goes
 through Python while a program runs, and no arrays are copied. What a forward pass leaves for its
 gradients are arrays of the program like others, so that `jit`, `grad`, `lax.scan`, `checkpoint` and
@@ -29,4 +32,5 @@ Needs the extra [jax].
 
 from ._layers import gru as gru
 from ._layers import lstm as lstm
+from ._layers import recurrent as recurrent
 from ._layers import rnn as rnn

@@ -14,6 +14,8 @@ import numpy as np
 
 from ... import functional
 from ..._extras import import_extra
+from ...layers._sizes import LayerSizes
+from ...layers._specs import recurrent_specs
 
 jax: Any = import_extra("jax", "jax")
 ffi: Any = import_extra("jax.ffi", "jax")
@@ -39,14 +41,15 @@ class Scan:
     """What a program is compiled for.
 
     Attributes:
-        cell: a name out of `functional.cells()`.
+        cell: what the kernels know by its name. All of it is part of what is compiled for, so that
+            a cell of a user's own that is defined anew is another one.
         isa: the instruction set, which packed weights and saved values are laid out for.
         reverse: whether rows run from their last live step to their first.
         ragged: whether there are lengths (B,), int32 or int64.
         resetting: whether there are resets (T, B), bool.
     """
 
-    cell: str
+    cell: functional.CellInfo
     isa: str
     reverse: bool
     ragged: bool
@@ -54,12 +57,32 @@ class Scan:
 
     @property
     def state_count(self) -> int:
-        return len(functional.cell_info(self.cell).states)
+        return len(self.cell.states)
 
-    def sizes(self, x: Any, hidden: int, *, backward: bool) -> functional.XlaSizes:
+    @property
+    def parameter_count(self) -> int:
+        return len(self.parameter_shapes(1, 1, 1))
+
+    def parameter_shapes(self, inputs: int, hidden: int, outputs: int) -> list[tuple[int, ...]]:
+        """Those of the cell's parameters, in the order of `functional.PARAMETERS`.
+
+        `outputs` are the columns R of h: H, but for a cell that projects it.
+        """
+        sizes = LayerSizes(inputs, hidden, outputs, outputs, False)
+        (specs,) = recurrent_specs(self.cell, 0, sizes, 1, bias=True)
+        return [spec.shape for spec in specs.values()]
+
+    def sizes(self, x: Any, initial: Sequence[Any], *, backward: bool) -> functional.XlaSizes:
         steps, batch, inputs = x.shape
         return functional.xla_sizes(
-            self.cell, inputs, hidden, steps, batch, backward=backward, dtype=x.dtype
+            self.cell.name,
+            inputs,
+            initial[-1].shape[1],
+            steps,
+            batch,
+            output_size=initial[0].shape[1],
+            backward=backward,
+            dtype=x.dtype,
         )
 
 
@@ -69,7 +92,7 @@ def _call(
     # Where something is mapped that cannot be folded into the batch, one call follows another.
     call = ffi.ffi_call(f"unrolled_{name}", results, vmap_method="sequential")
     attributes = {flag: np.bool_(value) for flag, value in flags.items()}
-    return call(*operands, cell=scan.cell, isa=scan.isa, **attributes)
+    return call(*operands, cell=scan.cell.name, isa=scan.isa, **attributes)
 
 
 def _bytes(size: int) -> Any:
@@ -77,7 +100,7 @@ def _bytes(size: int) -> Any:
 
 
 def pack(scan: Scan, parameters: Sequence[Any], size: int, *, backward: bool) -> Any:
-    """weight_ih (G*H, I), weight_hh (G*H, H) and both biases (G*H,), packed for the kernels."""
+    """The cell's parameters, in the order of `functional.PARAMETERS`, packed for the kernels."""
     return _call("pack", scan, [_bytes(size)], parameters, backward=backward)[0]
 
 
@@ -92,11 +115,12 @@ def forward(
 ) -> list[Any]:
     """y (T, B, H), the final states (B, H), and `saved` bytes for the pullback if asked for.
 
+    Of a cell that projects its output, y and the first state have R columns.
+
     `spans` are lengths and resets, where the scan has them.
     """
-    state = initial[0]
-    results = [jax.ShapeDtypeStruct((x.shape[0], *state.shape), x.dtype)]
-    results += [jax.ShapeDtypeStruct(state.shape, x.dtype)] * scan.state_count
+    results = [jax.ShapeDtypeStruct((x.shape[0], *initial[0].shape), x.dtype)]
+    results += [jax.ShapeDtypeStruct(state.shape, x.dtype) for state in initial]
     if saved is not None:
         results.append(_bytes(saved))
     return list(
@@ -123,10 +147,8 @@ def backward(
     needs_dx: bool,
 ) -> tuple[Any, list[Any], list[Any]]:
     """Back-propagation through time; dx or None, dinitial and the gradients of the parameters."""
-    batch, hidden = dfinal[0].shape
-    rows = len(functional.cell_info(scan.cell).gates) * hidden
-    shapes: list[tuple[int, ...]] = [(batch, hidden)] * scan.state_count
-    shapes += [(rows, x.shape[2]), (rows, hidden), (rows,), (rows,)]
+    shapes: list[tuple[int, ...]] = [state.shape for state in dfinal]
+    shapes += scan.parameter_shapes(x.shape[2], dfinal[-1].shape[1], dfinal[0].shape[1])
     if needs_dx:
         shapes.insert(0, x.shape)
     results = list(
@@ -140,7 +162,7 @@ def backward(
         )
     )
     dx = results.pop(0) if needs_dx else None
-    return dx, results[:-4], results[-4:]
+    return dx, results[: scan.state_count], results[scan.state_count :]
 
 
 def _flags(scan: Scan) -> dict[str, bool]:

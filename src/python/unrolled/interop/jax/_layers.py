@@ -35,7 +35,9 @@ def lstm(
         params: arrays with torch's names, shapes and gate order: weight_ih_l0 (G*H, I),
             weight_hh_l0 (G*H, H), bias_ih_l0 and bias_hh_l0 (G*H,), or no biases; likewise _l1 and
             so on, which read the layer before them, (G*H, D*H), and with the suffix _reverse. The
-            names tell how many layers and directions there are.
+            names tell how many layers and directions there are. With weight_hr_l0 (R, H) and its
+            like the output is projected, as by torch's proj_size: y and h have R columns, and
+            weight_hh_l0 is (G*H, R).
         x: float32 or float64, the dtype of all arrays.
         state: initial (h, c), zeros if None.
         lengths: integers (B,): row b is live at t < lengths[b]. Outputs are zero elsewhere.
@@ -52,7 +54,9 @@ def lstm(
 
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
-    y, (h, c) = _layers("lstm", "lstm", params, x, state, lengths, resets, reverse)
+    projected = isinstance(params, Mapping) and "weight_hr_l0" in params
+    cell = "lstm_projected" if projected else "lstm"
+    y, (h, c) = _layers("lstm", cell, params, x, state, lengths, resets, reverse)
     return y, (h, c)
 
 
@@ -102,6 +106,43 @@ def rnn(
     return y, h
 
 
+def recurrent(
+    cell: str | functional.CellInfo,
+    params: Mapping[str, Any],
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """A recurrent network of any cell, also of one made by `unrolled.cell`.
+
+    ::
+
+        y, h = recurrent(my_cell, params, x)         # inside of jit, grad, vmap, lax.scan
+
+    The kernels of a cell of one's own are compiled when a program with it is first traced. After
+    another definition of a cell under the same name, call `jax.clear_caches()`.
+
+    Shapes and arguments: see `lstm`, with G, the number of the cell's gates.
+
+    Args:
+        cell: a cell made by `unrolled.cell`, or a name out of `unrolled.functional.cells()`.
+        params: as `parameters` of `unrolled.Recurrent(cell, I, H, L)`: a cell whose units have
+            parameters has weight_unit_l0 (P*H,), one without a recurrent product neither
+            weight_hh_l0 nor bias_hh_l0, one that projects its output weight_hr_l0 (R, H).
+        state: h, or a tuple of the cell's states in their order; zeros if None.
+
+    Raises:
+        ValueError: also an unknown cell.
+        RuntimeError: there is no C++ compiler for a cell of one's own, or it fails.
+    """
+    name = functional.cell_info(cell).name
+    y, final = _layers(name, name, params, x, state, lengths, resets, reverse)
+    return y, final[0] if len(final) == 1 else final
+
+
 def _layers(
     where: str,
     cell: str,
@@ -118,12 +159,13 @@ def _layers(
         raise ValueError(f"[{where}] expected x of shape (T, B, I) or (T, I), got {x.shape}")
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"[{where}] expected x of dtype float32 or float64, got {x.dtype}")
-    stack = read_stack(where, cell, params, x.shape[-1], x.dtype)
+    info = functional.cell_info(cell)
+    stack = read_stack(where, info, params, x.shape[-1], x.dtype)
     if reverse and stack.directions == 2:
         raise ValueError(f"[{where}] expected reverse=False with both directions, got True")
     batch = x.shape[1:-1]  # () where there is none
     scans = len(stack.layers) * stack.directions
-    states = read_states(where, cell, state, (scans, *batch, stack.hidden_size), x.dtype)
+    states = read_states(where, info.states, state, (scans, *batch), stack.state_sizes, x.dtype)
     lengths = _lengths(where, lengths, x.shape[0], batch)
     resets = _resets(where, resets, (x.shape[0], *batch))
     if not batch:
@@ -137,7 +179,7 @@ def _layers(
         for direction, parameters in enumerate(layer):
             backwards = reverse or direction == 1
             here = _reverse_resets(resets, lengths) if backwards else resets
-            scan = Scan(cell, functional.isa(), backwards, lengths is not None, here is not None)
+            scan = Scan(info, functional.isa(), backwards, lengths is not None, here is not None)
             initial = [s[len(final)] for s in states]
             spans = [span for span in (lengths, here) if span is not None]
             y, last = run_scan(scan, parameters, x, initial, spans)

@@ -18,8 +18,6 @@ ad: Any = import_extra("jax.interpreters.ad", "jax")
 batching: Any = import_extra("jax.interpreters.batching", "jax")
 mlir: Any = import_extra("jax.interpreters.mlir", "jax")
 
-_PARAMETERS = 4
-
 
 def run_scan(
     scan: Scan, parameters: Sequence[Any], x: Any, initial: Sequence[Any], spans: Sequence[Any]
@@ -34,13 +32,14 @@ def run_scan(
 
 def _split(scan: Scan, operands: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
     """Parameters, x, initial states, spans."""
-    parameters, (x, *rest) = operands[:_PARAMETERS], operands[_PARAMETERS:]
+    count = scan.parameter_count
+    parameters, (x, *rest) = operands[:count], operands[count:]
     return parameters, x, rest[: scan.state_count], rest[scan.state_count :]
 
 
 def _infer(scan: Scan, *operands: Any) -> list[Any]:
     parameters, x, initial, spans = _split(scan, operands)
-    sizes = scan.sizes(x, initial[0].shape[1], backward=False)
+    sizes = scan.sizes(x, initial, backward=False)
     packed = _calls.pack(scan, parameters, sizes.packed, backward=False)
     return _calls.forward(scan, packed, x, initial, spans)
 
@@ -52,7 +51,7 @@ def _differentiable(scan: Scan, needs_dx: bool, *operands: Any) -> list[Any]:
 
 def _keep(scan: Scan, needs_dx: bool, *operands: Any) -> tuple[list[Any], Any]:
     parameters, x, initial, spans = _split(scan, operands)
-    sizes = scan.sizes(x, initial[0].shape[1], backward=True)
+    sizes = scan.sizes(x, initial, backward=True)
     packed = _calls.pack(scan, parameters, sizes.packed, backward=True)
     *results, saved = _calls.forward(scan, packed, x, initial, spans, saved=sizes.saved)
     return results, (packed, saved, x, spans)
@@ -72,7 +71,7 @@ _differentiable.defvjp(_keep, _pull)
 
 def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, scan: Scan) -> Any:
     # Nothing is mapped any more, but for what is mapped after it was differentiated.
-    needs_dx = type(tangents[_PARAMETERS]) is not ad.Zero
+    needs_dx = type(tangents[scan.parameter_count]) is not ad.Zero
     tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
     return jax.jvp(
         functools.partial(_differentiable, scan, needs_dx), tuple(primals), tuple(tangents)
@@ -81,7 +80,8 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, scan: Scan) -> Any:
 
 def _fold(operands: Sequence[Any], axes: Sequence[Any], *, scan: Scan) -> tuple[Any, Any]:
     """The batching rule: the rows of all mapped calls are rows of one."""
-    if any(axis is not None for axis in axes[:_PARAMETERS]):
+    count = scan.parameter_count
+    if any(axis is not None for axis in axes[:count]):
         return _one_by_one(operands, axes, scan)
     mapped = zip(operands, axes, strict=True)
     size = next(operand.shape[axis] for operand, axis in mapped if axis is not None)
@@ -90,11 +90,11 @@ def _fold(operands: Sequence[Any], axes: Sequence[Any], *, scan: Scan) -> tuple[
     rows = [
         _rows(operand, axis, batch_axis, size)
         for operand, axis, batch_axis in zip(
-            operands[_PARAMETERS:], axes[_PARAMETERS:], batch_axes, strict=True
+            operands[count:], axes[count:], batch_axes, strict=True
         )
     ]
-    y, *final = _scan.bind(*operands[:_PARAMETERS], *rows, scan=scan)
-    x, axis = operands[_PARAMETERS], axes[_PARAMETERS]
+    y, *final = _scan.bind(*operands[:count], *rows, scan=scan)
+    x, axis = operands[count], axes[count]
     batch = [length for n, length in enumerate(x.shape) if n != axis][1]
     # The mapped axis comes before the batch.
     results = [y.reshape(y.shape[0], size, batch, y.shape[2])]
@@ -128,9 +128,9 @@ def _one_by_one(operands: Sequence[Any], axes: Sequence[Any], scan: Scan) -> tup
 
 def _shapes(*operands: Any, scan: Scan) -> list[Any]:
     _, x, initial, _ = _split(scan, operands)
-    array, batch_hidden = jax.core.ShapedArray, initial[0].shape
-    y = array((x.shape[0], *batch_hidden), x.dtype)
-    return [y, *(array(batch_hidden, x.dtype) for _ in initial)]
+    array = jax.core.ShapedArray
+    y = array((x.shape[0], *initial[0].shape), x.dtype)
+    return [y, *(array(state.shape, x.dtype) for state in initial)]
 
 
 _scan: Any = core.Primitive("unrolled_scan")
