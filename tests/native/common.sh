@@ -17,11 +17,11 @@ build_packages=("scikit-build-core>=1.1" "pybind11>=3.1" "cmake>=3.28" ninja)
 
 # The tests that run compiled code: kernels, threads, what stands around the layers, bad input.
 kernel_tests=(
-  test_adaptive_head test_array_layouts test_attention test_bad_input test_batch_norm
-  test_cell_clip test_cells test_conv2d test_ctc test_ctc_beam test_custom_cells test_dropout
-  test_efficientnet test_fork test_fused_steps test_gradient_clip test_gradients test_head
-  test_initial_states test_kept_memory test_language_model test_layer_widths test_layers
-  test_lookup test_masks test_math test_optimizers test_out_of_memory test_pooling test_precision
+  test_adaptive_head test_array_layouts test_attention test_bad_input test_batch_norm test_cell_clip
+  test_cells test_conv2d test_ctc test_ctc_beam test_custom_cells test_dropout test_efficientnet
+  test_fork test_fused_steps test_gate_functions test_gradient_clip test_gradients test_head
+  test_initial_states test_kept_memory test_language_model test_layer_widths test_layers test_lookup
+  test_masks test_math test_optimizers test_out_of_memory test_pooling test_precision
   test_pronunciations test_ragged test_random test_recompute test_recurrent test_recurrent_dropout
   test_residual test_reversed test_streams test_threads test_zoneout
 )
