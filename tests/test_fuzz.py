@@ -19,6 +19,8 @@ def test_target(name: str, tmp_path: Path, threads: None) -> None:
         pytest.importorskip("safetensors", reason="safetensors comes with the extra [train]")
     if TARGETS[name] == "fuzz_speech":
         pytest.importorskip("soundfile", reason="soundfile comes with the extra [speech]")
+    if TARGETS[name] == "fuzz_interop":
+        pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
     target, rng = find_target(name), random.Random(7)
     for _ in range(INPUTS):
         data = rng.randbytes(rng.randrange(400))
