@@ -30,7 +30,7 @@ def _forward(layer: Any, input: Any, hx: Any) -> Any:
     return layer.forward(input, hx)
 
 
-_uncompiled: Any = _disable_dynamo(_forward)  # nothing of it does torch.compile look at
+_uncompiled: Any = _disable_dynamo(_forward)  # torch.compile looks at nothing of it
 
 
 class LayerOnKernels(OnKernels):
