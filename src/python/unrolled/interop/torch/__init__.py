@@ -26,6 +26,12 @@ classes, want `restore` before. For gradients of gradients (`create_graph=True`)
 at once (`is_grads_batched=True`, `jacobian` with `vectorize=True`) the backward pass runs a layer
 once more in torch. Dropout between layers is torch's, with the same masks for the same seed.
 
+**What is done around modules** works as with torch's, and has a test: `state_dict` hooks, loading
+with `strict=False` and `assign=True`, `functional_call`, weight norm and other parametrizations,
+pruning, frozen parameters, forward and backward hooks, checkpointing, hooks of saved tensors,
+replicas of data parallelism, copies, pickles, casts there and back. Unlike torch's LSTM a layer
+allows its output to be overwritten before the backward pass, which does not read it.
+
 **Packed weights** are kept from call to call, which takes the memory of the weights once more
 (twice for training), and made anew when a parameter has changed. After writing single elements
 through `tensor.data` or NumPy, which torch does not count, call `layer.flatten_parameters()`.
