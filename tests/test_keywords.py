@@ -174,8 +174,8 @@ def test_tables(folder: Path, tmp_path: Path) -> None:
     table = folder / "table.csv"
     table.write_text("file,class,speaker\nlow/0.wav,low,a\nhigh/3.wav,high,b\n")
     assert find_clips([table]) == [
-        Clip(folder / "low" / "0.wav", "low"),
-        Clip(folder / "high" / "3.wav", "high"),
+        Clip(folder / "low" / "0.wav", "low", "a"),
+        Clip(folder / "high" / "3.wav", "high", "b"),
     ]
     table.unlink()
     for content, error, text in (
@@ -196,7 +196,7 @@ def test_tables(folder: Path, tmp_path: Path) -> None:
 
 def test_speakers_are_not_split() -> None:
     clips = [
-        Clip(Path(f"{word}/{prefix}{speaker:08x}_nohash_{take}.wav"), word)
+        Clip(Path(f"{word}/{prefix}{speaker:08x}_nohash_{take}.wav"), word, f"{speaker:08x}")
         for word, prefix in (("yes", ""), ("no", ""), ("_unknown_", "backward_"))
         for speaker in range(200)
         for take in range(2)

@@ -64,6 +64,15 @@ class FeatureSettings:
         """Numbers of a frame."""
         return self.bands if self.kind == "mel" else self.coefficients
 
+    @property
+    def loudness(self) -> Features:
+        """Weights (F,): the sum of a frame with them is the mean log energy of its bands."""
+        if self.kind == "mel":
+            return np.full(self.bands, 1.0 / self.bands, np.float32)
+        weights = np.zeros(self.coefficients, np.float32)
+        weights[0] = self.bands**-0.5  # the transform is orthonormal
+        return weights
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values."""
         return asdict(self)

@@ -25,7 +25,12 @@ from typing import Any, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import Augmentation, FeatureSettings, Normalisation, read_audio
+from unrolled.audio import (
+    Augmentation,
+    FeatureSettings,
+    normalisation_from_json,
+    read_audio,
+)
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -56,6 +61,7 @@ from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
+from ._speakers import fit_normalisation
 from ._spotter import Spotter as Spotter
 from ._task import Task, register
 
@@ -97,6 +103,9 @@ class Options(TrainOptions):
     features: Literal["mel", "mfcc"] = option("mel", "log energies of mel bands, or cepstra")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
+    normalise: Literal["global", "speaker"] = option(
+        "global", "take from features what is common to all sounds, or also what a speaker adds"
+    )
     silence: bool = option(True, "add a class _silence_, of _background_noise_ and faint noise")
     speeds: bool = option(True, "train on each clip a tenth faster and slower too")
     mixup: float = option(0.0, "mix clips with others, by Beta(mixup, mixup); 0: not")
@@ -151,10 +160,11 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         settings = options.settings()
         speeds = (1.0, 0.9, 1.1) if options.speeds else (1.0,)
         self.training = ClipFeatures.of(training, self.words, settings, speeds)
-        self.normalisation = Normalisation.of(self.training.frames)
+        self.normalisation = fit_normalisation(options.normalise, self.training.frames, settings)
+        self.training.meet(self.normalisation)
         self.seconds = settings.hop * float(np.mean([len(each) for each in self.training.frames]))
         self._add(added, len(training) // len(words))
-        self.held_out = ClipFeatures.of(held_out, self.words, settings)
+        self.held_out = ClipFeatures.of(held_out, self.words, settings).meet(self.normalisation)
         return (
             f"{len(training):,} clips to train on, {len(held_out):,} held out, "
             f"{len(self.words)} words"
@@ -290,7 +300,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             model,
             tuple(assets["words"]),
             FeatureSettings.from_json(assets["features"]),
-            Normalisation.from_json(assets["normalisation"]),
+            normalisation_from_json(assets["normalisation"]),
             float(assets["seconds"]),
             options,
         )
@@ -319,7 +329,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             own = self.options.validation
             clips = self._find([Path(own)]) if own else split_clips(self._find(self.sources))[1]
         self._check_known(clips)
-        features = ClipFeatures.of(clips, self.words, trained.settings)
+        features = ClipFeatures.of(clips, self.words, trained.settings).meet(self.normalisation)
         with trained.model.in_precision(precision):
             log_p = self._log_p(trained.model, features)
         answers = log_p.argmax(axis=1)
@@ -348,7 +358,8 @@ def train(
     """Trains a keyword spotter; see `Options` for the keywords, `--help` for their meaning.
 
     Args:
-        sources: folders with one folder for each word, or CSV files with the columns file,class.
+        sources: folders with one folder for each word, or CSV files with the columns
+            file,class and perhaps speaker.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.
