@@ -201,7 +201,8 @@ def test_settings_are_checked_and_kept() -> None:
         assert FeatureSettings.from_json(settings.to_json()) == settings
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"kind": "plp"}, "kind 'mel' or 'mfcc', got 'plp'"),
-        ({"coefficients": 41}, "1 <= coefficients <= bands, got 41 and 40"),
+        ({"kind": "mfcc", "coefficients": 41}, "1 <= coefficients <= bands, got 41 and 40"),
+        ({"bands": 0}, "bands >= 1, got 0"),
         ({"hop": 0.0}, "hop > 0"),
         ({"rate": 0}, "rate > 0"),
     ]

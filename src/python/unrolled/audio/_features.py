@@ -48,7 +48,9 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in ("mel", "mfcc"):
             raise ValueError(f"[FeatureSettings] expected kind 'mel' or 'mfcc', got {self.kind!r}")
-        if not 1 <= self.coefficients <= self.bands:
+        if self.bands < 1:
+            raise ValueError(f"[FeatureSettings] expected bands >= 1, got {self.bands}")
+        if self.kind == "mfcc" and not 1 <= self.coefficients <= self.bands:
             raise ValueError(
                 "[FeatureSettings] expected 1 <= coefficients <= bands, "
                 f"got {self.coefficients} and {self.bands}"

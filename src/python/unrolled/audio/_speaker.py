@@ -170,37 +170,34 @@ class HeardSpeaker(Speaker):
         self._sums = np.append(np.zeros(count), self.normalisation.prior)
         self._place = 0
         self._offset = np.zeros(count, np.float32)
-        # The floor, less what it may have risen since the first frame.
-        self._floor, self._time = math.inf, 0
+        self._floor = math.inf
 
     def __call__(self, frames: Features) -> Features:
         """Takes the next frames (T, F), any T; returns them normalised."""
         normal = self.normalisation.general(frames)
         speech = self.speech(frames)
-        count = np.count_nonzero(speech)
-        if count == len(speech):
-            normal -= self._heard(normal)[1:]
-        elif count:
-            normal -= self._heard(normal[speech])[speech.cumsum()]
-        else:
+        count = sum(speech)
+        if not count:
             normal -= self._offset
+        elif count == len(speech):
+            normal -= self._heard(normal)[1:]
+        else:
+            normal -= self._heard(normal[speech])[np.cumsum(speech)]
         return normal
 
-    def speech(self, frames: Features) -> NDArray[np.bool_]:
-        """Returns which of the next frames (T, F) are speech, (T,)."""
-        own = self.normalisation
-        # In double precision first, so that the sum of a row does not depend on the others.
-        loud = np.add.reduce(frames.astype(np.float64) * own.loudness, axis=1)
-        known = np.minimum.reduce(loud, initial=math.inf) > _NOTHING
-        if not (known and np.maximum.reduce(loud, initial=0.0) < math.inf):
-            loud[~((loud > _NOTHING) & (loud < math.inf))] = math.nan
-        loud -= own.rise * np.arange(self._time, self._time + len(loud))
-        floor = np.fmin.accumulate(loud)
-        np.fmin(floor, self._floor, out=floor)
-        if len(floor):
-            self._floor, self._time = float(floor[-1]), self._time + len(floor)
-        floor += own.above
-        speech: NDArray[np.bool_] = loud > floor
+    def speech(self, frames: Features) -> list[bool]:
+        """Returns which of the next frames (T, F) are speech."""
+        own, floor, speech = self.normalisation, self._floor, []
+        # In double precision first, so that the sum of a row does not depend on the others. Of the
+        # numbers a loop is the quickest: 0.1 microseconds a frame, which takes 15 to compute.
+        for loud in np.add.reduce(frames.astype(np.float64) * own.loudness, axis=1).tolist():
+            floor += own.rise
+            if _NOTHING < loud < math.inf:
+                floor = min(floor, loud)
+                speech.append(loud > floor + own.above)
+            else:  # zeros, or NaN
+                speech.append(False)
+        self._floor = floor
         return speech
 
     def _heard(self, speech: Features) -> Features:
@@ -215,7 +212,8 @@ class HeardSpeaker(Speaker):
             np.subtract(speech[done : done + size], own.typical, out=sums[:, :-1])
             sums *= own.weights[self._place : self._place + size]
             sums[0] += self._sums
-            np.add.accumulate(sums, axis=0, out=sums)
+            if size > 1:
+                np.add.accumulate(sums, axis=0, out=sums)
             done, self._place, self._sums = done + size, self._place + size, sums[-1].copy()
             offsets[done + 1 - size : done + 1] = sums[:, :-1] / sums[:, -1:]
             if self._place == _BLOCK:

@@ -114,7 +114,10 @@ class Options(TrainOptions):
 
     def settings(self) -> FeatureSettings:
         """The features that were asked for."""
-        return FeatureSettings(kind=self.features, bands=self.bands, rate=self.rate)
+        few = min(FeatureSettings.coefficients, self.bands)
+        return FeatureSettings(
+            kind=self.features, bands=self.bands, coefficients=few, rate=self.rate
+        )
 
 
 @register
