@@ -105,15 +105,15 @@ def _of_table(table: Path) -> Iterator[Clip]:
         yield Clip(path, word, speaker or _speaker(path))
 
 
-def merge_unknown(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
+def merge_unknown(clips: Iterable[Clip], words: Sequence[str], complete: bool = True) -> list[Clip]:
     """Gives every clip whose class is none of `words`, nor a special one, the class `_unknown_`.
 
     Raises:
-        ValueError: a word does not occur.
+        ValueError: the clips are to be complete, and a word does not occur.
     """
     clips = list(clips)
     missing = sorted(set(words) - {clip.word for clip in clips})
-    if missing:
+    if complete and missing:
         raise ValueError(f"no clips of {', '.join(missing)}: --words takes names of classes")
     return [
         clip if clip.word in words or clip.word.startswith("_") else replace(clip, word=UNKNOWN)

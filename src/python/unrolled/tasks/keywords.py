@@ -141,14 +141,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         for name, value, most in (("mixup", options.mixup, np.inf), ("warp", options.warp, 0.5)):
             if not 0.0 <= value <= most:
                 raise ValueError(f"[train keywords] expected 0 <= {name} <= {most}, got {value}")
-        clips = self._find(self.sources)
-        if options.validation is None:
-            training, held_out = split_clips(clips)
-        else:
-            training, held_out = clips, self._find([Path(options.validation)])
-        if options.unknown not in (_MADE, _NONE):
-            more, more_held_out = split_clips(find_unknown(Path(options.unknown)))
-            training, held_out = training + more, held_out + more_held_out
+        training, held_out = self._parts()
         words = {clip.word for clip in training}
         added = {SILENCE} - words if options.silence else set()
         if self._listens and options.unknown == _MADE:
@@ -186,10 +179,23 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             make = silence(noises, [len(each) for each in keywords], settings)
             clips.add(count, self.words.index(SILENCE), make, counter_rng(0, _SILENCE, 0))
 
-    def _find(self, sources: Sequence[Path]) -> list[Clip]:
+    def _parts(self) -> tuple[list[Clip], list[Clip]]:
+        """The clips to train on, and those that are held out."""
+        options, clips = self.options, self._find(self.sources, complete=True)
+        if options.validation is None:
+            training, held_out = split_clips(clips)
+        else:
+            training, held_out = clips, self._find([Path(options.validation)])
+        if options.unknown not in (_MADE, _NONE):
+            more, more_held_out = split_clips(find_unknown(Path(options.unknown)))
+            training, held_out = training + more, held_out + more_held_out
+        return training, held_out
+
+    def _find(self, sources: Sequence[Path], *, complete: bool = False) -> list[Clip]:
+        """The clips of sources; ValueError if they are to have all `words` and lack one."""
         clips = find_clips(sources)
         words = self.options.words
-        return clips if words is None else merge_unknown(clips, words.split(","))
+        return clips if words is None else merge_unknown(clips, words.split(","), complete)
 
     def _check_known(self, clips: Sequence[Clip]) -> None:
         foreign = sorted({clip.word for clip in clips} - set(self.words))
@@ -326,11 +332,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
     ) -> Iterator[str]:
         """The share of clips that are understood; with details each clip that is not."""
         self.words, self.normalisation = trained.words, trained.normalisation
-        if sources:
-            clips = self._find(sources)
-        else:
-            own = self.options.validation
-            clips = self._find([Path(own)]) if own else split_clips(self._find(self.sources))[1]
+        clips = self._find(sources) if sources else self._parts()[1]
         self._check_known(clips)
         features = ClipFeatures.of(clips, self.words, trained.settings).meet(self.normalisation)
         with trained.model.in_precision(precision):
