@@ -42,7 +42,7 @@ def table_columns(table: Path) -> frozenset[str]:
     Raises:
         ValueError: it is no CSV file in UTF-8.
     """
-    with table.open(encoding="utf-8", newline="") as lines, _understood(table):
+    with table.open(encoding="utf-8-sig", newline="") as lines, _understood(table):
         return frozenset(next(csv.reader(lines, delimiter=_delimiter(table)), ()))
 
 
@@ -63,7 +63,7 @@ def read_rows(
         FileNotFoundError: a file in the table is not there.
         ValueError: it lacks a column, or is no CSV file in UTF-8.
     """
-    with table.open(encoding="utf-8", newline="") as lines, _understood(table):
+    with table.open(encoding="utf-8-sig", newline="") as lines, _understood(table):
         # What a short line lacks is empty.
         rows = csv.DictReader(lines, restval="", delimiter=_delimiter(table))
         names = rows.fieldnames or ()

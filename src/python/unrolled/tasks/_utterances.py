@@ -1,5 +1,6 @@
 """Recordings with what is said in them, as a sequence of symbols: phonemes or words."""
 
+import codecs
 import csv
 import math
 import os
@@ -188,10 +189,17 @@ def read_transcript(path: Path, said: Path) -> Utterance:
         ValueError: the file cannot be understood.
     """
     try:
-        segments = READERS[said.suffix](said.read_text(encoding="utf-8"))
+        segments = READERS[said.suffix](_text(said))
     except (ValueError, LookupError) as error:
         raise ValueError(f"{said} cannot be understood: {error}") from error
     return _utterance(path, segments)
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16, which Praat takes for phonetic symbols."""
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def _utterance(path: Path, segments: Sequence[Segment]) -> Utterance:
@@ -221,7 +229,7 @@ def _read_txt(text: str) -> list[Segment]:
 
 
 _INTERVAL = re.compile(
-    r"xmin\s*=\s*([\d.]+)\s*xmax\s*=\s*([\d.]+)\s*text\s*=\s*\"((?:[^\"]|\"\")*)\"", re.DOTALL
+    r"xmin\s*=\s*([-+.\de]+)\s*xmax\s*=\s*([-+.\de]+)\s*text\s*=\s*\"((?:[^\"]|\"\")*)\"", re.DOTALL
 )
 
 
