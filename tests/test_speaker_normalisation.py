@@ -43,15 +43,15 @@ def fitted(**changed: Any) -> SpeakerNormalisation:
 def plain(norm: SpeakerNormalisation, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The equations, a frame after another in float64: y (T, F), and which frames are speech."""
     fade = 1.0 - 1.0 / norm.memory
-    total, count, floor = np.zeros(x.shape[1]), norm.prior, np.inf
+    total, count, floor, ceiling = np.zeros(x.shape[1]), norm.prior, np.inf, -np.inf
     result, speech = np.empty(x.shape), np.zeros(len(x), bool)
     for t, frame in enumerate(x.astype(np.float64)):
         z = (frame - norm.mean) / norm.deviation
         loud = float(frame @ norm.loudness)
-        floor = floor + norm.rise
+        floor, ceiling = floor + norm.drift, ceiling - norm.drift
         if 0.0 < loud < np.inf:
-            floor = min(floor, loud)
-            speech[t] = loud > floor + norm.above
+            floor, ceiling = min(floor, loud), max(ceiling, loud)
+            speech[t] = loud > max(floor + norm.above, (floor + ceiling) / 2)
         if speech[t]:
             total = fade * total + z - norm.typical
             count = fade * count + 1.0
@@ -159,6 +159,17 @@ def test_silence_changes_nothing() -> None:
     assert (before != norm.speaker()(probe)).any()
 
 
+def test_one_quiet_frame_does_not_make_noise_speech() -> None:
+    """As where a file begins in zeros: once there was speech, noise is nearer to zeros."""
+    rng = np.random.default_rng(15)
+    x = talk(rng, 1000)
+    x[:20], x[20:40] = 5.0, 11.0
+    x[10] = 0.5
+    found, loud = np.array(fitted().speaker().speech(x)), x.mean(axis=1)
+    assert not found[20:][loud[20:] < 5.5].any()
+    assert found[20:][loud[20:] > 9.0].all()
+
+
 def test_speakers_are_reset_carried_and_copied() -> None:
     rng = np.random.default_rng(7)
     norm, first, second = fitted(), talk(rng, 900), talk(rng, 300)
@@ -217,7 +228,7 @@ def test_figures_are_kept() -> None:
     own = norm.to_json()["speaker"]
     for name, value in (
         ("typical", [0.0]), ("typical", [np.nan] * F), ("loudness", "x"), ("prior", 0.0),
-        ("memory", 1.0), ("memory", np.inf), ("rise", -1.0), ("above", None),
+        ("memory", 1.0), ("memory", np.inf), ("drift", -1.0), ("above", None),
     ):  # fmt: skip
         with pytest.raises((ValueError, TypeError)):
             normalisation_from_json({**old, "speaker": {**own, name: value}})
