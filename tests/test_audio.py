@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,18 @@ def test_a_stream_gives_the_frames_of_the_whole(
         stream.reset()
 
 
+def test_a_long_sound_takes_little_more_memory_than_it_has(rng: np.random.Generator) -> None:
+    samples = rng.standard_normal(120 * RATE).astype(np.float32)
+    tracemalloc.start()
+    whole = extract_features(samples, FeatureSettings())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * samples.nbytes + 3 * whole.nbytes
+    stream = FeatureStream(FeatureSettings())
+    parts = [stream.push(part) for part in np.array_split(samples, 50)]
+    assert_same_bits(np.concatenate(parts), whole)
+
+
 def test_frames_show_where_the_energy_is() -> None:
     settings = FeatureSettings(bands=20)
     t = np.arange(RATE) / RATE
@@ -201,7 +214,8 @@ def test_settings_are_checked_and_kept() -> None:
         assert FeatureSettings.from_json(settings.to_json()) == settings
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"kind": "plp"}, "kind 'mel' or 'mfcc', got 'plp'"),
-        ({"coefficients": 41}, "1 <= coefficients <= bands, got 41 and 40"),
+        ({"kind": "mfcc", "coefficients": 41}, "1 <= coefficients <= bands, got 41 and 40"),
+        ({"bands": 0}, "bands >= 1, got 0"),
         ({"hop": 0.0}, "hop > 0"),
         ({"rate": 0}, "rate > 0"),
     ]

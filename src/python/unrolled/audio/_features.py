@@ -12,6 +12,9 @@ from ._files import Samples
 
 Features = NDArray[np.float32]
 
+#: Samples that are handed on at a time: as a list each takes 32 bytes.
+_PIECE = 1 << 18
+
 #: Kaldi's features are defined on 16-bit samples.
 _FULL_SCALE = 32768.0
 
@@ -48,7 +51,9 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in ("mel", "mfcc"):
             raise ValueError(f"[FeatureSettings] expected kind 'mel' or 'mfcc', got {self.kind!r}")
-        if not 1 <= self.coefficients <= self.bands:
+        if self.bands < 1:
+            raise ValueError(f"[FeatureSettings] expected bands >= 1, got {self.bands}")
+        if self.kind == "mfcc" and not 1 <= self.coefficients <= self.bands:
             raise ValueError(
                 "[FeatureSettings] expected 1 <= coefficients <= bands, "
                 f"got {self.coefficients} and {self.bands}"
@@ -63,6 +68,15 @@ class FeatureSettings:
     def size(self) -> int:
         """Numbers of a frame."""
         return self.bands if self.kind == "mel" else self.coefficients
+
+    @property
+    def loudness(self) -> Features:
+        """Weights (F,): the sum of a frame with them is the mean log energy of its bands."""
+        if self.kind == "mel":
+            return np.full(self.bands, 1.0 / self.bands, np.float32)
+        weights = np.zeros(self.coefficients, np.float32)
+        weights[0] = self.bands**-0.5  # the transform is orthonormal
+        return weights
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values."""
@@ -105,9 +119,14 @@ class FeatureStream:
                 "[FeatureStream] expected finite samples of shape (N,), got "
                 + ("NaN or infinity" if samples.ndim == 1 else f"{samples.shape}")
             )
+        scaled = samples * np.float32(_FULL_SCALE)
+        starts = range(0, max(len(scaled), 1), _PIECE)
+        parts = [self._take(scaled[start : start + _PIECE]) for start in starts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _take(self, scaled: Samples) -> Features:
         # A list of the same numbers: an array would be converted element by element, slowly.
-        scaled = (samples * np.float32(_FULL_SCALE)).tolist()
-        self._computer.accept_waveform(self.settings.rate, scaled)
+        self._computer.accept_waveform(self.settings.rate, scaled.tolist())
         ready = self._computer.num_frames_ready
         frames = np.empty((ready - self._done, self.settings.size), np.float32)
         for place in range(len(frames)):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import FeatureSettings, Normalisation, Samples, read_frames
+from unrolled.audio import FeatureSettings, Normalisation, Samples, Speaker, read_frames
 from unrolled.models import AcousticModel
 
 from ._fits import check_fit
@@ -39,16 +39,20 @@ class Spotter:
     def __post_init__(self) -> None:
         check_fit("outputs", self.model.head.output_size, "words", len(self.words))
 
-    def __call__(self, sound: PathLike | Samples) -> list[tuple[str, float]]:
+    def __call__(
+        self, sound: PathLike | Samples, speaker: Speaker | None = None
+    ) -> list[tuple[str, float]]:
         """Returns every word with its probability, the most probable first.
 
         Args:
             sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
+            speaker: who speaks, `normalisation.speaker()`, if he is heard in several sounds; it
+                goes on. None: somebody who was never heard.
 
         Raises:
             FileNotFoundError, AudioError: the file is not there, or is no audio.
         """
-        frames = read_frames(sound, self.settings, self.normalisation)
+        frames = read_frames(sound, self.settings, speaker or self.normalisation)
         log_p = functional.log_softmax(self.model(frames[:, None])[0].astype(np.float64))
         order = np.argsort(-log_p, kind="stable")
         return [(self.words[place], float(np.exp(log_p[place]))) for place in order]
