@@ -37,6 +37,7 @@ TARGETS = {
     "options": "fuzz_files",
     "sound": "fuzz_speech",
     "segments": "fuzz_speech",
+    "models": "fuzz_models",
     "dictionary": "fuzz_tables",
     "table": "fuzz_tables",
     "ts": "fuzz_tables",

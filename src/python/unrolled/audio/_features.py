@@ -1,6 +1,5 @@
 """Log-mel and MFCC features, the same frames whether the sound comes at once or in pieces."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,6 +10,9 @@ from .._extras import import_extra
 from ._files import Samples
 
 Features = NDArray[np.float32]
+
+#: No sound has more samples a second, and no frame is longer, in seconds.
+_MOST_RATE, _LONGEST = 1_000_000, 10.0
 
 #: Samples that are handed on at a time: as a list each takes 32 bytes.
 _PIECE = 1 << 18
@@ -58,10 +60,21 @@ class FeatureSettings:
                 "[FeatureSettings] expected 1 <= coefficients <= bands, "
                 f"got {self.coefficients} and {self.bands}"
             )
-        if not (self.rate > 0 and self.hop > 0 and 2 / self.rate <= self.window):
+        if not (
+            0 < self.rate <= _MOST_RATE
+            and 0 < self.hop <= _LONGEST
+            and 2 / self.rate <= self.window <= _LONGEST
+        ):
             raise ValueError(
-                "[FeatureSettings] expected rate > 0, hop > 0 and a window of two samples or more, "
+                f"[FeatureSettings] expected a rate in 1 .. {_MOST_RATE}, a hop of at most "
+                f"{_LONGEST:g} seconds and a window of two samples .. {_LONGEST:g} seconds, "
                 f"got {self.rate}, {self.hop} and {self.window}"
+            )
+        half = self.rate / 2
+        if not 0 <= self.low < (self.high or half) <= half:
+            raise ValueError(
+                f"[FeatureSettings] expected 0 <= low < high <= {half:g} Hz, half of the rate, "
+                f"got {self.low} and {self.high}"
             )
 
     @property
@@ -81,11 +94,6 @@ class FeatureSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "FeatureSettings":
-        """The settings that `to_json` gave."""
-        return cls(**values)
 
 
 class FeatureStream:

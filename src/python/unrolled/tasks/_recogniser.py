@@ -65,6 +65,10 @@ class Recogniser:
     dictionary: Dictionary | None = None
 
     def __post_init__(self) -> None:
+        if self.model.pooled:
+            raise ValueError("the model has one answer for a sound, and none for each step")
+        check_fit("features", self.model.config["features"], "numbers", self.settings.size)
+        check_fit("features", self.settings.size, "means", len(self.normalisation.mean))
         has, one = self.model.head.output_size, self.outputs
         check_fit("outputs", has, "symbols and the blank", one, 2 * one)
 

@@ -1,5 +1,6 @@
 """A trained keyword spotter, ready for sound."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ class Spotter:
     options: "Options"
 
     def __post_init__(self) -> None:
+        if not self.model.pooled:
+            raise ValueError("the model has answers for each step, and none for a sound")
+        if not 0.0 < self.seconds < math.inf:
+            raise ValueError(f"expected clips of more than 0 seconds, got {self.seconds}")
+        check_fit("features", self.model.config["features"], "numbers", self.settings.size)
+        check_fit("features", self.settings.size, "means", len(self.normalisation.mean))
         check_fit("outputs", self.model.head.output_size, "words", len(self.words))
 
     def __call__(

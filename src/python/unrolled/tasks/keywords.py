@@ -40,6 +40,7 @@ from unrolled.training import (
     Metric,
     counter_rng,
     cross_entropy_vjp,
+    from_json,
 )
 
 from ._clip_features import ClipFeatures, Scenes, Sounds, together
@@ -307,10 +308,10 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         model = AcousticModel.from_parameters(assets["model"], weights)
         return Spotter(
             model,
-            tuple(assets["words"]),
-            FeatureSettings.from_json(assets["features"]),
+            tuple(from_json(list[str], assets["words"], "words")),
+            from_json(FeatureSettings, assets["features"], "features"),
             normalisation_from_json(assets["normalisation"]),
-            float(assets["seconds"]),
+            from_json(float, assets["seconds"], "seconds"),
             options,
         )
 

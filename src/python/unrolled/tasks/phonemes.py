@@ -35,6 +35,7 @@ from unrolled.training import (
     LossAndPullback,
     Metric,
     counter_rng,
+    from_json,
 )
 
 from ._dictionary import Dictionary as Dictionary
@@ -299,8 +300,8 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         model = AcousticModel.from_parameters(assets["model"], weights)
         return Recogniser(
             model,
-            tuple(assets["symbols"]),
-            FeatureSettings.from_json(assets["features"]),
+            tuple(from_json(list[str], assets["symbols"], "symbols")),
+            from_json(FeatureSettings, assets["features"], "features"),
             normalisation_from_json(assets["normalisation"]),
             options,
             Dictionary.parse(assets["dictionary"]) if "dictionary" in assets else None,
