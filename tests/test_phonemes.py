@@ -225,6 +225,7 @@ def test_the_demo_has_words(tmp_path: Path) -> None:
     spoken, dictionary = say_sentences(6, FeatureSettings())
     assert all(len(row) >= 4 for row in spoken.words)
     assert not any(spoken.alternatives)  # what is said is known
+    assert 1 < len(set(spoken.speakers)) < 6
     told = 0
     for words, symbols in zip(spoken.words, spoken.symbols, strict=True):
         ways = [dictionary.entries.get(word) for word in words]
