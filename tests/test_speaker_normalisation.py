@@ -4,13 +4,12 @@ training and of a whole file."""
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from sounds import say
+from speakers import SETTINGS, F, fitted, talk
 from tolerances import assert_close
 from unrolled.audio import (
     FeatureSettings,
@@ -20,24 +19,6 @@ from unrolled.audio import (
     normalisation_from_json,
 )
 from utterances import utter
-
-F = 6
-SETTINGS = FeatureSettings(bands=F)
-
-
-def talk(
-    rng: np.random.Generator, frames: int, *, speech: float = 0.6, quiet: float = 5.0
-) -> np.ndarray:
-    """Features (T, F) of bursts of speech among noise, logs of energy."""
-    loud = np.repeat(rng.random(-(-frames // 20)) < speech, 20)[:frames]
-    x = quiet + 0.1 * rng.standard_normal((frames, F))
-    x[loud] += 4.0 + rng.standard_normal((int(loud.sum()), F))
-    return x.astype(np.float32)
-
-
-def fitted(**changed: Any) -> SpeakerNormalisation:
-    rng = np.random.default_rng(0)
-    return replace(SpeakerNormalisation.of_speech([talk(rng, 400)], SETTINGS), **changed)
 
 
 def plain(norm: SpeakerNormalisation, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

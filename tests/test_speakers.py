@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ import pytest
 
 from onnx_nodes import run_runtime
 from sounds import RATE, WORDS, say
+from speakers import fitted, talk
 from tolerances import assert_close
 from unrolled import tasks
 from unrolled.audio import (
-    FeatureSettings,
     Normalisation,
-    SpeakerNormalisation,
     extract_features,
     faint_noise,
     read_audio,
@@ -32,24 +30,6 @@ from unrolled.tasks._speakers import normalised, perhaps_new, speakers_before
 from unrolled.tasks._utterances import find_utterances
 from unrolled.training import CheckpointError, load_checkpoint, save_checkpoint
 from utterances import utter
-
-F = 6
-SETTINGS = FeatureSettings(bands=F)
-
-
-def talk(
-    rng: np.random.Generator, frames: int, *, speech: float = 0.6, quiet: float = 5.0
-) -> np.ndarray:
-    """Features (T, F) of bursts of speech among noise, logs of energy."""
-    loud = np.repeat(rng.random(-(-frames // 20)) < speech, 20)[:frames]
-    x = quiet + 0.1 * rng.standard_normal((frames, F))
-    x[loud] += 4.0 + rng.standard_normal((int(loud.sum()), F))
-    return x.astype(np.float32)
-
-
-def fitted(**changed: Any) -> SpeakerNormalisation:
-    rng = np.random.default_rng(0)
-    return replace(SpeakerNormalisation.of_speech([talk(rng, 400)], SETTINGS), **changed)
 
 
 def test_recordings_of_a_speaker_follow_each_other() -> None:
