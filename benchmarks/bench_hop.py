@@ -16,7 +16,7 @@ from typing import Any, get_args
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import FeatureSettings, FeatureStream, Normalisation
+from unrolled.audio import FeatureSettings, FeatureStream, Normalisation, SpeakerNormalisation
 from unrolled.models import AcousticModel
 from unrolled.tasks import keywords
 from unrolled.tasks._listen import Listener
@@ -48,6 +48,13 @@ def main() -> None:
     )
     print(f"{'µs':24}{'median':>10}{'90%':>10}{'99%':>10}")
     report("features", FeatureStream(settings).push, hops)
+    # A tenth of a second with speech, and one without.
+    voiced = frames + np.where(np.arange(len(hops)) // 10 % 2, 12.0, 8.0)[:, None, None]
+    voiced = voiced.astype(np.float32)
+    report("normalised", Normalisation.of(voiced).speaker(), voiced)
+    report(
+        "normalised, by speaker", SpeakerNormalisation.of_speech(voiced, settings).speaker(), voiced
+    )
     for precision in get_args(functional.Precision):
         with model.in_precision(precision):
             report(f"model, {precision}", model.stream(), frames)

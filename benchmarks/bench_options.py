@@ -2,16 +2,18 @@
 """Cells and options that peers do not have, beside the plain LSTM; two layers both ways and torch.
 
     python benchmarks/bench_options.py --threads 2
+    python benchmarks/bench_options.py --threads 2 --parts options
 
 Both sides of a row take turns. GFLOP/s count the products alone; `of the LSTM` is the part of its
-GFLOP/s that a cell reaches. Cells without a recurrent product do little work for the memory that
-they touch.
+GFLOP/s that a cell reaches, `of the plain layer` the part that a layer with an option does. Cells
+without a recurrent product do little work for the memory that they touch. Masked steps are no work.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from unrolled.layers import LSTM, Recurrent
 
 SHAPES = [(50, 32, 256), (25, 64, 1024)]
 MODES = {"forward": False, "forward + BPTT": True}
+PARTS = ("cells", "options", "torch")
 
 
 def options() -> dict[str, Callable[[int], Recurrent[Any]]]:
@@ -35,14 +38,82 @@ def options() -> dict[str, Callable[[int], Recurrent[Any]]]:
     return found
 
 
-def runner(layer: Recurrent[Any], x: np.ndarray, *, training: bool) -> Callable[[], object]:
+def no_arguments(steps: int, batch: int) -> dict[str, np.ndarray]:
+    return {}
+
+
+def random_mask(steps: int, batch: int) -> dict[str, np.ndarray]:
+    """Half of all steps live, in any pattern."""
+    return {"mask": np.random.default_rng(1).random((steps, batch)) < 0.5}
+
+
+def random_resets(steps: int, batch: int) -> dict[str, np.ndarray]:
+    return {"resets": np.random.default_rng(1).random((steps, batch)) < 0.1}
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a layer.
+
+    Attributes:
+        make: the layer with it, of I = H units.
+        plain: the one without.
+        arguments: of calls with it, for (T, B).
+        modes: where it acts.
+    """
+
+    make: Callable[[int], Recurrent[Any]]
+    plain: Callable[[int], Recurrent[Any]] = lambda size: LSTM(size, size)
+    arguments: Callable[[int, int], Mapping[str, np.ndarray]] = no_arguments
+    modes: tuple[str, ...] = tuple(MODES)
+
+
+def clipping(size: int, clip: functional.GradientClip) -> Recurrent[Any]:
+    layer = LSTM(size, size)
+    layer.clip_gradient = clip
+    return layer
+
+
+def layer_options() -> dict[str, Option]:
+    training = ("forward + BPTT",)
+    return {
+        "residual, 2 layers": Option(
+            lambda size: LSTM(size, size, 2, residual=True), lambda size: LSTM(size, size, 2)
+        ),
+        "widths H and H/2": Option(
+            lambda size: LSTM(size, (size, size // 2)), lambda size: LSTM(size, size, 2)
+        ),
+        'merge="sum", 2 layers': Option(
+            lambda size: LSTM(size, size, 2, bidirectional=True, merge="sum"),
+            lambda size: LSTM(size, size, 2, bidirectional=True),
+        ),
+        "mask, half of all steps": Option(lambda size: LSTM(size, size), arguments=random_mask),
+        "resets, a tenth of all steps": Option(
+            lambda size: LSTM(size, size), arguments=random_resets
+        ),
+        "learn_initial_state": Option(lambda size: LSTM(size, size, learn_initial_state=True)),
+        "cell_clip=3": Option(lambda size: LSTM(size, size, cell_clip=3.0)),
+        "recurrent_dropout=0.3": Option(
+            lambda size: LSTM(size, size, recurrent_dropout=0.3), modes=training
+        ),
+        "weight_dropout=0.3": Option(
+            lambda size: LSTM(size, size, weight_dropout=0.3), modes=training
+        ),
+        "clip_gradient by value": Option(lambda size: clipping(size, 1.0), modes=training),
+        "clip_gradient by norm": Option(lambda size: clipping(size, ("norm", 1.0)), modes=training),
+    }
+
+
+def runner(
+    layer: Recurrent[Any], x: np.ndarray, *, training: bool, **arguments: np.ndarray
+) -> Callable[[], object]:
     if not training:
-        return lambda: layer(x)
+        return lambda: layer(x, **arguments)
     dy = np.ones_like(layer(x)[0])
 
     def run() -> object:
         layer.zero_grads()
-        _, pullback = layer.vjp(x, rng=np.random.default_rng(0))
+        _, pullback = layer.vjp(x, rng=np.random.default_rng(0), **arguments)
         return pullback(dy)
 
     return run
@@ -73,6 +144,34 @@ def beside_the_lstm(seconds: float) -> None:
                     f"| {name} | T{steps} B{batch} H{size} | {mode} "
                     f"| {times[name].median * 1e3:.2f} +-{times[name].spread:.0%} "
                     f"| {rate[name]:.0f} | {rate[name] / rate['lstm']:.2f} |",
+                    flush=True,
+                )
+
+
+def beside_the_plain_layer(seconds: float) -> None:
+    print("\n| option | shape | mode | plain ms | ms | GFLOP/s | of the plain layer |")
+    print("|---|---|---|---|---|---|---|")
+    for name, option in layer_options().items():
+        for steps, batch, size in SHAPES:
+            x = np.random.default_rng(0).standard_normal((steps, batch, size), np.float32)
+            plain, layer = option.plain(size), option.make(size)
+            arguments = option.arguments(steps, batch)
+            share = np.mean(arguments.get("mask", True))
+            for mode in option.modes:
+                training = MODES[mode]
+                pair = {
+                    "plain": runner(plain, x, training=training),
+                    "with it": runner(layer, x, training=training, **arguments),
+                }
+                times = bench.measure(pair, seconds=seconds)
+                work = share * operations(layer, x, training=training)
+                rate = work / times["with it"].median / 1e9
+                plain_rate = operations(plain, x, training=training) / times["plain"].median / 1e9
+                print(
+                    f"| {name} | T{steps} B{batch} H{size} | {mode} "
+                    f"| {times['plain'].median * 1e3:.2f} +-{times['plain'].spread:.0%} "
+                    f"| {times['with it'].median * 1e3:.2f} +-{times['with it'].spread:.0%} "
+                    f"| {rate:.0f} | {rate / plain_rate:.2f} |",
                     flush=True,
                 )
 
@@ -108,11 +207,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=functional.get_num_threads())
     parser.add_argument("--seconds", type=float, default=2.0, help="of each pair")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="which tables, default all"
+    )
     chosen = parser.parse_args()
     functional.set_num_threads(chosen.threads)
     print(f"{functional.isa()}, {chosen.threads} threads, float32\n")
-    beside_the_lstm(chosen.seconds)
-    beside_torch(3 * chosen.seconds, chosen.threads)
+    if "cells" in chosen.parts:
+        beside_the_lstm(chosen.seconds)
+    if "options" in chosen.parts:
+        beside_the_plain_layer(chosen.seconds)
+    if "torch" in chosen.parts:
+        beside_torch(3 * chosen.seconds, chosen.threads)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from unrolled.audio import (
     read_audio,
     resample,
 )
+from unrolled.training import from_json
 
 soundfile = pytest.importorskip("soundfile", reason='pip install "unrolled[speech]"')
 
@@ -171,6 +174,18 @@ def test_a_stream_gives_the_frames_of_the_whole(
         stream.reset()
 
 
+def test_a_long_sound_takes_little_more_memory_than_it_has(rng: np.random.Generator) -> None:
+    samples = rng.standard_normal(120 * RATE).astype(np.float32)
+    tracemalloc.start()
+    whole = extract_features(samples, FeatureSettings())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * samples.nbytes + 3 * whole.nbytes
+    stream = FeatureStream(FeatureSettings())
+    parts = [stream.push(part) for part in np.array_split(samples, 50)]
+    assert_same_bits(np.concatenate(parts), whole)
+
+
 def test_frames_show_where_the_energy_is() -> None:
     settings = FeatureSettings(bands=20)
     t = np.arange(RATE) / RATE
@@ -198,12 +213,20 @@ def test_short_and_silent_sounds() -> None:
 
 def test_settings_are_checked_and_kept() -> None:
     for settings in SETTINGS:
-        assert FeatureSettings.from_json(settings.to_json()) == settings
+        kept = json.loads(json.dumps(settings.to_json()))
+        assert from_json(FeatureSettings, kept, "features") == settings
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"kind": "plp"}, "kind 'mel' or 'mfcc', got 'plp'"),
-        ({"coefficients": 41}, "1 <= coefficients <= bands, got 41 and 40"),
-        ({"hop": 0.0}, "hop > 0"),
-        ({"rate": 0}, "rate > 0"),
+        ({"kind": "mfcc", "coefficients": 41}, "1 <= coefficients <= bands, got 41 and 40"),
+        ({"bands": 0}, "bands >= 1, got 0"),
+        ({"hop": 0.0}, "a hop of at most 10 seconds"),
+        ({"hop": np.nan}, "a hop of at most 10 seconds"),
+        ({"window": 1e6}, r"two samples \.\. 10 seconds"),
+        ({"rate": 0}, r"rate in 1 \.\. 1000000"),
+        ({"rate": 10**9}, r"rate in 1 \.\. 1000000"),
+        ({"low": 9000.0}, "low < high <= 8000 Hz"),
+        ({"low": 300.0, "high": 200.0}, "got 300.0 and 200.0"),
+        ({"high": 9000.0}, "low < high <= 8000 Hz"),
     ]
     for values, text in wrong:
         with pytest.raises(ValueError, match=rf"\[FeatureSettings\] expected .*{text}"):

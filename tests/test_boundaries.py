@@ -38,6 +38,8 @@ def test_frames_get_the_label_of_the_segment_around_their_middle() -> None:
         [segments, []],
         [[], []],
         [[], []],
+        [None, None],
+        [None, None],
     )
     batch = Batch.of(spoken, ("a", "b"), SETTINGS, PLAIN)
     assert batch.places[:, 0].tolist() == [0, 1, 1, -1, 2, 2, 2, -1, -1]
@@ -52,10 +54,20 @@ def test_chains_are_utterances_in_a_row() -> None:
     frames = [np.full((n, 4), n, np.float32) for n in (10, 20, 30)]
     segments = [[Segment("a", 0.05, 0.1)], [Segment("b", 0.0, 0.2)], []]
     ways = [[(("a",),)], [(("b",), ("a", "a"))], [(("a", "b"),)]]
-    spoken = Spoken(frames, [["a"], ["b"], ["a", "b"]], segments, [["u"], ["v"], ["w"]], ways)
+    nobody = [None] * 3
+    spoken = Spoken(
+        frames,
+        [["a"], ["b"], ["a", "b"]],
+        segments,
+        [["u"], ["v"], ["w"]],
+        ways,
+        ["x", "y", None],
+        nobody,
+    )
     first, second = (spoken.chained(2, hop=0.01).rows([row]) for row in (0, 1))
     np.testing.assert_array_equal(first.frames[0], np.concatenate(frames[:2]))
     assert (first.symbols[0], first.words[0]) == (["a", "b"], ["u", "v"])
+    assert (first.speakers, second.speakers) == (["x"], [None])
     assert first.alternatives[0] == [(("a",),), (("b",), ("a", "a"))]
     assert first.segments[0] == [Segment("a", 0.05, 0.1), Segment("b", 0.1, 0.2 + 0.1)]
     assert (second.symbols[0], second.segments[0]) == (["a", "b"], [])

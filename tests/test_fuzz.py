@@ -15,10 +15,12 @@ INPUTS = 150
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_target(name: str, tmp_path: Path, threads: None) -> None:
-    if TARGETS[name] == "fuzz_files":
+    if TARGETS[name] in ("fuzz_files", "fuzz_models"):
         pytest.importorskip("safetensors", reason="safetensors comes with the extra [train]")
-    if TARGETS[name] == "fuzz_speech":
+    if TARGETS[name] in ("fuzz_speech", "fuzz_models"):
         pytest.importorskip("soundfile", reason="soundfile comes with the extra [speech]")
+    if TARGETS[name] == "fuzz_interop":
+        pytest.importorskip("onnx", reason="onnx comes with the extra [onnx]")
     target, rng = find_target(name), random.Random(7)
     for _ in range(INPUTS):
         data = rng.randbytes(rng.randrange(400))

@@ -225,6 +225,7 @@ def test_stacks_are_those_of_our_layers(name: str, both: bool, rng: np.random.Ge
         assert_same_bits(grad, layer.grads[key], key)
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_defined_anew_is_another_one(rng: np.random.Generator) -> None:
     x = rng.standard_normal((3, 2, 4)).astype(np.float32)
     params = {"weight_ih_l0": rng.standard_normal((5, 4)).astype(np.float32),

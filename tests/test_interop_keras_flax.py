@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tolerances import assert_close
+from unrolled.functional import GateFunction
 from unrolled.interop.flax import from_flax
 from unrolled.interop.keras import from_keras
 
@@ -34,7 +35,9 @@ def run(
     return y
 
 
-def keras_step(cell: str, weights: list[np.ndarray]) -> Any:
+def keras_step(
+    cell: str, weights: list[np.ndarray], gate: Any = sigmoid, act: Any = np.tanh
+) -> Any:
     kernel, recurrent, *bias = weights
     gates = COUNTS[cell]
     H = len(recurrent)
@@ -48,17 +51,17 @@ def keras_step(cell: str, weights: list[np.ndarray]) -> Any:
         of_h = np.split(h @ recurrent + rb, gates, axis=1)
         if cell == "lstm":
             i, f, candidate, o = (p + q for p, q in zip(of_x, of_h, strict=True))
-            c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(candidate)
-            return sigmoid(o) * np.tanh(c), c
+            c = gate(f) * state[1] + gate(i) * act(candidate)
+            return gate(o) * act(c), c
         if cell == "gru_reset_before":
-            z, r = sigmoid(of_x[0] + of_h[0]), sigmoid(of_x[1] + of_h[1])
+            z, r = gate(of_x[0] + of_h[0]), gate(of_x[1] + of_h[1])
             product = (r * h) @ recurrent[:, 2 * H :]
-            return (z * h + (1 - z) * np.tanh(of_x[2] + product),)
+            return (z * h + (1 - z) * act(of_x[2] + product),)
         if cell == "gru":
-            z, r = sigmoid(of_x[0] + of_h[0]), sigmoid(of_x[1] + of_h[1])
-            return (z * h + (1 - z) * np.tanh(of_x[2] + r * of_h[2]),)
+            z, r = gate(of_x[0] + of_h[0]), gate(of_x[1] + of_h[1])
+            return (z * h + (1 - z) * act(of_x[2] + r * of_h[2]),)
         total = of_x[0] + of_h[0]
-        return (np.tanh(total) if cell == "rnn_tanh" else np.maximum(total, 0),)
+        return (act(total) if cell == "rnn_tanh" else np.maximum(total, 0),)
 
     return step
 
@@ -144,6 +147,45 @@ def test_keras_of_bidirectional_layers_that_read_each_other(
     assert_outputs(layer(x)[0], wanted)
 
 
+def third_sigmoid(x: np.ndarray) -> np.ndarray:
+    """hard_sigmoid of Keras 3 and of JAX."""
+    return np.clip(x + 3, 0, 6) / 6
+
+
+def softsign(x: np.ndarray) -> np.ndarray:
+    return x / (1 + np.abs(x))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "rnn_tanh"])
+def test_keras_with_other_activations(cell: str, rng: np.random.Generator) -> None:
+    weights = keras_weights(cell, rng)
+    layer = from_keras(
+        weights,
+        "gru" if cell == "gru_reset_before" else cell,
+        reset_after=cell != "gru_reset_before",
+        activation="softsign",
+        recurrent_activation=GateFunction("hard_sigmoid", 1 / 6, 0.5),
+    )
+    x = rng.standard_normal((B, T, I))
+    step = keras_step(cell, weights, third_sigmoid, softsign)
+    assert_outputs(layer(x)[0], run(step, x, 1 + (cell == "lstm")))
+
+
+def test_keras_without_an_activation(rng: np.random.Generator) -> None:
+    weights = keras_weights("rnn_tanh", rng)
+    x = rng.standard_normal((B, T, I))
+    step = keras_step("rnn_tanh", weights, act=lambda total: total)
+    assert_outputs(from_keras(weights, "rnn_tanh", activation="linear")(x)[0], run(step, x, 1))
+
+
+@pytest.mark.parametrize("name", ["hard_sigmoid", "leaky_relu"])
+def test_keras_does_not_guess_a_version(name: str, rng: np.random.Generator) -> None:
+    weights = keras_weights("gru", rng)
+    for where in ("activation", "recurrent_activation"):
+        with pytest.raises(ValueError, match=f"expected {name} with its parameters"):
+            from_keras(weights, "gru", **{where: name})
+
+
 def test_keras_says_when_the_bias_is_that_of_the_other_gru(rng: np.random.Generator) -> None:
     after, before = keras_weights("gru", rng), keras_weights("gru_reset_before", rng)
     with pytest.raises(ValueError, match=r"reset_after=False to be \(3\*H,\), got \(2, 18\)"):
@@ -177,27 +219,31 @@ def apply(tree: dict[str, Any], x: np.ndarray) -> np.ndarray:
     return x @ tree["kernel"] + tree.get("bias", 0.0)
 
 
-def flax_lstm(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+def flax_lstm(
+    rng: np.random.Generator, gate: Any = sigmoid, act: Any = np.tanh
+) -> tuple[dict[str, Any], Any]:
     tree = {f"i{gate}": dense(rng, I, H, bias=False) for gate in "ifgo"}
     tree |= {f"h{gate}": dense(rng, H, H, bias=True) for gate in "ifgo"}
 
     def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         h, c = state
         i, f, g, o = (apply(tree["i" + k], x) + apply(tree["h" + k], h) for k in "ifgo")
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return sigmoid(o) * np.tanh(c), c
+        c = gate(f) * c + gate(i) * act(g)
+        return gate(o) * act(c), c
 
     return tree, step
 
 
-def flax_gru(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+def flax_gru(
+    rng: np.random.Generator, gate: Any = sigmoid, act: Any = np.tanh
+) -> tuple[dict[str, Any], Any]:
     tree = {f"i{gate}": dense(rng, I, H, bias=True) for gate in "rzn"}
     tree |= {f"h{gate}": dense(rng, H, H, bias=gate == "n") for gate in "rzn"}
 
     def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         (h,) = state
-        r, z = (sigmoid(apply(tree["i" + k], x) + apply(tree["h" + k], h)) for k in "rz")
-        n = np.tanh(apply(tree["in"], x) + r * apply(tree["hn"], h))
+        r, z = (gate(apply(tree["i" + k], x) + apply(tree["h" + k], h)) for k in "rz")
+        n = act(apply(tree["in"], x) + r * apply(tree["hn"], h))
         return ((1 - z) * n + z * h,)
 
     return tree, step
@@ -295,7 +341,7 @@ def test_flax_of_a_simple_cell_with_options(
     tree, _ = flax_simple(rng)
     x = rng.standard_normal((B, T, I))
     given = {f"dense_{name}": part for name, part in tree.items()} if nnx else tree
-    layer = from_flax(given, nonlinearity="relu", residual=residual)
+    layer = from_flax(given, activation_fn="relu", residual=residual)
 
     def step(x: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         total = apply(tree["i"], x) + apply(tree["h"], state[0])
@@ -304,12 +350,25 @@ def test_flax_of_a_simple_cell_with_options(
     assert_outputs(layer(x)[0], run(step, x, 1))
 
 
+@pytest.mark.parametrize(("make", "states"), [(flax_lstm, 2), (flax_gru, 1)])
+def test_flax_with_other_activations(make: Any, states: int, rng: np.random.Generator) -> None:
+    tree, step = make(rng, third_sigmoid, softsign)
+    x = rng.standard_normal((B, T, I))
+    layer = from_flax(tree, gate_fn="hard_sigmoid", activation_fn="softsign")
+    assert_outputs(layer(x)[0], run(step, x, states))
+
+
+def test_flax_opens_no_gate_but_a_sigmoid(rng: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match="expected gate_fn sigmoid without reset_gate"):
+        from_flax(flax_mgu_without_reset(rng)[0], gate_fn="hard_sigmoid")
+
+
 def test_flax_refuses_other_trees(rng: np.random.Generator) -> None:
     lstm, gru = flax_lstm(rng)[0], flax_gru(rng)[0]
     with pytest.raises(ValueError, match="parameters of an LSTM, GRU, MGU or simple cell"):
         from_flax({"kernel": {}, "bias": {}})
-    with pytest.raises(ValueError, match="nonlinearity tanh or relu"):
-        from_flax(flax_simple(rng)[0], nonlinearity="gelu")
+    with pytest.raises(ValueError, match="out of sigmoid, tanh, relu"):
+        from_flax(flax_simple(rng)[0], activation_fn="gelu")
     with pytest.raises(ValueError, match="cells of one kind, got lstm and gru"):
         from_flax(lstm, gru)
     with pytest.raises(ValueError, match="expected reverse beside one cell alone"):

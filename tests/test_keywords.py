@@ -174,8 +174,8 @@ def test_tables(folder: Path, tmp_path: Path) -> None:
     table = folder / "table.csv"
     table.write_text("file,class,speaker\nlow/0.wav,low,a\nhigh/3.wav,high,b\n")
     assert find_clips([table]) == [
-        Clip(folder / "low" / "0.wav", "low"),
-        Clip(folder / "high" / "3.wav", "high"),
+        Clip(folder / "low" / "0.wav", "low", "a"),
+        Clip(folder / "high" / "3.wav", "high", "b"),
     ]
     table.unlink()
     for content, error, text in (
@@ -196,7 +196,7 @@ def test_tables(folder: Path, tmp_path: Path) -> None:
 
 def test_speakers_are_not_split() -> None:
     clips = [
-        Clip(Path(f"{word}/{prefix}{speaker:08x}_nohash_{take}.wav"), word)
+        Clip(Path(f"{word}/{prefix}{speaker:08x}_nohash_{take}.wav"), word, f"{speaker:08x}")
         for word, prefix in (("yes", ""), ("no", ""), ("_unknown_", "backward_"))
         for speaker in range(200)
         for take in range(2)
@@ -215,6 +215,37 @@ def test_other_words_are_unknown(folder: Path) -> None:
         merge_unknown(clips, ["low", "up"])
     spotter = keywords.train(folder, words="low,rise", steps=2, **SMALL)
     assert spotter.words == ("_silence_", "_unknown_", "low", "rise")
+
+
+def test_other_words_need_not_all_be_there(folder: Path, tmp_path: Path) -> None:
+    """`--words` asks for words of the clips to train on; some are enough to score."""
+    for word in ("low", "up"):
+        (tmp_path / "some" / word).mkdir(parents=True)
+        soundfile.write(tmp_path / "some" / word / "a.wav", np.zeros(RATE), RATE)
+    some, path = str(tmp_path / "some"), tmp_path / "m.safetensors"
+    keywords.train(folder, words="low,rise", validation=some, output=path, steps=1, **SMALL)
+    task, spotter = tasks.load(path, keywords.Keywords)
+    for sources in ([Path(some)], []):
+        (line,) = task.evaluate(spotter, sources, False, "full")
+        assert line.endswith("of 2 clips")
+
+
+def test_what_was_held_out_is_scored(folder: Path, tmp_path: Path) -> None:
+    """The other words of `--unknown` are a part of it."""
+    others = write_words(tmp_path / "others", 20, seed=3)
+    path, options = tmp_path / "m.safetensors", {**SMALL, "unknown": str(others)}
+    keywords.train(folder, output=path, steps=1, **options)
+    task, spotter = tasks.load(path, keywords.Keywords)
+    (line,) = task.evaluate(spotter, [], False, "full")
+    task.load()
+    assert line.endswith(f"of {task.held_out.count} clips")
+    assert (task.held_out.classes == task.words.index("_unknown_")).any()
+
+
+def test_few_bands(folder: Path) -> None:
+    for features in ("mel", "mfcc"):
+        few = {**SMALL, "bands": 8, "features": features}
+        assert keywords.train(folder, steps=1, **few).settings.size == 8
 
 
 def test_errors(folder: Path, trained: tuple[Path, Any], tmp_path: Path) -> None:

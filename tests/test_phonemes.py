@@ -146,6 +146,27 @@ def test_files_of_segments(tmp_path: Path) -> None:
     assert find_utterances([tmp_path / "table.csv"]) == [Utterance(tmp_path / "d.wav", ("x", "y"))]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    """Praat writes phonetic symbols in UTF-16, Excel a mark before UTF-8."""
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    said = {
+        "a.TextGrid": 'item [1]:\n class = "IntervalTier"\n xmin = 0\n xmax = 1\n intervals [1]:\n'
+        ' xmin = 2.5e-05\n xmax = 0.5\n text = "ə"\n intervals [2]:\n xmin = 0.5\n xmax = 1\n'
+        ' text = "ʃ"\n',
+        "b.csv": "start,end,symbol\r\n2.5e-05,0.5,ə\r\n0.5,1,ʃ\r\n",
+    }
+    for name, text in said.items():
+        soundfile.write((tmp_path / name).with_suffix(".wav"), np.zeros(100), RATE)
+        (tmp_path / name).write_bytes((mark + text).encode(encoding))
+    for each in find_utterances([tmp_path]):
+        assert each.segments == (Segment("ə", 2.5e-05, 0.5), Segment("ʃ", 0.5, 1.0))
+    if not encoding.startswith("utf-16"):
+        (tmp_path / "table.csv").write_bytes("file,symbols\na.wav,ə ʃ\n".encode(encoding))
+        (found,) = find_utterances([tmp_path / "table.csv"])
+        assert found.symbols == ("ə", "ʃ")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
@@ -204,6 +225,7 @@ def test_the_demo_has_words(tmp_path: Path) -> None:
     spoken, dictionary = say_sentences(6, FeatureSettings())
     assert all(len(row) >= 4 for row in spoken.words)
     assert not any(spoken.alternatives)  # what is said is known
+    assert 1 < len(set(spoken.speakers)) < 6
     told = 0
     for words, symbols in zip(spoken.words, spoken.symbols, strict=True):
         ways = [dictionary.entries.get(word) for word in words]

@@ -69,6 +69,9 @@ def test_known_covariates_reach_beyond_the_targets(tmp_path: Path) -> None:
         ("date,y\n2024-01-01,1\n2024-01-02,inf\n", {}, "line 3: 'y' is infinite"),
         ("date,y\n2024-01-01,1\n2024-01-02,much\n", {}, "line 3: 'much' is no number"),
         ("date,y\n2024-01-01,1\nyesterday,2\n", {}, "line 3: 'yesterday' is no time"),
+        ("date,y\n2024-01-01,1\ntoday,2\n", {}, "line 3: 'today' is no time"),
+        ("date,y\n2024-01-01T00:00\b,1\n2024-01-02,2\n", {}, "line 2: .* is no time"),
+        (f"date,y\n2024-01-01,{'1' * 200_000}\n", {}, "table.csv is no table: field larger"),
         ("date,y\n2024-01-01,1\n2024-01-01,2\n", {}, "line 3: the time 2024-01-01.* line 2"),
         (
             "date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n2024-01-04T12:00,4\n",
@@ -88,6 +91,13 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         panel(tmp_path, text, **columns)
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"date,y\n2024-01-01,\xe9\n")
+    with pytest.raises(ValueError, match=r"table\.csv is not UTF-8 text: byte 0xe9; convert"):
+        read_panel(path, Columns())
 
 
 def test_times_with_a_zone_are_those_of_utc(tmp_path: Path) -> None:

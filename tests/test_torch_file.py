@@ -76,6 +76,22 @@ def zipped(
     return file.getvalue()
 
 
+def locked(archive: bytes) -> bytes:
+    """With the flag of a password on every entry."""
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        parts = archive.split(signature)
+        parts[1:] = [p[: place - 4] + b"\x01" + p[place - 3 :] for p in parts[1:]]
+        archive = signature.join(parts)
+    return archive
+
+
+def moved(archive: bytes) -> bytes:
+    """With a directory that says it lies behind its place, so that entries lie before the file."""
+    end = archive.rindex(b"PK\x05\x06") + 16
+    place = struct.unpack("<I", archive[end : end + 4])[0]
+    return archive[:end] + struct.pack("<I", place + 1000) + archive[end + 4 :]
+
+
 def legacy(pickled: bytes, data: bytes, count: int) -> bytes:
     header = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
     first = b"".join(pickle.dumps(each, 2) for each in header)
@@ -172,6 +188,11 @@ HOSTILE = {
     "no file of torch": (b"GIF89a", "is no file of torch tensors"),
     "another legacy file": (pickle.dumps(12, 2) * 5, "neither of torch's formats"),
     "a legacy file cut": (legacy(good, VALUES.tobytes()[:-1], 12), "ends within the storage 0"),
+    "a zip with a password": (locked(zipped(good, VALUES.tobytes())), "encrypted"),
+    "a zip whose entries lie before it": (
+        moved(zipped(good, VALUES.tobytes())),
+        "is no file of torch tensors",
+    ),
     "a zip of something else": (
         zipped(good).replace(b"data.pkl", b"data.txt"),
         "expected one data.pkl",

@@ -95,6 +95,7 @@ def test_lines_that_will_not_do(line: str, reason: str, tmp_path: Path) -> None:
         ("", "has no line @data"),
         ("@problemName x\n", "has no line @data, so it is no .ts file, or is cut off"),
         ("@data\n", "has no series behind @data"),
+        ("@\n", "has no line @data"),
         ("a,b\n1,2\n", "line 1: expected a line that begins with @"),
         ("@timeStamps true\n@data\n(0,1):a\n", "has time stamps .* with @timeStamps false"),
         ("@targetLabel true\n@data\n1:0.5\n", "numbers to predict .* regression"),

@@ -37,6 +37,12 @@ TARGETS = {
     "options": "fuzz_files",
     "sound": "fuzz_speech",
     "segments": "fuzz_speech",
+    "models": "fuzz_models",
+    "dictionary": "fuzz_tables",
+    "table": "fuzz_tables",
+    "ts": "fuzz_tables",
+    "onnx": "fuzz_interop",
+    "torch_file": "fuzz_interop",
     "core": "fuzz_core",
 }
 
@@ -80,7 +86,7 @@ def run_atheris(name: str, minutes: float, seed: int) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["unrolled.training", "unrolled.tasks", "unrolled.models"]
+        include=["unrolled.training", "unrolled.tasks", "unrolled.models", "unrolled.interop"]
     ):
         target = find_target(name)
     target(b"")

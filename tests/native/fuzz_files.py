@@ -54,9 +54,8 @@ def model(level: str) -> lm.TextModel:
     return lm.load(path)
 
 
-def changed_checkpoint(source: Source) -> bytes:
+def changed_checkpoint(source: Source, data: bytes) -> bytes:
     """A good file with its bytes damaged, or with well-formed nonsense in its header."""
-    data = checkpoint(source.choice(("char", "word")))
     if source.one_in(4):
         return source.damaged(data)
     (size,) = struct.unpack("<Q", data[:8])
@@ -83,14 +82,15 @@ def with_checksums(header: dict[str, Any], body: bytes) -> None:
     for name, entry in header.items():
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
         if isinstance(offsets, list) and all(isinstance(offset, int) for offset in offsets):
-            sums[name] = zlib.crc32(body[slice(*offsets[:2])])
+            begin, end = (*offsets, 0, 0)[:2]
+            sums[name] = zlib.crc32(body[begin:end])
     if isinstance(header.get("__metadata__"), dict):
         header["__metadata__"]["crc32"] = json.dumps(sums)
 
 
 def write_changed(source: Source) -> Path:
     path = folder() / "changed.safetensors"
-    path.write_bytes(changed_checkpoint(source))
+    path.write_bytes(changed_checkpoint(source, checkpoint(source.choice(("char", "word")))))
     return path
 
 

@@ -24,7 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from unrolled import GRU, LanguageModel, functional
-from unrolled.audio import FeatureSettings, Normalisation, Samples, extract_features, read_audio
+from unrolled.audio import (
+    FeatureSettings,
+    Samples,
+    SpeakerNormalisation,
+    extract_features,
+    read_audio,
+)
 from unrolled.models import AcousticModel
 from unrolled.tasks import keywords
 from unrolled.training import AdamW, StreamBatches
@@ -78,14 +84,14 @@ def training_updates() -> Iterator[None]:
 
 
 def listened_pieces(samples: Samples) -> Iterator[None]:
-    """Pieces of a sound over and over, heard by two GRUs of 256 units in 8 bits.
+    """Pieces of a sound over and over, heard by two GRUs of 256 units in 8 bits, by speaker.
 
     They are as they begin, and tell at random what they take to be words.
     """
     settings, words = FeatureSettings(), tuple(f"word{number}" for number in range(12))
     rng = np.random.default_rng(0)
     model = AcousticModel(settings.size, len(words), hidden_size=256, pooled=True, rng=rng)
-    normalisation = Normalisation.of([extract_features(samples, settings)])
+    normalisation = SpeakerNormalisation.of_speech([extract_features(samples, settings)], settings)
     spotter = keywords.Spotter(
         model, words, settings, normalisation, 1.0, keywords.Options(minutes=1)
     )

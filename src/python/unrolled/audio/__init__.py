@@ -18,4 +18,8 @@ from ._files import audio_blocks as audio_blocks
 from ._files import read_audio as read_audio
 from ._files import resample as resample
 from ._normalisation import Normalisation as Normalisation
+from ._normalisation import Speaker as Speaker
 from ._normalisation import read_frames as read_frames
+from ._speaker import HeardSpeaker as HeardSpeaker
+from ._speaker import SpeakerNormalisation as SpeakerNormalisation
+from ._speaker import normalisation_from_json as normalisation_from_json

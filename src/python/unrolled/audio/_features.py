@@ -1,6 +1,5 @@
 """Log-mel and MFCC features, the same frames whether the sound comes at once or in pieces."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,6 +10,12 @@ from .._extras import import_extra
 from ._files import Samples
 
 Features = NDArray[np.float32]
+
+#: No sound has more samples a second, and no frame is longer, in seconds.
+_MOST_RATE, _LONGEST = 1_000_000, 10.0
+
+#: Samples that are handed on at a time: as a list each takes 32 bytes.
+_PIECE = 1 << 18
 
 #: Kaldi's features are defined on 16-bit samples.
 _FULL_SCALE = 32768.0
@@ -48,15 +53,28 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in ("mel", "mfcc"):
             raise ValueError(f"[FeatureSettings] expected kind 'mel' or 'mfcc', got {self.kind!r}")
-        if not 1 <= self.coefficients <= self.bands:
+        if self.bands < 1:
+            raise ValueError(f"[FeatureSettings] expected bands >= 1, got {self.bands}")
+        if self.kind == "mfcc" and not 1 <= self.coefficients <= self.bands:
             raise ValueError(
                 "[FeatureSettings] expected 1 <= coefficients <= bands, "
                 f"got {self.coefficients} and {self.bands}"
             )
-        if not (self.rate > 0 and self.hop > 0 and 2 / self.rate <= self.window):
+        if not (
+            0 < self.rate <= _MOST_RATE
+            and 0 < self.hop <= _LONGEST
+            and 2 / self.rate <= self.window <= _LONGEST
+        ):
             raise ValueError(
-                "[FeatureSettings] expected rate > 0, hop > 0 and a window of two samples or more, "
+                f"[FeatureSettings] expected a rate in 1 .. {_MOST_RATE}, a hop of at most "
+                f"{_LONGEST:g} seconds and a window of two samples .. {_LONGEST:g} seconds, "
                 f"got {self.rate}, {self.hop} and {self.window}"
+            )
+        half = self.rate / 2
+        if not 0 <= self.low < (self.high or half) <= half:
+            raise ValueError(
+                f"[FeatureSettings] expected 0 <= low < high <= {half:g} Hz, half of the rate, "
+                f"got {self.low} and {self.high}"
             )
 
     @property
@@ -64,14 +82,18 @@ class FeatureSettings:
         """Numbers of a frame."""
         return self.bands if self.kind == "mel" else self.coefficients
 
+    @property
+    def loudness(self) -> Features:
+        """Weights (F,): the sum of a frame with them is the mean log energy of its bands."""
+        if self.kind == "mel":
+            return np.full(self.bands, 1.0 / self.bands, np.float32)
+        weights = np.zeros(self.coefficients, np.float32)
+        weights[0] = self.bands**-0.5  # the transform is orthonormal
+        return weights
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "FeatureSettings":
-        """The settings that `to_json` gave."""
-        return cls(**values)
 
 
 class FeatureStream:
@@ -105,9 +127,14 @@ class FeatureStream:
                 "[FeatureStream] expected finite samples of shape (N,), got "
                 + ("NaN or infinity" if samples.ndim == 1 else f"{samples.shape}")
             )
+        scaled = samples * np.float32(_FULL_SCALE)
+        starts = range(0, max(len(scaled), 1), _PIECE)
+        parts = [self._take(scaled[start : start + _PIECE]) for start in starts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _take(self, scaled: Samples) -> Features:
         # A list of the same numbers: an array would be converted element by element, slowly.
-        scaled = (samples * np.float32(_FULL_SCALE)).tolist()
-        self._computer.accept_waveform(self.settings.rate, scaled)
+        self._computer.accept_waveform(self.settings.rate, scaled.tolist())
         ready = self._computer.num_frames_ready
         frames = np.empty((ready - self._done, self.settings.size), np.float32)
         for place in range(len(frames)):

@@ -1,9 +1,10 @@
 """Features brought to mean 0 and variance 1, with the figures of the training data."""
 
+import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,13 @@ class Normalisation:
 
     mean: Features
     deviation: Features
+
+    #: Whether it learns of a speaker while he speaks.
+    by_speaker: ClassVar[bool] = False
+
+    def speaker(self) -> "Speaker":
+        """Begins with a speaker of whom nothing is known yet."""
+        return Speaker(self)
 
     def __call__(self, frames: NDArray[Any]) -> Features:
         """Returns normalised frames (..., F), float32; pixels (..., C) of uint8, too."""
@@ -75,19 +83,46 @@ class Normalisation:
         return cls(mean, deviation)
 
 
+class Speaker:
+    """Normalises the frames of a sound, or of several of one speaker, as they come.
+
+    This one is of a `Normalisation` that treats all speakers alike, so that it has nothing to
+    remember; see `HeardSpeaker` for one that has.
+
+    Args:
+        normalisation: what it was made by.
+    """
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        self.normalisation = normalisation
+
+    def __call__(self, frames: Features) -> Features:
+        """Takes the next frames (T, F), any T; returns them normalised."""
+        return self.normalisation(frames)
+
+    def reset(self) -> None:
+        """Forgets the speaker: the next frame is of somebody else."""
+
+    def copy(self) -> "Speaker":
+        """Returns another one that knows as much, and goes its own way."""
+        return copy.copy(self)
+
+
 def read_frames(
-    sound: str | os.PathLike[str] | Samples, settings: FeatureSettings, normalisation: Normalisation
+    sound: str | os.PathLike[str] | Samples,
+    settings: FeatureSettings,
+    normalise: Callable[[Features], Features],
 ) -> Features:
     """Returns the normalised frames (T, F) of a sound.
 
     Args:
         sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
         settings: what is computed.
-        normalisation: its figures.
+        normalise: a `Normalisation`, or a `Speaker` that goes on.
 
     Raises:
         FileNotFoundError, AudioError: the file is not there, or is no audio.
     """
     if isinstance(sound, (str, os.PathLike)):
         sound = read_audio(sound, settings.rate)
-    return normalisation(extract_features(sound, settings))
+    return normalise(extract_features(sound, settings))

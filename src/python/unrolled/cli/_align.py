@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ..audio import read_audio
+from ..audio import Speaker, read_audio
 from ..tasks import phonemes
 from ..tasks._segment_files import as_textgrid
 from ..tasks._utterances import Utterance, find_utterances
@@ -71,6 +71,7 @@ class _Aligned:
         self.utterances = utterances
         self.count = 0
         self.left_out: list[str] = []
+        self._speakers: dict[str, Speaker] = {}
 
     def __iter__(self) -> Iterator[tuple[Path, list[phonemes.Segment]]]:
         for each in self.utterances:
@@ -78,12 +79,19 @@ class _Aligned:
                 (each.words, self._dictionary) if each.words else (each.symbols, None)
             )
             try:
-                segments = self._recogniser.align(each.path, said, dictionary=dictionary)
+                segments = self._recogniser.align(
+                    each.path, said, dictionary=dictionary, speaker=self._speaker(each)
+                )
             except ValueError as error:
                 self.left_out.append(f"{each.path}: {error}")
                 continue
             self.count += 1
             yield each.path, segments
+
+    def _speaker(self, utterance: Utterance) -> Speaker | None:
+        """Who speaks, if the table says so: he is known from his recordings before."""
+        name, new = utterance.speaker, self._recogniser.normalisation.speaker
+        return None if name is None else self._speakers.setdefault(name, new())
 
 
 def _write_table(lines: TextIO, aligned: _Aligned) -> None:

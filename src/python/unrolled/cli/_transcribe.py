@@ -36,6 +36,12 @@ def transcribe(
     lm_weight: Annotated[
         float, typer.Option(help="What the language model counts beside the sound.", min=0.0)
     ] = 0.5,
+    same_speaker: Annotated[
+        bool,
+        typer.Option(
+            "--same-speaker", help="One person speaks in all files (train --normalise speaker)."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     textgrid: Annotated[
         bool, typer.Option("--textgrid", help="Write a TextGrid of Praat.")
@@ -55,6 +61,8 @@ def transcribe(
     if words is False and (dictionary is not None or lm is not None):
         raise ValueError("--dictionary and --lm are about words, which --phonemes leaves out")
     recogniser = phonemes.load(checkpoint)
+    if same_speaker and not recogniser.normalisation.by_speaker:
+        raise ValueError(f"--same-speaker: {checkpoint} was not trained with --normalise speaker")
     given = None if dictionary is None else phonemes.Dictionary.read(dictionary)
     if words is None:
         words = recogniser.dictionary is not None or given is not None or lm is not None
@@ -62,12 +70,14 @@ def transcribe(
     if words:
         text = None if lm is None else language_model.load(lm)
         reader = phonemes.WordReader(recogniser, dictionary=given, text=text, weight=lm_weight)
-    rate = recogniser.settings.rate
+    rate, speaker = recogniser.settings.rate, recogniser.normalisation.speaker()
     for sound in sounds:
         if reader is not None:
             reader.reset()
+        if not same_speaker:
+            speaker.reset()
         length = _Length()
-        heard = recogniser.hear(length.of(audio_blocks(sound, rate)), reader)
+        heard = recogniser.hear(length.of(audio_blocks(sound, rate)), reader, speaker=speaker)
         if json or textgrid:
             segments = list(heard)
             print(as_json(segments) if json else as_textgrid(segments, length.samples / rate))

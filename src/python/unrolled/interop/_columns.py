@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import functional
 from ..layers import Merge, Recurrent
+from ..layers._gates import Activation, chosen_cell
 from ..layers._specs import scan_endings
 from ..layers._types import Array
 
@@ -33,22 +34,25 @@ def layer_of_columns(
     gates: Sequence[str],
     layers: Sequence[Sequence[Direction]],
     *,
+    activations: Sequence[Activation],
     merge: Merge = "concat",
 ) -> Recurrent[Any]:
     """A trainable layer that reads (B, T, I), with these parameters.
 
     Args:
         where: whose parameters they are, for errors.
-        cell: a name out of `functional.cells()`.
+        cell: what `layers._gates.chosen_cell` calls plain.
         gates: the gates' names here in the order in which they stand there.
         layers: of each layer of a stack one direction, or two of a bidirectional one.
+        activations: of the gates, as the layers here take them.
         merge: of bidirectional layers.
 
     Raises:
-        ValueError: shapes do not fit together.
+        ValueError: an activation that there is not, or shapes that do not fit together.
         TypeError: the dtype is neither float32 nor float64, or not the same everywhere.
     """
     _check(where, len(gates), layers, merge)
+    cell, chosen = chosen_cell(where, cell, activations, None)
     biased = any(bias is not None for layer in layers for each in layer for bias in each[2:])
     first = layers[0][0]
     widths = [directions[0].recurrent_kernel.shape[0] for directions in layers]
@@ -61,6 +65,8 @@ def layer_of_columns(
         batch_first=True,
         bidirectional=len(layers[0]) == 2,
         merge=merge,
+        gates=chosen,
+        unit_parameters=chosen is None,
         dtype=first.kernel.dtype,
         init="zeros",
     )

@@ -16,16 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from ..functional import GateFunction
 from ..layers import Merge, Recurrent
+from ..layers._gates import Activation, as_function
 from ..layers._types import Array
 from ._columns import Direction, layer_of_columns
 
-_GATES = {
-    "lstm": ("i", "f", "g", "o"),
-    "gru": ("r", "z", "n"),
-    "rnn_tanh": ("h",),
-    "rnn_relu": ("h",),
-}
+_GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 # A gate whose sum is this is open: its sigmoid is 1 in float64, too.
 _OPEN = 40.0
 
@@ -36,7 +33,8 @@ def from_flax(
     parameters: Tree | Sequence[Tree],
     reverse: Tree | None = None,
     *,
-    nonlinearity: str = "tanh",
+    gate_fn: Activation = "sigmoid",
+    activation_fn: Activation = "tanh",
     residual: bool = False,
     merge: Merge = "concat",
 ) -> Recurrent[Any]:
@@ -56,13 +54,16 @@ def from_flax(
             `nnx.to_pure_dict(nnx.state(layer, nnx.Param))`.
         reverse: the tree of the cell that runs from the end to the beginning, where it is none of
             a Bidirectional. (An RNN with `reverse` alone is `layers.Reversed(from_flax(...))`.)
-        nonlinearity: "tanh" or "relu", of a SimpleCell; gates have Flax's activations.
-        residual: that of a SimpleCell, whose state is added before the nonlinearity. It becomes a
+        gate_fn, activation_fn: as Flax calls them, by names of `functional.GateFunction`, or such;
+            hard_sigmoid is that of JAX, min(max(x / 6 + 0.5, 0), 1). A SimpleCell has the second
+            one alone.
+        residual: that of a SimpleCell, whose state is added before its activation. It becomes a
             part of weight_hh.
         merge: of a Bidirectional, "concat" or "sum" (its `merge_fn`).
 
     Raises:
-        ValueError: names of no cell, another merge, or shapes that do not fit.
+        ValueError: names of no cell, another activation or merge, an MGUCell without `reset_gate`
+            that has another gate_fn, or shapes that do not fit.
         TypeError: parameters that are neither float32 nor float64.
     """
     trees = [parameters] if isinstance(parameters, Mapping) else list(parameters)
@@ -73,12 +74,21 @@ def from_flax(
         layers[0].append(_cell_tree(reverse))
     if len({len(layer) for layer in layers}) != 1:
         raise ValueError("[flax] expected layers that all have one direction, or all two")
-    read = [[_direction(tree, nonlinearity, residual) for tree in layer] for layer in layers]
+    gate, last = _function(gate_fn), _function(activation_fn)
+    read = [[_direction(tree, gate, residual) for tree in layer] for layer in layers]
     cells = [*dict.fromkeys(cell for layer in read for cell, _ in layer)]
     if len(cells) > 1:
         raise ValueError(f"[flax] expected cells of one kind, got {' and '.join(cells)}")
     scans = [[direction for _, direction in layer] for layer in read]
-    return layer_of_columns("flax", cells[0], _GATES[cells[0]], scans, merge=merge)
+    (cell,) = cells
+    activations = {"lstm": [gate, last, last], "gru": [gate, last], "rnn": [last]}[cell]
+    return layer_of_columns("flax", cell, _GATES[cell], scans, activations=activations, merge=merge)
+
+
+def _function(activation: Activation) -> GateFunction:
+    if activation == "hard_sigmoid":
+        return GateFunction("hard_sigmoid", 1 / 6, 0.5)
+    return as_function(activation)
 
 
 def _directions(tree: Tree) -> list[Tree]:
@@ -93,14 +103,14 @@ def _cell_tree(tree: Tree) -> Tree:
     return inner
 
 
-def _direction(tree: Tree, nonlinearity: str, residual: bool) -> tuple[str, Direction]:
+def _direction(tree: Tree, gate: GateFunction, residual: bool) -> tuple[str, Direction]:
     """The cell's name here, and its parameters."""
     named = {name.rstrip("_"): dense for name, dense in tree.items()}
-    cell, inputs, states = _cell_of(named, nonlinearity)
+    cell, inputs, states = _cell_of(named, gate)
     kernel, bias = _joined(inputs)
     recurrent_kernel, recurrent_bias = _joined(states)
     if residual:
-        if not cell.startswith("rnn"):
+        if cell != "rnn":
             raise ValueError(f"[flax] expected residual=False of {cell}: only a SimpleCell has it")
         recurrent_kernel = recurrent_kernel + np.eye(
             *recurrent_kernel.shape, dtype=recurrent_kernel.dtype
@@ -108,27 +118,27 @@ def _direction(tree: Tree, nonlinearity: str, residual: bool) -> tuple[str, Dire
     return cell, Direction(kernel, recurrent_kernel, bias, recurrent_bias)
 
 
-def _cell_of(named: Tree, nonlinearity: str) -> tuple[str, Sequence[Tree], Sequence[Tree]]:
+def _cell_of(named: Tree, gate: GateFunction) -> tuple[str, Sequence[Tree], Sequence[Tree]]:
     """The cell's name here, and what multiplies input and state, gate by gate."""
-    simple = f"rnn_{nonlinearity}"
     if {*named} == {"dense_i", "dense_h"}:
         rows, columns = (*np.shape(named["dense_h"]["kernel"]), 0, 0)[:2]
-        cell = {4 * rows: "lstm", 3 * rows: "gru"}.get(columns, simple)
-        if cell in _GATES:
-            return cell, [named["dense_i"]], [named["dense_h"]]
+        cell = {4 * rows: "lstm", 3 * rows: "gru"}.get(columns, "rnn")
+        return cell, [named["dense_i"]], [named["dense_h"]]
     if {*named} == {"if", "hf", "in", "hn"}:
         of_x, of_h = named["if"], named["hf"]
         if named["hn"].get("bias") is None:  # no reset gate
+            if gate.name != "sigmoid":
+                raise ValueError(f"[flax] expected gate_fn sigmoid without reset_gate, got {gate}")
             of_x, of_h = _constant(of_x, _OPEN), _constant(of_h, 0.0)
         return "gru", [of_x, named["if"], named["in"]], [of_h, named["hf"], named["hn"]]
-    for cell, gates in {**_GATES, simple: ("",)}.items():
+    for cell, gates in {**_GATES, "rnn": ("",)}.items():
         names = [[side + gate for gate in gates] for side in "ih"]
-        if cell in _GATES and {*named} == {*names[0], *names[1]}:
+        if {*named} == {*names[0], *names[1]}:
             inputs, states = ([named[name] for name in side] for side in names)
             return cell, inputs, states
     raise ValueError(
-        f"[flax] expected the parameters of an LSTM, GRU, MGU or simple cell, and nonlinearity "
-        f"tanh or relu, got {', '.join(sorted(named))} and {nonlinearity}"
+        f"[flax] expected the parameters of an LSTM, GRU, MGU or simple cell, "
+        f"got {', '.join(sorted(named))}"
     )
 
 

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..functional import GateFunction
 from ..layers import Merge, Recurrent
+from ..layers._gates import Activation, as_function
 from ..layers._types import Array
 from ._columns import Direction, layer_of_columns
 
@@ -28,6 +30,8 @@ _GATES = {
     "rnn_tanh": ("h",),
     "rnn_relu": ("h",),
 }
+#: Names of Keras whose parameters are not the same in all of its versions.
+_AMBIGUOUS = ("hard_sigmoid", "leaky_relu")
 
 
 def from_keras(
@@ -38,6 +42,8 @@ def from_keras(
     bidirectional: bool = False,
     merge_mode: Merge = "concat",
     reset_after: bool = True,
+    activation: Activation | None = None,
+    recurrent_activation: Activation = "sigmoid",
 ) -> Recurrent[Any]:
     """Returns a layer that reads (B, T, I), with the weights of a Keras layer.
 
@@ -47,7 +53,7 @@ def from_keras(
             those of both directions. Of a stack those of the layers, one after the other, as an
             RNN layer over several cells (StackedRNNCells) has them.
         cell: "lstm", "gru", "rnn_tanh" (a SimpleRNN) or "rnn_relu" (one with
-            `activation="relu"`). Activations are Keras's defaults otherwise.
+            `activation="relu"`).
         num_layers: L of a stack, in which each layer reads the sequence that the one before
             returns. Widths may differ.
         bidirectional: whether it is a Bidirectional layer, or a stack of such. (A Bidirectional
@@ -55,9 +61,14 @@ def from_keras(
             stacks, the second one in `layers.Reversed`.)
         merge_mode: of Bidirectional layers, "concat" or "sum".
         reset_after: of a GRU, as Keras calls it.
+        activation: "linear", or a name or function of `functional.GateFunction`; None: tanh, of
+            "rnn_relu" relu. For a hard_sigmoid or a leaky_relu a function, since their parameters
+            depend on the version: Keras 3 has `GateFunction("hard_sigmoid", 1 / 6, 0.5)` and
+            `GateFunction("leaky_relu", 0.2)`, Keras 2 `GateFunction("hard_sigmoid")`.
+        recurrent_activation: likewise, of an LSTM and a GRU.
 
     Raises:
-        ValueError: an unknown cell or merge_mode, or shapes that do not fit.
+        ValueError: an unknown cell, activation or merge_mode, or shapes that do not fit.
         TypeError: weights that are neither float32 nor float64.
     """
     if cell not in _GATES:
@@ -82,9 +93,29 @@ def from_keras(
                     f"[keras] expected the bias of a GRU with reset_after={reset_after} to be "
                     f"{shape}, got {bias.shape}"
                 )
+    if cell.startswith("rnn"):
+        activations = [_function(activation or cell.removeprefix("rnn_"))]
+        plain = "rnn"
+    else:
+        written = _function(activation or "tanh")
+        activations = [_function(recurrent_activation), *[written] * (2 if cell == "lstm" else 1)]
+        plain = cell
     scans = [_direction(part) for part in parts]
     layers = [scans[k : k + directions] for k in range(0, count, directions)]
-    return layer_of_columns("keras", cell, _GATES[cell], layers, merge=merge_mode)
+    return layer_of_columns(
+        "keras", plain, _GATES[cell], layers, activations=activations, merge=merge_mode
+    )
+
+
+def _function(activation: Activation) -> GateFunction:
+    if activation == "linear":
+        return GateFunction("affine")
+    if activation in _AMBIGUOUS:
+        raise ValueError(
+            f"[keras] expected {activation} with its parameters, which differ between versions of "
+            f"Keras: GateFunction({activation!r}, ...)"
+        )
+    return as_function(activation)
 
 
 def _direction(arrays: Sequence[Array]) -> Direction:

@@ -150,16 +150,18 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
             what.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        try:
             if zipfile.is_zipfile(file):
                 return _read_zip(file)
-        return _read_legacy(memoryview(path.read_bytes()))
-    except (
-        *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, LookupError),
-        *(TypeError, ValueError, OverflowError, NotImplementedError, RecursionError),
-    ) as error:
-        raise ValueError(f"{path} is no file of torch tensors: {error}") from error
+            file.seek(0)
+            return _read_legacy(memoryview(file.read()))
+        except (
+            *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, LookupError),
+            *(TypeError, ValueError, OverflowError, NotImplementedError, RecursionError),
+            *(OSError, RuntimeError),  # a place before the file, a zip file with a password
+        ) as error:
+            raise ValueError(f"{path} is no file of torch tensors: {error}") from error
 
 
 def _read_zip(file: Any) -> dict[str, Array]:

@@ -22,7 +22,13 @@ def chosen_cell(
     activations: Sequence[Activation] | None,
     gate_clip: float | None,
 ) -> tuple[str, functional.Gates | None]:
-    """The cell that does what is asked for, and what its gates apply: `plain` where it does.
+    """The cell that does what is asked for, and what its gates apply, None where they are its own.
+
+    Args:
+        where: who asks, for errors.
+        plain: the cell of the usual activations; "rnn" for those of tanh and of relu.
+        activations: None: the usual ones.
+        gate_clip: see `functional.Gates`.
 
     Raises:
         ValueError: a wrong number of activations, or one that there is not.
@@ -36,6 +42,8 @@ def chosen_cell(
             f"[{where}] expected {len(usual)} activations, as {usual}, got {activations!r}"
         )
     gates = functional.Gates(tuple(map(as_function, activations)), gate_clip)
+    if plain == "rnn" and gate_clip is None and gates.functions[0].name in ("tanh", "relu"):
+        return f"rnn_{gates.functions[0].name}", None
     return (plain, None) if gates == gates_of(cell) else (cell, gates)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ._gates import Activation, as_function, chosen_cell
+from ._gates import Activation, chosen_cell
 from ._initialisers import Initialiser
 from ._recurrent import Recurrent
 from ._sizes import Merge
@@ -58,8 +58,6 @@ class RNN(Recurrent[Array]):
         init: str | Initialiser = "orthogonal",
     ) -> None:
         cell, gates = chosen_cell("RNN", "rnn", [nonlinearity], gate_clip)
-        if gate_clip is None and (name := str(as_function(nonlinearity))) in ("tanh", "relu"):
-            cell, gates = f"rnn_{name}", None
         super().__init__(
             cell,
             input_size,

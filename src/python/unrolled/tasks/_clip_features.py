@@ -1,7 +1,7 @@
 """Clips as features, and the scenes of training that are made of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from unrolled.audio import (
     Features,
     FeatureSettings,
     Normalisation,
+    Speaker,
     extract_features,
     read_audio,
     resample,
@@ -18,6 +19,7 @@ from unrolled.audio import (
 from unrolled.training import Array, pad_sequences
 
 from ._clips import Clip
+from ._speakers import normalised, perhaps_new, speakers_before
 from ._watch import watched
 
 #: Of the scenes, so many have another clip before them, and so many of those are no word.
@@ -29,11 +31,15 @@ _PART_OF_WORD = 0.4
 
 @dataclass(frozen=True)
 class Scene:
-    """Features (T, F), of which those from `start` on are the word `word`."""
+    """Features (T, F), of which those from `start` on are the word `word`.
+
+    `speaker` is what was known when they began, None: nothing.
+    """
 
     frames: Features
     start: int
     word: int
+    speaker: Speaker | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,10 @@ def together(
 
     Source: Zhang et al., "mixup: beyond empirical risk minimization", 2018.
     """
-    frames = [normalisation(scene.frames) for scene in scenes]
+    frames = [normalised(scene.frames, scene.speaker, normalisation) for scene in scenes]
     if others:
-        words = [normalisation(other.frames[other.start :]) for other in others]
+        whole = (normalised(other.frames, other.speaker, normalisation) for other in others)
+        words = [each[other.start :] for each, other in zip(whole, others, strict=True)]
         starts = [scene.start for scene in scenes]
         frames = [_mixed(*each, part) for each in zip(frames, starts, words, strict=True)]
     padded, lengths = pad_sequences(frames)
@@ -109,11 +116,16 @@ class ClipFeatures:
         frames: of each clip at the first speed, then of each at the next.
         classes: (N,) of each of `frames`.
         speeds: how many there are.
+        speakers: the name of the speaker of each, a voice at another speed being another one;
+            None: not known.
+        before: what is known of the speaker when each begins; None: nothing.
     """
 
     frames: list[Features]
     classes: NDArray[np.int64]
     speeds: int = 1
+    speakers: list[str | None] = field(default_factory=list)
+    before: list[Speaker | None] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -138,8 +150,17 @@ class ClipFeatures:
                 part.append(extract_features(faster, settings))
         classes = np.array([number[clip.word] for clip in clips], np.int64)
         return cls(
-            [each for part in parts for each in part], np.tile(classes, len(speeds)), len(speeds)
+            [each for part in parts for each in part],
+            np.tile(classes, len(speeds)),
+            len(speeds),
+            [clip.speaker and f"{speed} {clip.speaker}" for speed in speeds for clip in clips],
+            [None] * (len(speeds) * len(clips)),
         )
+
+    def meet(self, normalisation: Normalisation) -> "ClipFeatures":
+        """Hears all clips, so that `before` says what a normalisation knows then; returns them."""
+        self.before = speakers_before(normalisation, self.frames, self.speakers)
+        return self
 
     @property
     def count(self) -> int:
@@ -148,7 +169,7 @@ class ClipFeatures:
 
     def scene(self, row: int) -> Scene:
         """One of `frames` as it is."""
-        return Scene(self.frames[row], 0, int(self.classes[row]))
+        return Scene(self.frames[row], 0, int(self.classes[row]), self.before[row])
 
     def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Returns every clip once, in random order, each at a random speed."""
@@ -163,15 +184,23 @@ class ClipFeatures:
         make: Callable[[np.random.Generator], Features],
         rng: np.random.Generator,
     ) -> None:
-        """Adds so many clips of `word`, made anew for each speed."""
+        """Adds so many clips of `word`, made anew for each speed.
+
+        What is known when they begin is that of clips drawn by chance: it does not tell the word.
+        """
         size = self.count
         frames: list[Features] = []
-        for part in range(self.speeds):
-            frames += self.frames[part * size : (part + 1) * size]
+        before: list[Speaker | None] = []
+        parts = [slice(part * size, (part + 1) * size) for part in range(self.speeds)]
+        for rows in parts:
+            frames += self.frames[rows]
             frames += [make(rng) for _ in range(count)]
+        for rows in parts:
+            before += self.before[rows]
+            before += [self.before[rows][i] for i in rng.integers(size, size=count)]
         own = self.classes.reshape(self.speeds, size)
         self.classes = np.pad(own, ((0, 0), (0, count)), constant_values=word).ravel()
-        self.frames = frames
+        self.frames, self.before = frames, before
 
 
 @dataclass(frozen=True)
@@ -198,14 +227,15 @@ class Scenes:
         """Returns a scene of the clip in `row`."""
         own = self._changed(row, rng)
         word = int(self.clips.classes[row])
+        speaker = perhaps_new(self.clips.before[row], rng)
         if self.silence is None or rng.random() >= _WITH_CONTEXT:
-            return Scene(own, 0, word)
+            return Scene(own, 0, word, speaker)
         before = self._changed(int(rng.integers(len(self.clips.frames))), rng)
         if rng.random() >= _BETWEEN:
-            return Scene(np.concatenate([before, own]), len(before), word)
+            return Scene(np.concatenate([before, own]), len(before), word, speaker)
         heard = own[: int(_PART_OF_WORD * rng.random() * len(own))]
         start = round((1.0 - _PART_OF_WORD * rng.random()) * len(before))
-        return Scene(np.concatenate([before, heard]), start, self.silence)
+        return Scene(np.concatenate([before, heard]), start, self.silence, speaker)
 
     def _changed(self, row: int, rng: np.random.Generator) -> Features:
         frames = self.clips.frames[row]

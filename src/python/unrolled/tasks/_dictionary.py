@@ -87,7 +87,15 @@ class Dictionary:
             if not missing:
                 ways = tuple(self.entries[word] for word in words)
                 spoken = tuple(symbol for usual, *_ in ways for symbol in usual)
-                found.append(Utterance(each.path, spoken, words=tuple(words), alternatives=ways))
+                found.append(
+                    replace(
+                        each,
+                        symbols=spoken,
+                        segments=(),
+                        words=tuple(words),
+                        alternatives=ways,
+                    )
+                )
         if not unknown:
             return found, ""
         note = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unrolled.audio import FeatureStream, Samples
+from unrolled.audio import FeatureStream, Samples, Speaker
 from unrolled.training import Array
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Listener:
     Attributes:
         spotter: a model that reads forwards only.
         threshold: the least probability of a word that is told, 0..1.
+        speaker: who speaks, a `spotter.normalisation.speaker()` who was perhaps heard elsewhere;
+            `speaker.reset()` begins with another one. None: somebody who was never heard.
         latencies: seconds that the latest pieces took to read, a thousand at most.
 
     Raises:
@@ -56,12 +58,14 @@ class Listener:
 
     spotter: "Spotter"
     threshold: float = 0.8
+    speaker: Speaker | None = None
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1000), init=False)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"[listen] expected 0 < threshold < 1, got {self.threshold}")
         model, settings = self.spotter.model, self.spotter.settings
+        self._speaker = self.speaker or self.spotter.normalisation.speaker()
         self._stream = model.stream()
         self._features = FeatureStream(settings)
         self._head = model.head.packed()
@@ -76,7 +80,7 @@ class Listener:
     def __call__(self, samples: Samples) -> list[Detection]:
         """Takes the next samples (N,), -1..1; returns what is heard now."""
         begun = time.perf_counter()
-        frames = self.spotter.normalisation(self._features.push(samples))
+        frames = self._speaker(self._features.push(samples))
         heard = [detection for hidden in self._stream(frames) for detection in self._decide(hidden)]
         self.latencies.append(time.perf_counter() - begun)
         return heard

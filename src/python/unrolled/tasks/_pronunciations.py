@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 
 #: WORD, or WORD(2) for a further pronunciation.
 _WORD = re.compile(r"(\S+?)(?:\(\d+\))?")
+#: What begins a remark behind a line.
+_REMARK = re.compile(r"\s#")
 
 
 def parse_pronunciations(
@@ -26,7 +28,7 @@ def parse_pronunciations(
     """
     found: dict[str, list[tuple[str, ...]]] = {}
     for number, line in enumerate(lines, 1):
-        fields = line.partition(" #")[0].split()
+        fields = _REMARK.split(line, maxsplit=1)[0].split()
         if not fields or line.startswith(";;;"):
             continue
         match = _WORD.fullmatch(fields[0])

@@ -13,6 +13,7 @@ from unrolled.audio import (
     FeatureStream,
     Normalisation,
     Samples,
+    Speaker,
     audio_blocks,
     read_frames,
 )
@@ -64,6 +65,10 @@ class Recogniser:
     dictionary: Dictionary | None = None
 
     def __post_init__(self) -> None:
+        if self.model.pooled:
+            raise ValueError("the model has one answer for a sound, and none for each step")
+        check_fit("features", self.model.config["features"], "numbers", self.settings.size)
+        check_fit("features", self.settings.size, "means", len(self.normalisation.mean))
         has, one = self.model.head.output_size, self.outputs
         check_fit("outputs", has, "symbols and the blank", one, 2 * one)
 
@@ -82,42 +87,50 @@ class Recogniser:
         first = self.settings.window / 2 + self.settings.hop * (self.model.stack - 1) / 2
         return first + self.settings.hop * self.model.stride * step
 
-    def logits(self, sound: PathLike | Samples) -> Array:
+    def logits(self, sound: PathLike | Samples, speaker: Speaker | None = None) -> Array:
         """Returns the logits (N, V) of each step of a sound.
 
         Args:
             sound: a file of any format, or samples (N,) of -1..1 at `settings.rate`.
+            speaker: who speaks, `normalisation.speaker()`, if he is heard in several sounds; it
+                goes on. None: somebody who was never heard.
 
         Raises:
             FileNotFoundError, AudioError: the file is not there, or is no audio.
         """
-        frames = read_frames(sound, self.settings, self.normalisation)
+        frames = read_frames(sound, self.settings, speaker or self.normalisation)
         logits: Array = self.model(frames[:, None])[:, 0]
         return logits
 
-    def __call__(self, sound: PathLike | Samples) -> list[Segment]:
+    def __call__(self, sound: PathLike | Samples, speaker: Speaker | None = None) -> list[Segment]:
         """Returns what is said, symbol by symbol, with times and probabilities.
 
         Arguments and errors as of `logits`; memory does not grow with the length of a file.
         """
         if isinstance(sound, np.ndarray):
-            return list(self.hear((sound,)))
-        return list(self.hear(audio_blocks(sound, self.settings.rate)))
+            return list(self.hear((sound,), speaker=speaker))
+        return list(self.hear(audio_blocks(sound, self.settings.rate), speaker=speaker))
 
     def hear(
-        self, pieces: Iterable[Samples], decode: Callable[[Array], list[Segment]] | None = None
+        self,
+        pieces: Iterable[Samples],
+        decode: Callable[[Array], list[Segment]] | None = None,
+        *,
+        speaker: Speaker | None = None,
     ) -> Iterator[Segment]:
         """Yields what is said in a sound of any length, in constant memory.
 
         Args:
             pieces: samples (N,) of -1..1 at `settings.rate`, any N.
             decode: from logits (N, V) to segments; None = `segments`. A `WordReader` yields words.
+            speaker: as of `logits`.
         """
         decode = self.segments if decode is None else decode
+        normalise = speaker or self.normalisation.speaker()
         features, seconds = FeatureStream(self.settings), self.seconds(1) - self.seconds(0)
         logits = stream_logits(
             self.model,
-            (self.normalisation(features.push(samples)) for samples in pieces),
+            (normalise(features.push(samples)) for samples in pieces),
             window=round(WINDOW / seconds),
             context=round(CONTEXT / seconds),
         )
@@ -157,6 +170,7 @@ class Recogniser:
         said: Sequence[str],
         *,
         dictionary: Dictionary | None = None,
+        speaker: Speaker | None = None,
     ) -> list[Segment]:
         """Returns where in a sound lies what is known to be said: forced alignment.
 
@@ -167,6 +181,7 @@ class Recogniser:
             sound: as of `logits`.
             said: the words, in lower case; without a dictionary, symbols of the model.
             dictionary: how the words may be said, in symbols of the model.
+            speaker: as of `logits`.
 
         Raises:
             FileNotFoundError, AudioError: the file is not there, or is no audio.
@@ -176,7 +191,7 @@ class Recogniser:
         entries = {s: ((s,),) for s in self.symbols} if dictionary is None else dictionary.entries
         if missing := [word for word in said if word not in entries]:
             raise ValueError(f"it is not known how {missing[0]!r} is said")
-        logits, label = self.logits(sound), self._label
+        logits, label = self.logits(sound, speaker), self._label
         spoken = self.pronunciations(logits, [entries[word] for word in said])
         if missing := [s for way in spoken for s in way if s not in label]:
             raise ValueError(f"the model does not know the symbol {missing[0]!r}")

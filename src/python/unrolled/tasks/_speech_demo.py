@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
+import numpy as np
+
 from unrolled.audio import FeatureSettings, Speech, extract_features, resample, speak
 from unrolled.training import counter_rng, import_extra
 
@@ -45,7 +47,10 @@ def say_sentences(count: int, settings: FeatureSettings) -> tuple[Spoken, Dictio
     ]
     symbols = [[segment.symbol for segment in row] for row in segments]
     words = [_words(text) for text in texts]
-    spoken = Spoken(frames, symbols, segments, words, [()] * len(texts))
+    nothing: list[None] = [None] * len(texts)
+    spoken = Spoken(
+        frames, symbols, segments, words, [()] * len(texts), [_voice(i) for i in order], nothing
+    )
     return spoken, _dictionary(zip(texts, said, strict=True))
 
 
@@ -58,9 +63,17 @@ def write_sentence(words: Sequence[str], path: Path) -> Path:
 
 def _say(sentence: str, number: int) -> Speech:
     rng = counter_rng(0, 1, number)
-    voice = _VOICES[int(rng.integers(len(_VOICES)))]
+    voice = _draw_voice(rng)
     speed, pitch = int(rng.integers(140, 200)), int(rng.integers(30, 70))
     return speak(sentence, voice=voice, speed=speed, pitch=pitch)
+
+
+def _voice(number: int) -> str:
+    return _draw_voice(counter_rng(0, 1, number))
+
+
+def _draw_voice(rng: np.random.Generator) -> str:
+    return _VOICES[int(rng.integers(len(_VOICES)))]
 
 
 def _dictionary(said: Iterable[tuple[str, Speech]]) -> Dictionary:

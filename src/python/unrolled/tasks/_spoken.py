@@ -1,7 +1,7 @@
 """Utterances as arrays: features, what is said in them, and where."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 
 import numpy as np
@@ -11,12 +11,14 @@ from unrolled.audio import (
     Features,
     FeatureSettings,
     Normalisation,
+    Speaker,
     extract_features,
     read_audio,
 )
 from unrolled.training import Array, pad_sequences
 
 from ._pronounced import best_pronunciations
+from ._speakers import normalised, speakers_before
 from ._utterances import Pronunciations, Segment, Utterance, labels_at
 from ._watch import watched
 
@@ -31,6 +33,8 @@ class Spoken:
         segments: the same with times; none of an utterance whose times are not known.
         words: the words of each; none where they are not known.
         alternatives: of the words of each how they may be said; none where the symbols are known.
+        speakers: the name of the speaker of each; None: not known.
+        before: what is known of the speaker when each begins; None: nothing.
     """
 
     frames: Sequence[Features]
@@ -38,6 +42,8 @@ class Spoken:
     segments: Sequence[Sequence[Segment]]
     words: Sequence[Sequence[str]]
     alternatives: Sequence[Sequence[Pronunciations]]
+    speakers: Sequence[str | None]
+    before: Sequence[Speaker | None]
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance], settings: FeatureSettings) -> "Spoken":
@@ -51,7 +57,13 @@ class Spoken:
             [each.segments for each in utterances],
             [each.words for each in utterances],
             [each.alternatives for each in utterances],
+            [each.speaker for each in utterances],
+            [None] * len(utterances),
         )
+
+    def meet(self, normalisation: Normalisation) -> "Spoken":
+        """Hears all utterances; returns them with what a normalisation knows before each."""
+        return replace(self, before=speakers_before(normalisation, self.frames, self.speakers))
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -61,18 +73,12 @@ class Spoken:
 
     def rows(self, chosen: Sequence[int]) -> "Spoken":
         """Some of them."""
-        return Spoken(
-            [self.frames[i] for i in chosen],
-            [self.symbols[i] for i in chosen],
-            [self.segments[i] for i in chosen],
-            [self.words[i] for i in chosen],
-            [self.alternatives[i] for i in chosen],
-        )
+        return Spoken(*([getattr(self, own.name)[i] for i in chosen] for own in fields(self)))
 
     def chained(self, length: int, hop: float) -> "Spoken":
         """Every `length` utterances after each other as one; the last may be shorter.
 
-        Where the times of one are not known, those of the chain are not.
+        Where the times of one are not known, those of the chain are not. Its speaker is the first.
         """
         rows = range(len(self.frames))
         chains = [self.rows(rows[i : i + length]) for i in rows[::length]]
@@ -82,6 +88,8 @@ class Spoken:
             [each._in_a_row(hop) for each in chains],
             [list(chain.from_iterable(each.words)) for each in chains],
             [list(chain.from_iterable(each.alternatives)) for each in chains],
+            [each.speakers[0] for each in chains],
+            [each.before[0] for each in chains],
         )
 
     def _in_a_row(self, hop: float) -> list[Segment]:
@@ -129,7 +137,12 @@ class Batch:
     ) -> "Batch":
         """Puts utterances side by side; what is not among `symbols` is left out."""
         label = {symbol: place for place, symbol in enumerate(symbols, 1)}
-        frames, lengths = pad_sequences([normalisation(each) for each in spoken.frames])
+        frames, lengths = pad_sequences(
+            [
+                normalised(each, speaker, normalisation)
+                for each, speaker in zip(spoken.frames, spoken.before, strict=True)
+            ]
+        )
         said = [[label[symbol] for symbol in row if symbol in label] for row in spoken.symbols]
         labels, counts = pad_sequences([np.array(row, np.int64) for row in said])
         middle = settings.window / 2  # of a frame

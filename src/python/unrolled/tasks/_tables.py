@@ -42,7 +42,7 @@ def table_columns(table: Path) -> frozenset[str]:
     Raises:
         ValueError: it is no CSV file in UTF-8.
     """
-    with table.open(encoding="utf-8", newline="") as lines, _understood(table):
+    with table.open(encoding="utf-8-sig", newline="") as lines, _understood(table):
         return frozenset(next(csv.reader(lines, delimiter=_delimiter(table)), ()))
 
 
@@ -50,17 +50,20 @@ def _delimiter(table: Path) -> str:
     return "\t" if table.suffix.lower() == ".tsv" else ","
 
 
-def read_rows(table: Path, *columns: str) -> Iterator[tuple[int, Path, tuple[str, ...]]]:
+def read_rows(
+    table: Path, *columns: str, optional: Sequence[str] = ()
+) -> Iterator[tuple[int, Path, tuple[str, ...]]]:
     """Yields the number of each line of a table, its file, and what stands in `columns`.
 
     Values stand between commas, of a .tsv file between tabs. The column of files is `file` or
-    `path`; they are relative to the table, and may be folders.
+    `path`; they are relative to the table, and may be folders. Values of the optional columns
+    follow, "" where the table has none.
 
     Raises:
         FileNotFoundError: a file in the table is not there.
         ValueError: it lacks a column, or is no CSV file in UTF-8.
     """
-    with table.open(encoding="utf-8", newline="") as lines, _understood(table):
+    with table.open(encoding="utf-8-sig", newline="") as lines, _understood(table):
         # What a short line lacks is empty.
         rows = csv.DictReader(lines, restval="", delimiter=_delimiter(table))
         names = rows.fieldnames or ()
@@ -72,13 +75,8 @@ def read_rows(table: Path, *columns: str) -> Iterator[tuple[int, Path, tuple[str
             path = table.parent / row[files[0]]
             if not row[files[0]] or not path.exists():
                 raise FileNotFoundError(f"{table}, line {rows.line_num}: no file {str(path)!r}")
-            yield rows.line_num, path, tuple(row[column] for column in columns)
-
-
-def read_table(table: Path, column: str) -> Iterator[tuple[Path, str]]:
-    """Yields file and `column` of each line of a CSV file; raises as `read_rows`."""
-    for _, path, (value,) in read_rows(table, column):
-        yield path, value
+            values = *(row[column] for column in columns), *(row.get(c, "") for c in optional)
+            yield rows.line_num, path, values
 
 
 @contextmanager

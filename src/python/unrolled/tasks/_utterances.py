@@ -1,5 +1,6 @@
 """Recordings with what is said in them, as a sequence of symbols: phonemes or words."""
 
+import codecs
 import csv
 import math
 import os
@@ -13,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._tables import SOUND_ENDINGS, read_rows, read_sources, read_table, table_columns
+from ._tables import SOUND_ENDINGS, read_rows, read_sources, table_columns
 
 #: The ways to say a word: the symbols of each, the usual one first.
 Pronunciations: TypeAlias = tuple[tuple[str, ...], ...]
@@ -88,6 +89,7 @@ class Utterance:
         segments: the same with times, where they are known.
         words: the words that the symbols are the phonemes of, where they are known.
         alternatives: of each word how it may be said, where the symbols are but the usual way.
+        speaker: who speaks, where it is known.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class Utterance:
     segments: tuple[Segment, ...] = ()
     words: tuple[str, ...] = ()
     alternatives: tuple[Pronunciations, ...] = ()
+    speaker: str | None = None
 
 
 def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
@@ -104,7 +107,8 @@ def find_utterances(sources: Sequence[Path]) -> list[Utterance]:
     (start end symbol, as of GRID), `.TextGrid` (the first tier), `.csv` (start,end,symbol in
     seconds) or `.txt` (symbols between spaces). Both may lie in different folders below it. A table
     is a CSV file with the columns `file`, relative to the table, and `symbols`, between spaces; or
-    with `file,start,end,symbol`, a line for each symbol, times in seconds.
+    with `file,start,end,symbol`, a line for each symbol, times in seconds. A column `speaker` may
+    say who speaks.
 
     Raises:
         FileNotFoundError: a source, or a file in a table, is not there.
@@ -153,26 +157,29 @@ def with_transcripts(recordings: Sequence[Path], files: Iterable[Path]) -> list[
 
 def _of_table(table: Path) -> Iterator[Utterance]:
     if not {"start", "end", "symbol"} <= table_columns(table):
-        for path, said in read_table(table, "symbols"):
-            yield Utterance(path, tuple(said.split()))
+        for _, path, (said, speaker) in read_rows(table, "symbols", optional=("speaker",)):
+            yield Utterance(path, tuple(said.split()), speaker=speaker or None)
         return
     yield from timed_utterances(table)
 
 
 def timed_utterances(table: Path) -> Iterator[Utterance]:
-    """Yields the recordings of a table file,start,end,symbol, a line for each symbol.
+    """Yields the recordings of a table file,start,end,symbol[,speaker], a line for each symbol.
 
     Raises: as `find_utterances`.
     """
     segments: dict[Path, list[Segment]] = {}
-    for line, path, (start, end, symbol) in read_rows(table, "start", "end", "symbol"):
+    speakers: dict[Path, str] = {}
+    columns = ("start", "end", "symbol")
+    for line, path, values in read_rows(table, *columns, optional=("speaker",)):
+        start, end, symbol, speakers[path] = values
         try:
             segment = Segment(symbol, float(start), float(end))
         except ValueError as error:
             raise ValueError(f"{table}, line {line}: {error}") from error
         segments.setdefault(path, []).append(segment)
     for path, rows in segments.items():
-        yield _utterance(path, rows)
+        yield replace(_utterance(path, rows), speaker=speakers[path] or None)
 
 
 def read_transcript(path: Path, said: Path) -> Utterance:
@@ -182,10 +189,17 @@ def read_transcript(path: Path, said: Path) -> Utterance:
         ValueError: the file cannot be understood.
     """
     try:
-        segments = READERS[said.suffix](said.read_text(encoding="utf-8"))
+        segments = READERS[said.suffix](_text(said))
     except (ValueError, LookupError) as error:
         raise ValueError(f"{said} cannot be understood: {error}") from error
     return _utterance(path, segments)
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16, which Praat takes for phonetic symbols."""
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def _utterance(path: Path, segments: Sequence[Segment]) -> Utterance:
@@ -215,7 +229,7 @@ def _read_txt(text: str) -> list[Segment]:
 
 
 _INTERVAL = re.compile(
-    r"xmin\s*=\s*([\d.]+)\s*xmax\s*=\s*([\d.]+)\s*text\s*=\s*\"((?:[^\"]|\"\")*)\"", re.DOTALL
+    r"xmin\s*=\s*([-+.\de]+)\s*xmax\s*=\s*([-+.\de]+)\s*text\s*=\s*\"((?:[^\"]|\"\")*)\"", re.DOTALL
 )
 
 

@@ -25,7 +25,12 @@ from typing import Any, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import Augmentation, FeatureSettings, Normalisation, read_audio
+from unrolled.audio import (
+    Augmentation,
+    FeatureSettings,
+    normalisation_from_json,
+    read_audio,
+)
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -35,6 +40,7 @@ from unrolled.training import (
     Metric,
     counter_rng,
     cross_entropy_vjp,
+    from_json,
 )
 
 from ._clip_features import ClipFeatures, Scenes, Sounds, together
@@ -56,6 +62,7 @@ from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
+from ._speakers import fit_normalisation
 from ._spotter import Spotter as Spotter
 from ._task import Task, register
 
@@ -97,6 +104,9 @@ class Options(TrainOptions):
     features: Literal["mel", "mfcc"] = option("mel", "log energies of mel bands, or cepstra")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
+    normalise: Literal["global", "speaker"] = option(
+        "global", "take from features what is common to all sounds, or also what a speaker adds"
+    )
     silence: bool = option(True, "add a class _silence_, of _background_noise_ and faint noise")
     speeds: bool = option(True, "train on each clip a tenth faster and slower too")
     mixup: float = option(0.0, "mix clips with others, by Beta(mixup, mixup); 0: not")
@@ -105,7 +115,10 @@ class Options(TrainOptions):
 
     def settings(self) -> FeatureSettings:
         """The features that were asked for."""
-        return FeatureSettings(kind=self.features, bands=self.bands, rate=self.rate)
+        few = min(FeatureSettings.coefficients, self.bands)
+        return FeatureSettings(
+            kind=self.features, bands=self.bands, coefficients=few, rate=self.rate
+        )
 
 
 @register
@@ -129,14 +142,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         for name, value, most in (("mixup", options.mixup, np.inf), ("warp", options.warp, 0.5)):
             if not 0.0 <= value <= most:
                 raise ValueError(f"[train keywords] expected 0 <= {name} <= {most}, got {value}")
-        clips = self._find(self.sources)
-        if options.validation is None:
-            training, held_out = split_clips(clips)
-        else:
-            training, held_out = clips, self._find([Path(options.validation)])
-        if options.unknown not in (_MADE, _NONE):
-            more, more_held_out = split_clips(find_unknown(Path(options.unknown)))
-            training, held_out = training + more, held_out + more_held_out
+        training, held_out = self._parts()
         words = {clip.word for clip in training}
         added = {SILENCE} - words if options.silence else set()
         if self._listens and options.unknown == _MADE:
@@ -151,10 +157,11 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         settings = options.settings()
         speeds = (1.0, 0.9, 1.1) if options.speeds else (1.0,)
         self.training = ClipFeatures.of(training, self.words, settings, speeds)
-        self.normalisation = Normalisation.of(self.training.frames)
+        self.normalisation = fit_normalisation(options.normalise, self.training.frames, settings)
+        self.training.meet(self.normalisation)
         self.seconds = settings.hop * float(np.mean([len(each) for each in self.training.frames]))
         self._add(added, len(training) // len(words))
-        self.held_out = ClipFeatures.of(held_out, self.words, settings)
+        self.held_out = ClipFeatures.of(held_out, self.words, settings).meet(self.normalisation)
         return (
             f"{len(training):,} clips to train on, {len(held_out):,} held out, "
             f"{len(self.words)} words"
@@ -173,10 +180,23 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
             make = silence(noises, [len(each) for each in keywords], settings)
             clips.add(count, self.words.index(SILENCE), make, counter_rng(0, _SILENCE, 0))
 
-    def _find(self, sources: Sequence[Path]) -> list[Clip]:
+    def _parts(self) -> tuple[list[Clip], list[Clip]]:
+        """The clips to train on, and those that are held out."""
+        options, clips = self.options, self._find(self.sources, complete=True)
+        if options.validation is None:
+            training, held_out = split_clips(clips)
+        else:
+            training, held_out = clips, self._find([Path(options.validation)])
+        if options.unknown not in (_MADE, _NONE):
+            more, more_held_out = split_clips(find_unknown(Path(options.unknown)))
+            training, held_out = training + more, held_out + more_held_out
+        return training, held_out
+
+    def _find(self, sources: Sequence[Path], *, complete: bool = False) -> list[Clip]:
+        """The clips of sources; ValueError if they are to have all `words` and lack one."""
         clips = find_clips(sources)
         words = self.options.words
-        return clips if words is None else merge_unknown(clips, words.split(","))
+        return clips if words is None else merge_unknown(clips, words.split(","), complete)
 
     def _check_known(self, clips: Sequence[Clip]) -> None:
         foreign = sorted({clip.word for clip in clips} - set(self.words))
@@ -288,10 +308,10 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         model = AcousticModel.from_parameters(assets["model"], weights)
         return Spotter(
             model,
-            tuple(assets["words"]),
-            FeatureSettings.from_json(assets["features"]),
-            Normalisation.from_json(assets["normalisation"]),
-            float(assets["seconds"]),
+            tuple(from_json(list[str], assets["words"], "words")),
+            from_json(FeatureSettings, assets["features"], "features"),
+            normalisation_from_json(assets["normalisation"]),
+            from_json(float, assets["seconds"], "seconds"),
             options,
         )
 
@@ -313,13 +333,9 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
     ) -> Iterator[str]:
         """The share of clips that are understood; with details each clip that is not."""
         self.words, self.normalisation = trained.words, trained.normalisation
-        if sources:
-            clips = self._find(sources)
-        else:
-            own = self.options.validation
-            clips = self._find([Path(own)]) if own else split_clips(self._find(self.sources))[1]
+        clips = self._find(sources) if sources else self._parts()[1]
         self._check_known(clips)
-        features = ClipFeatures.of(clips, self.words, trained.settings)
+        features = ClipFeatures.of(clips, self.words, trained.settings).meet(self.normalisation)
         with trained.model.in_precision(precision):
             log_p = self._log_p(trained.model, features)
         answers = log_p.argmax(axis=1)
@@ -348,7 +364,8 @@ def train(
     """Trains a keyword spotter; see `Options` for the keywords, `--help` for their meaning.
 
     Args:
-        sources: folders with one folder for each word, or CSV files with the columns file,class.
+        sources: folders with one folder for each word, or CSV files with the columns
+            file,class and perhaps speaker.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.

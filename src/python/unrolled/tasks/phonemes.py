@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.audio import Augmentation, FeatureSettings, Normalisation
+from unrolled.audio import Augmentation, FeatureSettings, normalisation_from_json
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -35,6 +35,7 @@ from unrolled.training import (
     LossAndPullback,
     Metric,
     counter_rng,
+    from_json,
 )
 
 from ._dictionary import Dictionary as Dictionary
@@ -43,6 +44,7 @@ from ._recogniser import Recogniser as Recogniser
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
+from ._speakers import fit_normalisation, perhaps_new
 from ._speech_demo import say_sentences, write_sentence
 from ._speech_loss import SpeechLoss, speech_loss_vjp
 from ._speech_score import Hearing
@@ -90,6 +92,9 @@ class Options(TrainOptions):
     dropout: float = option(0.1, "part of the recurrent outputs dropped in training, 0..1")
     bands: int = option(40, "mel bands")
     rate: int = option(16_000, "samples a second that the model works with")
+    normalise: Literal["global", "speaker"] = option(
+        "global", "take from features what is common to all sounds, or also what a speaker adds"
+    )
     chain: int = option(
         1, "most utterances in a row in training; more than 1 where long sounds lose words"
     )
@@ -149,8 +154,11 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
                 f"{len(self.held_out.frames):,} held out, too few"
             )
         self.timed = any(self.training.segments)
-        self.normalisation = Normalisation.of(self.training.frames)
-        seconds = sum(map(len, self.training.frames)) * options.settings().hop
+        settings = options.settings()
+        self.normalisation = fit_normalisation(options.normalise, self.training.frames, settings)
+        self.training = self.training.meet(self.normalisation)
+        self.held_out = self.held_out.meet(self.normalisation)
+        seconds = sum(map(len, self.training.frames)) * settings.hop
         return (
             f"{count:,} utterances ({seconds / 60:.1f} min) to train on, "
             f"{len(self.held_out.frames):,} held out, {len(self.symbols)} symbols"
@@ -190,6 +198,8 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
             rows = order[start : start + options.batch]
             rng = counter_rng(options.seed, _CHANGES, number)
             spoken = self.training.rows(rows.tolist())
+            before = [perhaps_new(each, rng) for each in spoken.before]
+            spoken = replace(spoken, before=before)
             if epoch < _USUAL_EPOCHS:
                 spoken = replace(spoken, alternatives=[()] * len(rows))
             if change is not None:
@@ -290,9 +300,9 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         model = AcousticModel.from_parameters(assets["model"], weights)
         return Recogniser(
             model,
-            tuple(assets["symbols"]),
-            FeatureSettings.from_json(assets["features"]),
-            Normalisation.from_json(assets["normalisation"]),
+            tuple(from_json(list[str], assets["symbols"], "symbols")),
+            from_json(FeatureSettings, assets["features"], "features"),
+            normalisation_from_json(assets["normalisation"]),
             options,
             Dictionary.parse(assets["dictionary"]) if "dictionary" in assets else None,
         )
@@ -331,13 +341,14 @@ class Phonemes(Task[Options, AcousticModel, Batch, Recogniser]):
         readers = readers_of(trained, given, text, weight)
         self.dictionary = trained.dictionary if given is None else given
         if sources:
-            self.symbols, self.normalisation = trained.symbols, trained.normalisation
             spoken = self._read(sources)
             if self.left_out:
                 yield self.left_out.removeprefix("; ")
         else:
             yield self.load()
             spoken = self.held_out
+        self.symbols, self.normalisation = trained.symbols, trained.normalisation
+        spoken = spoken.meet(self.normalisation)
         with trained.model.in_precision(precision):
             hearing = self._hearing(trained, spoken, readers)
         if details:
@@ -358,7 +369,7 @@ def train(
 
     Args:
         sources: folders of sounds with files that say what is said, or CSV files with the columns
-            file,symbols or file,start,end,symbol; none with `demo=True`.
+            file,symbols or file,start,end,symbol and perhaps speaker; none with `demo=True`.
         output: checkpoint to write, `.safetensors`; none = keep the model in memory only.
         resume: checkpoint of a run to go on with.
         quiet: print nothing.

@@ -1,4 +1,4 @@
-"""Gradients that can be differentiated again (`create_graph=True`), by torch's operations."""
+"""Gradients by torch's operations: those to be differentiated again, and many at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,13 +30,15 @@ def pull_again(
     """
     absent = [None] * (3 - len(inputs))
     # Views of their own: what reaches x by way of h, say, is not this layer's gradient.
-    own = [None if t is None else t.view_as(t) for t in (*inputs, *absent, *parameters)]
-    outputs = _layer(call, own[0], own[1 : len(inputs)], own[3:])
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        own = [None if t is None else t.view_as(t) for t in (*inputs, *absent, *parameters)]
+        outputs = _layer(call, own[0], own[1 : len(inputs)], own[3:])
     pairs = [(y, dy) for y, dy in zip(outputs, gradients, strict=True) if dy is not None]
     wanted = [t for t, need in zip(own, needed, strict=True) if need]
     found = iter(
         torch.autograd.grad(
-            [y for y, _ in pairs], wanted, [dy for _, dy in pairs], create_graph=True
+            [y for y, _ in pairs], wanted, [dy for _, dy in pairs], create_graph=again
         )
     )
     return [next(found) if need else None for need in needed]

@@ -35,6 +35,26 @@ def are_of_shape(states: Sequence[Any], *shapes: tuple[int, ...]) -> bool:
     )
 
 
+class OnKernels(torch.nn.Module):
+    """What our layers and cells have in common; stands before torch's class as a base."""
+
+    def _by_torch(self, input: Any, hx: Any) -> Any:
+        """The forward pass of torch's class."""
+        if isinstance(input, torch.fx.Proxy):  # one node of a graph, as torch's own modules are
+            name = input.tracer.path_of_module(self)
+            return input.tracer.create_proxy("call_module", name, (input, hx), {})
+        return super().forward(input, hx)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # What is packed refers to parameters weakly, and torch swaps none that are referred to.
+        packed_weights(self).clear()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        packed_weights(self).clear()
+        super()._load_from_state_dict(*args)
+
+
 def torch_watches() -> bool:
     """Whether torch wants to see operations of its own: it compiles, traces or transforms."""
     return bool(

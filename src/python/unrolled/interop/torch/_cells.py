@@ -5,12 +5,20 @@ from typing import Any
 
 from ..._extras import import_extra
 from ._call import LayerCall
-from ._calls import apply_layer, are_of_shape, prepare, run_step, states_of, torch_watches
+from ._calls import (
+    OnKernels,
+    apply_layer,
+    are_of_shape,
+    prepare,
+    run_step,
+    states_of,
+    torch_watches,
+)
 
 torch: Any = import_extra("torch", "torch")
 
 
-class CellOnKernels(torch.nn.Module):
+class CellOnKernels(OnKernels):
     """The forward pass of torch's recurrent cells; stands before one of them as a base class."""
 
     def _cell(self) -> str:
@@ -22,13 +30,13 @@ class CellOnKernels(torch.nn.Module):
         cell = self._cell()
         states = states_of(hx, 2 if cell == "lstm" else 1)
         if not self._fits(input, states):
-            return super().forward(input, hx)
+            return self._by_torch(input, hx)
         parameters = [self.weight_ih, self.weight_hh]
         if self.bias:
             parameters += [self.bias_ih, self.bias_hh]
         ready = prepare(self, cell, input, states, parameters, 1)
         if ready is None:
-            return super().forward(input, hx)
+            return self._by_torch(input, hx)
         packed, precision, grad = ready
         unbatched = input.dim() == 1
         x = input

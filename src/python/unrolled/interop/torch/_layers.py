@@ -6,17 +6,34 @@ from typing import Any
 from ... import functional
 from ..._extras import import_extra
 from ._call import LayerCall, Layout
-from ._calls import apply_layer, are_of_shape, prepare, run_step, states_of, torch_watches
+from ._calls import (
+    OnKernels,
+    apply_layer,
+    are_of_shape,
+    prepare,
+    run_step,
+    states_of,
+    torch_watches,
+)
 from ._ragged import Ragged
 from ._weights import packed_weights
 
 torch: Any = import_extra("torch", "torch")
+_disable_dynamo: Any = import_extra("torch._compile", "torch")._disable_dynamo
+_compiler_of_frames: Any = torch._C._dynamo.eval_frame.get_eval_frame_callback
 
 _CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 _PackedSequence = torch.nn.utils.rnn.PackedSequence
 
 
-class LayerOnKernels(torch.nn.Module):
+def _forward(layer: Any, input: Any, hx: Any) -> Any:
+    return layer.forward(input, hx)
+
+
+_uncompiled: Any = _disable_dynamo(_forward)  # torch.compile looks at nothing of it
+
+
+class LayerOnKernels(OnKernels):
     """The forward pass of torch.nn.LSTM, GRU and RNN; stands before one of them as a base class."""
 
     def flatten_parameters(self) -> None:
@@ -26,17 +43,21 @@ class LayerOnKernels(torch.nn.Module):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch's: input (T, B, I), (B, T, I), (T, I) or a PackedSequence."""
+        # Between the graphs of a compiled program, where torch's layers run as well. torch.compile
+        # looks into no frame that holds a layer, but into the functions that such a frame calls.
+        if not torch.compiler.is_compiling() and _compiler_of_frames() is not None:
+            return _uncompiled(self, input, hx)
         is_packed = isinstance(input, _PackedSequence)
         data = input.data if is_packed else input
         states = states_of(hx, 2 if self.mode == "LSTM" else 1)
         if not self._fits(data, states, input.batch_sizes if is_packed else None):
-            return super().forward(input, hx)
+            return self._by_torch(input, hx)
         parameters = self._current_parameters()
         directions = 2 if self.bidirectional else 1
         cell = "lstm_projected" if self.proj_size else _CELLS[self.mode]
         ready = prepare(self, cell, data, states, parameters, self.num_layers * directions)
         if ready is None:
-            return super().forward(input, hx)
+            return self._by_torch(input, hx)
         packed, precision, grad = ready
 
         result_dtype = data.dtype

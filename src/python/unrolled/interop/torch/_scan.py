@@ -94,6 +94,18 @@ def pull_layer(
     return dx, tuple(map(call.join, zip(*dinitial, strict=True))), dparameters
 
 
+def _is_batched(*gradients: Any) -> bool:
+    """Whether there are many of each: `is_grads_batched=True`, or vmap of a pullback."""
+    return any(
+        g is not None
+        and (
+            torch._C._functorch.is_legacy_batchedtensor(g)
+            or torch._C._functorch.is_batchedtensor(g)
+        )
+        for g in gradients
+    )
+
+
 class Layer(torch.autograd.Function):
     """`run_layer` for autograd: apply(call, weights, x, h, c, *parameters) gives (y, h, c).
 
@@ -125,7 +137,7 @@ class Layer(torch.autograd.Function):
         holder, x, h, c, *parameters = ctx.saved_tensors
         call, needed = ctx.call, ctx.needs_input_grad[2:]
         states = (h, c)[: ctx.state_count]
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled() or _is_batched(dy, *dfinal):
             grads = pull_again(call, (x, *states), parameters, needed, (dy, *dfinal))
         else:
             tape = getattr(holder, "tape", None)

@@ -23,6 +23,9 @@ from .times import Step, Times, find_step
 
 Values = NDArray[np.float64]
 
+#: What a time without a zone is made of.
+_TIME = re.compile(r"[-+0-9T:.]+")
+
 #: The end of a time in another zone than UTC.
 _ZONE = re.compile(r"T.*[+-]\d\d:\d\d$")
 
@@ -131,6 +134,18 @@ def _read_frame(frame: Any) -> dict[str, Any]:
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
+    try:
+        return _read_text(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x}; convert the file "
+            "first, for instance with iconv"
+        ) from error
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table: {error}") from error
+
+
+def _read_text(path: Path) -> dict[str, list[str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         header = file.readline()
         delimiter = max(",;\t", key=header.count)
@@ -355,4 +370,7 @@ def _iso(text: str) -> str:
     plain = text.removesuffix("Z").replace("/", "-").replace(" ", "T", 1)
     if _ZONE.search(plain):
         plain = datetime.fromisoformat(plain).astimezone(timezone.utc).isoformat()
-    return plain.removesuffix("+00:00")
+    plain = plain.removesuffix("+00:00")
+    if not _TIME.fullmatch(plain):  # NumPy also takes "today", and a zone of any letter
+        raise ValueError(text)
+    return plain

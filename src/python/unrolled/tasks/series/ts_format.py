@@ -68,7 +68,7 @@ def read_ts(path: str | Path) -> TsFile:
                 f"{path}, line {number}: expected a line that begins with @, as in the header of a "
                 f".ts file, got {_short(line)}; a line of data comes after @data"
             )
-        name, *value = line[1:].split(maxsplit=1)
+        name, *value = line[1:].split(maxsplit=1) or [""]
         if name.lower() == "data":
             return _Reader(path, tags).read(lines)
         tags[name.lower()] = "".join(value)
