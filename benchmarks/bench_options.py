@@ -93,6 +93,10 @@ def layer_options() -> dict[str, Option]:
         ),
         "learn_initial_state": Option(lambda size: LSTM(size, size, learn_initial_state=True)),
         "cell_clip=3": Option(lambda size: LSTM(size, size, cell_clip=3.0)),
+        "gate_clip=3": Option(lambda size: LSTM(size, size, gate_clip=3.0)),
+        "activations hard_sigmoid, softsign": Option(
+            lambda size: LSTM(size, size, activations=("hard_sigmoid", "softsign", "softsign"))
+        ),
         "recurrent_dropout=0.3": Option(
             lambda size: LSTM(size, size, recurrent_dropout=0.3), modes=training
         ),
