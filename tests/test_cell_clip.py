@@ -37,6 +37,7 @@ def check(problem: Problem) -> None:
 def test_which_cells_clip() -> None:
     assert set(CLIPPING) == {
         "lstm",
+        "lstm_functions",
         "lstm_peephole",
         "lstm_coupled",
         "lstm_projected",
