@@ -2,16 +2,19 @@
 """Cells and options that peers do not have, beside the plain LSTM; two layers both ways and torch.
 
     python benchmarks/bench_options.py --threads 2
-    python benchmarks/bench_options.py --threads 2 --parts options
+    python benchmarks/bench_options.py --parts options
 
 Both sides of a row take turns. GFLOP/s count the products alone; `of the LSTM` is the part of its
-GFLOP/s that a cell reaches, `of the plain layer` the part that a layer with an option does. Cells
-without a recurrent product do little work for the memory that they touch. Masked steps are no work.
+GFLOP/s that a cell reaches, `of the plain layer` the part that a layer with an option does. Masked
+steps are no work. Cells without a recurrent product do little work for the memory that they touch.
+Layers beside the plain one run on one thread and their times are those of the CPU, which other
+programs on the machine disturb least.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +96,10 @@ def layer_options() -> dict[str, Option]:
         ),
         "learn_initial_state": Option(lambda size: LSTM(size, size, learn_initial_state=True)),
         "cell_clip=3": Option(lambda size: LSTM(size, size, cell_clip=3.0)),
+        "gate_clip=3": Option(lambda size: LSTM(size, size, gate_clip=3.0)),
+        "activations hard_sigmoid, softsign": Option(
+            lambda size: LSTM(size, size, activations=("hard_sigmoid", "softsign", "softsign"))
+        ),
         "recurrent_dropout=0.3": Option(
             lambda size: LSTM(size, size, recurrent_dropout=0.3), modes=training
         ),
@@ -149,11 +156,11 @@ def beside_the_lstm(seconds: float) -> None:
 
 
 def beside_the_plain_layer(seconds: float) -> None:
-    print("\n| option | shape | mode | plain ms | ms | GFLOP/s | of the plain layer |")
+    print("\n| one thread, option | shape | mode | plain ms | ms | GFLOP/s | of the plain layer |")
     print("|---|---|---|---|---|---|---|")
-    for name, option in layer_options().items():
-        for steps, batch, size in SHAPES:
-            x = np.random.default_rng(0).standard_normal((steps, batch, size), np.float32)
+    for steps, batch, size in SHAPES:
+        x = np.random.default_rng(0).standard_normal((steps, batch, size), np.float32)
+        for name, option in layer_options().items():
             plain, layer = option.plain(size), option.make(size)
             arguments = option.arguments(steps, batch)
             share = np.mean(arguments.get("mask", True))
@@ -163,15 +170,16 @@ def beside_the_plain_layer(seconds: float) -> None:
                     "plain": runner(plain, x, training=training),
                     "with it": runner(layer, x, training=training, **arguments),
                 }
-                times = bench.measure(pair, seconds=seconds)
+                times = bench.measure(pair, seconds=seconds, min_rounds=3, clock=time.process_time)
+                before, after = times["plain"], times["with it"]
                 work = share * operations(layer, x, training=training)
-                rate = work / times["with it"].median / 1e9
-                plain_rate = operations(plain, x, training=training) / times["plain"].median / 1e9
+                part = work / operations(plain, x, training=training)
                 print(
                     f"| {name} | T{steps} B{batch} H{size} | {mode} "
-                    f"| {times['plain'].median * 1e3:.2f} +-{times['plain'].spread:.0%} "
-                    f"| {times['with it'].median * 1e3:.2f} +-{times['with it'].spread:.0%} "
-                    f"| {rate:.0f} | {rate / plain_rate:.2f} |",
+                    f"| {before.median * 1e3:.2f} +-{before.spread:.0%} "
+                    f"| {after.median * 1e3:.2f} +-{after.spread:.0%} "
+                    f"| {work / after.median / 1e9:.0f} "
+                    f"| {part * before.median / after.median:.2f} |",
                     flush=True,
                 )
 
@@ -216,7 +224,9 @@ def main() -> None:
     if "cells" in chosen.parts:
         beside_the_lstm(chosen.seconds)
     if "options" in chosen.parts:
+        functional.set_num_threads(1)
         beside_the_plain_layer(chosen.seconds)
+        functional.set_num_threads(chosen.threads)
     if "torch" in chosen.parts:
         beside_torch(3 * chosen.seconds, chosen.threads)
 

@@ -185,6 +185,19 @@ def test_turns_measure_every_function() -> None:
         assert calls[name] > timing.samples
 
 
+def test_times_are_those_of_the_clock() -> None:
+    """Each call takes a second of a clock that nothing else moves."""
+    now = 0.0
+
+    def work() -> None:
+        nonlocal now
+        now += 1
+
+    timing = bench.measure({"work": work}, seconds=8, clock=lambda: now)["work"]
+    assert (timing.low, timing.median, timing.high) == (1, 1, 1)
+    assert timing.samples == now - 2  # those that estimate
+
+
 def test_the_machine_is_described_without_the_peers() -> None:
     machine = bench.describe_machine()
     assert machine.isa == functional.isa()

@@ -71,6 +71,12 @@ def test_known_covariates_reach_beyond_the_targets(tmp_path: Path) -> None:
         ("date,y\n2024-01-01,1\nyesterday,2\n", {}, "line 3: 'yesterday' is no time"),
         ("date,y\n2024-01-01,1\ntoday,2\n", {}, "line 3: 'today' is no time"),
         ("date,y\n2024-01-01T00:00\b,1\n2024-01-02,2\n", {}, "line 2: .* is no time"),
+        ("date,y\n2024-01-01T00:00-5,1\n2024-01-02,2\n", {}, "line 2: .* is no time"),
+        (
+            "date,y\n2024-01-01,1\n2024-01-02,2\n99024-01-03,3\n",
+            {},
+            "3 rows in 35,428,525 steps of 1 day, from 2024-01-01.* is one of its times wrong",
+        ),
         (f"date,y\n2024-01-01,{'1' * 200_000}\n", {}, "table.csv is no table: field larger"),
         ("date,y\n2024-01-01,1\n2024-01-01,2\n", {}, "line 3: the time 2024-01-01.* line 2"),
         (

@@ -67,29 +67,32 @@ def measure(
     *,
     seconds: float,
     min_rounds: int = MIN_ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Times every function, in turns, within about `seconds` altogether.
 
     Args:
         functions: what to call, by name. Each is called untimed first (compilation, memory),
             twice where a call is short.
-        seconds: the budget; at least `min_rounds` rounds are run even where they take longer.
+        seconds: the budget, by the clock; at least `min_rounds` rounds are run even where they
+            take longer.
+        clock: seconds; `time.process_time` on a machine that others use, for one thread.
 
     Returns:
         The timing of each function, under its name.
     """
-    estimates = {name: _estimate(function) for name, function in functions.items()}
+    estimates = {name: _estimate(function, clock) for name, function in functions.items()}
     turn = seconds / max(1, len(functions)) / 8  # 8 rounds where calls are short
     samples: dict[str, list[float]] = {name: [] for name in functions}
     names = list(functions)
-    started = time.perf_counter()
+    started = clock()
     for round_ in range(MAX_ROUNDS):
-        if round_ >= min_rounds and time.perf_counter() - started > seconds:
+        if round_ >= min_rounds and clock() - started > seconds:
             break
         first = round_ % max(1, len(names))
         for name in names[first:] + names[:first]:  # nobody always follows the same neighbour
             wait_until_quiet()
-            samples[name] += _take_turn(functions[name], estimates[name], turn)
+            samples[name] += _take_turn(functions[name], estimates[name], turn, clock)
     return {name: Timing.of(values) for name, values in samples.items()}
 
 
@@ -103,24 +106,28 @@ def wait_until_quiet() -> None:
             return
 
 
-def _estimate(function: Callable[[], object]) -> float:
+def _estimate(function: Callable[[], object], clock: Callable[[], float]) -> float:
     """Seconds of the second call, or of the first where that is long enough to tell."""
     seconds = 0.0
     for _ in range(2):
-        started = time.perf_counter()
+        started = clock()
         function()
-        seconds = max(time.perf_counter() - started, 1e-7)
+        seconds = max(clock() - started, 1e-7)
         if seconds > _LONG_SECONDS:
             break
     return seconds
 
 
-def _take_turn(function: Callable[[], object], estimate: float, seconds: float) -> list[float]:
+def _take_turn(
+    function: Callable[[], object],
+    estimate: float,
+    seconds: float,
+    clock: Callable[[], float],
+) -> list[float]:
     calls = max(1, round(_SAMPLE_SECONDS / estimate))
     collecting = gc.isenabled()
     gc.disable()
     try:
-        clock = time.perf_counter
         if estimate < 0.2:  # one call of a longer one brings itself back
             started = clock()
             function()

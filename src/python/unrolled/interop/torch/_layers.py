@@ -20,7 +20,10 @@ from ._weights import packed_weights
 
 torch: Any = import_extra("torch", "torch")
 _disable_dynamo: Any = import_extra("torch._compile", "torch")._disable_dynamo
-_compiler_of_frames: Any = torch._C._dynamo.eval_frame.get_eval_frame_callback
+# Private, as torch's own layers use it; without it a compiled model runs torch's layers.
+_compiler_of_frames: Any = getattr(
+    torch._C._dynamo.eval_frame, "get_eval_frame_callback", lambda: None
+)
 
 _CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 _PackedSequence = torch.nn.utils.rnn.PackedSequence

@@ -24,7 +24,7 @@ from .times import Step, Times, find_step
 Values = NDArray[np.float64]
 
 #: What a time without a zone is made of.
-_TIME = re.compile(r"[-+0-9T:.]+")
+_TIME = re.compile(r"-?\d+(-\d\d){0,2}(T\d\d(:\d\d){0,2}(\.\d+)?)?")
 
 #: The end of a time in another zone than UTC.
 _ZONE = re.compile(r"T.*[+-]\d\d:\d\d$")
@@ -37,6 +37,9 @@ _NAMELESS = ("", "None", "nan", "<NA>", "NaT")
 
 #: A series with more times than this has some neighbours, unless it is of another frequency.
 _SPARSE = 10
+
+#: A series with so many steps for each row has a time that is a slip.
+_MOST_STEPS = 1000
 
 #: Names of columns that hold times when nothing else is said.
 _TIMES = ("date", "datetime", "time", "timestamp", "ds", "month", "day", "year")
@@ -269,6 +272,11 @@ def _make_series(
             "leave out series of another frequency, or learn them by themselves"
         )
     count = int(places[-1]) + 1
+    if count > max(_MOST_STEPS * len(places), 1_000_000):
+        raise ValueError(
+            f"{where}: the series {name!r} has {len(places):,} rows in {count:,} steps of {step}, "
+            f"from {times[0]} to {times[-1]}: is one of its times wrong?"
+        )
 
     def on_grid(which: Sequence[str]) -> Values:
         values = np.full((count, len(which)), np.nan)
@@ -371,6 +379,6 @@ def _iso(text: str) -> str:
     if _ZONE.search(plain):
         plain = datetime.fromisoformat(plain).astimezone(timezone.utc).isoformat()
     plain = plain.removesuffix("+00:00")
-    if not _TIME.fullmatch(plain):  # NumPy also takes "today", and a zone of any letter
+    if not _TIME.fullmatch(plain):  # NumPy also takes "today", and zones that it then leaves out
         raise ValueError(text)
     return plain
