@@ -5,8 +5,9 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-// f(x), and in `slope`, if it is wanted, f'(x); where f has a corner, its slope to the left, but of
-// ThresholdedRelu. Not inlined: cells call it for every gate, and it is long.
+// f(x), and in `slope`, if it is wanted, f'(x); in a corner the slope to the left, but of
+// HardSigmoid 0 and of ThresholdedRelu 1. Not inlined: cells call it for every gate, and it is
+// long.
 template <class V, class T>
 static __attribute__((noinline)) V activate(const GateFunction<T>& f, V x, V* slope = nullptr) {
   const V zero(T(0)), one(T(1)), a(f.alpha), b(f.beta);

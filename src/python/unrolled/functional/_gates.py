@@ -34,7 +34,8 @@ class GateFunction:
         softsign          x / (1 + |x|)             elu               x where x > 0, else
         softplus          log(1 + exp(x))                             alpha (exp(x) - 1)
 
-    At a corner the gradient is that of the left side, of thresholded_relu that of the right one.
+    At a corner the gradient of relu, leaky_relu and elu is that of the left side, of hard_sigmoid
+    0, and of thresholded_relu 1.
 
     Attributes:
         name: one of these.
