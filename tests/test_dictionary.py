@@ -32,7 +32,7 @@ def test_the_format_of_cmudict() -> None:
         "don't": (("D", "OW", "N", "T"),),
         "#hash-mark": (("HH", "AE", "SH"),),
     }
-    assert Dictionary.parse("a AH\t# a remark").entries == {"a": (("AH",),)}
+    assert Dictionary.parse("a AH\t# a remark\n ;;; b").entries == {"a": (("AH",),)}
     assert Dictionary.parse(dictionary.text) == dictionary
     assert {"AH", "EY", "OW"} <= dictionary.phonemes
 

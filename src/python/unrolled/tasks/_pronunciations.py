@@ -29,7 +29,7 @@ def parse_pronunciations(
     found: dict[str, list[tuple[str, ...]]] = {}
     for number, line in enumerate(lines, 1):
         fields = _REMARK.split(line, maxsplit=1)[0].split()
-        if not fields or line.startswith(";;;"):
+        if not fields or fields[0].startswith(";;;"):
             continue
         match = _WORD.fullmatch(fields[0])
         if match is None or len(fields) < 2:
