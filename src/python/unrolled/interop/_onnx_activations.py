@@ -40,7 +40,7 @@ def read_activations(
     try:
         return tuple(GateFunction(*each) for each in zip(ours, *values, strict=True))
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where} has activations that will not do: {error}") from error
 
 
 def _consumed(

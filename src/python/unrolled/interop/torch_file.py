@@ -160,6 +160,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
             *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, AttributeError, LookupError),
             *(TypeError, ValueError, OverflowError, NotImplementedError, RecursionError),
             *(OSError, RuntimeError),  # a place before the file, a zip file with a password
+            DeprecationWarning,  # of a string that no tensor needs, where warnings are errors
         ) as error:
             raise ValueError(f"{path} is no file of torch tensors: {error}") from error
 
