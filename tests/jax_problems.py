@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from problems import Problem
+from tolerances import assert_same_bits
 from unrolled import functional
 
 jax = pytest.importorskip("jax", reason='jax is not installed: pip install "unrolled[jax]"')
@@ -120,3 +122,26 @@ def plain(problem: Problem, params: Any, x: Any, states: Any) -> tuple[Any, tupl
     live = jnp.arange(steps)[:, None] < jnp.asarray(lengths)
     final, y = jax.lax.scan(step, tuple(states), (x, jnp.asarray(resets), live))
     return y, final
+
+
+def calls(function: Any, *args: Any) -> list[str]:
+    """Our custom calls in the compiled program, those inside of loops in brackets."""
+    text = jax.jit(function).lower(*args).compile().as_text()
+    found = []
+    for computation in re.split(r"\n\n", text):
+        inside = "ENTRY" not in computation
+        for name in re.findall(r'custom_call_target="unrolled_(\w+)"', computation):
+            found.append(f"[{name}]" if inside else name)
+    return sorted(found)
+
+
+def check_jit(problem: Problem) -> None:
+    """A compiled scan with its gradient has the bits of one that is not, in three calls."""
+
+    def run(params: Any, x: Any, states: Any) -> Any:
+        (y, final), pullback = jax.vjp(lambda *a: call(problem, *a), params, x, states)
+        return y, final, pullback((problem.dy, problem.dstates))
+
+    args = tree(problem), problem.x, problem.states
+    assert_same_bits(jax.tree.leaves(jax.jit(run)(*args)), jax.tree.leaves(run(*args)))
+    assert calls(run, *args) == ["backward", "forward", "pack"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,17 @@ jax = pytest.importorskip("jax", reason='jax is not installed: pip install "unro
 pytest.importorskip("sympy", reason='pip install "unrolled[cells]"')
 
 import custom_cells  # noqa: E402 - needs sympy
-from jax_problems import EQUATIONS, NAMES, call, fast, plain, tree, vjp  # noqa: E402 - needs jax
+from jax_problems import (  # noqa: E402 - needs jax
+    EQUATIONS,
+    NAMES,
+    call,
+    calls,
+    check_jit,
+    fast,
+    plain,
+    tree,
+    vjp,
+)
 
 jnp: Any = jax.numpy
 FURTHER = [info.name for info in functional.cells() if not isinstance(info, unrolled.cells.Cell)]
@@ -113,20 +122,8 @@ def problem() -> Problem:
     return make_problem("oddity", (6, 4, 3, 5), np.float64, ragged=True)
 
 
-def calls(function: Any, *args: Any) -> list[str]:
-    """Our custom calls in the compiled program."""
-    text = jax.jit(function).lower(*args).compile().as_text()
-    return sorted(re.findall(r'custom_call_target="unrolled_(\w+)"', text))
-
-
 def test_jit_changes_no_bit(problem: Problem) -> None:
-    def run(params: Any, x: Any, states: Any) -> Any:
-        (y, final), pullback = jax.vjp(lambda *a: call(problem, *a), params, x, states)
-        return y, final, pullback((problem.dy, problem.dstates))
-
-    args = tree(problem), problem.x, problem.states
-    assert_same_bits(jax.tree.leaves(jax.jit(run)(*args)), jax.tree.leaves(run(*args)))
-    assert calls(run, *args) == ["backward", "forward", "pack"]
+    check_jit(problem)
 
 
 def test_vmap_is_one_scan(problem: Problem) -> None:

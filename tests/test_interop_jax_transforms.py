@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,21 +13,10 @@ from tolerances import assert_close, assert_same_bits
 
 jax = pytest.importorskip("jax", reason='jax is not installed: pip install "unrolled[jax]"')
 
-from jax_problems import CELLS, call, fast, tree  # noqa: E402 - needs jax
+from jax_problems import CELLS, call, calls, check_jit, fast, tree  # noqa: E402 - needs jax
 
 jnp: Any = jax.numpy
 N = 3  # calls that are mapped
-
-
-def calls(function: Any, *args: Any) -> list[str]:
-    """Our custom calls in the compiled program, those inside of loops in brackets."""
-    text = jax.jit(function).lower(*args).compile().as_text()
-    found = []
-    for computation in re.split(r"\n\n", text):
-        inside = "ENTRY" not in computation
-        for name in re.findall(r'custom_call_target="unrolled_(\w+)"', computation):
-            found.append(f"[{name}]" if inside else name)
-    return sorted(found)
 
 
 @pytest.fixture(params=["lstm", "gru"])  # two states and one
@@ -45,13 +33,7 @@ def stacked(problem: Problem) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
 
 
 def test_jit_changes_no_bit(problem: Problem) -> None:
-    def run(params: Any, x: Any, states: Any) -> Any:
-        (y, final), pullback = jax.vjp(lambda *a: call(problem, *a), params, x, states)
-        return y, final, pullback((problem.dy, problem.dstates))
-
-    args = tree(problem), problem.x, problem.states
-    assert_same_bits(jax.tree.leaves(jax.jit(run)(*args)), jax.tree.leaves(run(*args)))
-    assert calls(run, *args) == ["backward", "forward", "pack"]
+    check_jit(problem)
 
 
 def test_only_what_is_asked_for_is_computed(problem: Problem) -> None:

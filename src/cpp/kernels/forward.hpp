@@ -248,6 +248,7 @@ struct Forward {
     const auto at = [&](const auto& steps) {
       return steps.data + t * steps.step + plan.order[row] * steps.row;
     };
+    // What lies beyond the last unit: f(0) may be anything, and grow from step to step.
     if constexpr (Cell::kFunctionCount > 0)
       if (unit + Y::L > width(k)) next = keep_some(next, width(k) - unit);
     if (a.update[k].data != nullptr) {

@@ -8,9 +8,9 @@ from ..functional import GateFunction, gate_functions
 _NAMES = {name.replace("_", ""): name for name in gate_functions()}
 
 
-def onnx_name(function: GateFunction) -> str:
-    """As ONNX writes it, as "LeakyRelu"."""
-    return function.name.title().replace("_", "")
+def onnx_name(name: str) -> str:
+    """A function's name as ONNX writes it, as "LeakyRelu"."""
+    return name.title().replace("_", "")
 
 
 def read_activations(
@@ -31,7 +31,7 @@ def read_activations(
             values are meant is then open), or none for a function without a default.
     """
     if unknown := [name for name in names if name.lower() not in _NAMES]:
-        known = ", ".join(name.title().replace("_", "") for name in gate_functions())
+        known = ", ".join(map(onnx_name, gate_functions()))
         raise ValueError(f"{where} expected activations out of {known}, got {unknown}")
     ours = [_NAMES[name.lower()] for name in names]
     values = [

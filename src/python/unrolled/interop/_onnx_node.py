@@ -9,7 +9,7 @@ from .._extras import import_extra
 from ..functional import GateFunction, Gates, cell_info
 from ..layers._types import Array
 from ._onnx_activations import onnx_name, read_activations
-from ._onnx_operators import DEFAULT_ACTIVATIONS, GATES, OPERATORS
+from ._onnx_operators import DEFAULT_ACTIVATIONS, GATES, OPERATORS, Operator
 
 
 class _Attribute(NamedTuple):
@@ -63,20 +63,18 @@ class Equations:
     @property
     def cell(self) -> str:
         """The cell that computes the same: the simplest one."""
-        names = tuple(map(onnx_name, self.activations))
-        for cell, operator in OPERATORS.items():
+        names = tuple(onnx_name(each.name) for each in self.activations)
+
+        def fits(cell: str, operator: Operator) -> bool:
+            option = self.option == any(operator.options.values())
             if operator.op_type != self.op_type:
-                continue
+                return False
             if cell_info(cell).functions:
-                if self.op_type != "GRU" or self.option == any(operator.options.values()):
-                    return cell
-            elif (
-                self.clip is None
-                and (names, self.peepholes) == (operator.activations, bool(operator.units))
-                and self.option == any(operator.options.values())
-            ):
-                return cell
-        raise AssertionError(self.op_type)
+                return option or self.op_type == "LSTM"  # whose option its gates are told
+            plain = (operator.activations, bool(operator.units))
+            return option and self.clip is None and (names, self.peepholes) == plain
+
+        return next(cell for cell, operator in OPERATORS.items() if fits(cell, operator))
 
     @property
     def gates(self) -> Gates | None:

@@ -79,7 +79,7 @@ class Operator:
 
     def attributes(self, directions: int = 1, gates: Gates = NO_CHOICE) -> dict[str, Any]:
         """What a node of this cell says, but for its direction and its size."""
-        names = tuple(map(onnx_name, gates.functions)) or self.activations
+        names = tuple(onnx_name(each.name) for each in gates.functions) or self.activations
         result: dict[str, Any] = dict(self.options)
         if names != DEFAULT_ACTIVATIONS[self.op_type]:
             result["activations"] = list(names) * directions

@@ -21,7 +21,7 @@ from unrolled.models import AcousticModel
 from unrolled.training import Array
 
 from ._dictionary import Dictionary
-from ._fits import check_fit
+from ._fits import check_features, check_fit
 from ._long_sound import cut_at_pauses, stream_logits
 from ._pronounced import best_pronunciations
 from ._saved import PathLike
@@ -67,8 +67,7 @@ class Recogniser:
     def __post_init__(self) -> None:
         if self.model.pooled:
             raise ValueError("the model has one answer for a sound, and none for each step")
-        check_fit("features", self.model.config["features"], "numbers", self.settings.size)
-        check_fit("features", self.settings.size, "means", len(self.normalisation.mean))
+        check_features(self.model, self.settings, self.normalisation)
         has, one = self.model.head.output_size, self.outputs
         check_fit("outputs", has, "symbols and the blank", one, 2 * one)
 

@@ -10,7 +10,7 @@ from unrolled import functional
 from unrolled.audio import FeatureSettings, Normalisation, Samples, Speaker, read_frames
 from unrolled.models import AcousticModel
 
-from ._fits import check_fit
+from ._fits import check_features, check_fit
 from ._saved import PathLike
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class Spotter:
             raise ValueError("the model has answers for each step, and none for a sound")
         if not 0.0 < self.seconds < math.inf:
             raise ValueError(f"expected clips of more than 0 seconds, got {self.seconds}")
-        check_fit("features", self.model.config["features"], "numbers", self.settings.size)
-        check_fit("features", self.settings.size, "means", len(self.normalisation.mean))
+        check_features(self.model, self.settings, self.normalisation)
         check_fit("outputs", self.model.head.output_size, "words", len(self.words))
 
     def __call__(
