@@ -10,9 +10,13 @@ import pytest
 
 from stacks import as_tuple
 from tolerances import assert_same_bits
+from unrolled import functional
 from unrolled.layers import GRU, LSTM, Recurrent
 
 T, B, I, H = 6, 3, 5, 9  # noqa: E741
+
+#: Units of layers of megabytes.
+WIDE = 241
 
 
 def draw(rng: np.random.Generator, dtype: Any, *shape: int) -> np.ndarray:
@@ -31,6 +35,35 @@ def test_stream_equals_sequence(
     outputs = [stream(x_t) for x_t in x]
     assert_same_bits(np.stack(outputs), y)
     assert_same_bits(stream.state, final)
+
+
+@pytest.mark.parametrize("team", [1, 2])
+@pytest.mark.parametrize("batch", [1, B])
+def test_stream_of_weights_that_exceed_a_cache(
+    cell: str, isa: str, dtype: Any, batch: int, team: int, rng: np.random.Generator, threads: None
+) -> None:
+    # Every other step of it goes through the weights the other way round.
+    functional.set_num_threads(team)
+    layer = Recurrent(cell, I, WIDE, 3, dtype=dtype, rng=rng)
+    x = draw(rng, dtype, T, batch, I)
+    y, final = layer(x)
+    stream = layer.stream(batch)
+    assert_same_bits(np.stack([stream(x_t) for x_t in x]), y)
+    assert_same_bits(stream.state, final)
+    stream.reset()
+    assert_same_bits(np.stack([stream(x_t) for x_t in x[:3]]), y[:3])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_stream_of_narrow_weights_that_exceed_a_cache(
+    narrow_cell: str, precision: functional.Precision, isa: str, rng: np.random.Generator
+) -> None:
+    layer = Recurrent(narrow_cell, I, 2 * WIDE, 2, rng=rng)
+    x = draw(rng, np.float32, T, B, I)
+    with layer.in_precision(precision):
+        y, _ = layer(x)
+        stream = layer.stream(B)
+        assert_same_bits(np.stack([stream(x_t) for x_t in x]), y)
 
 
 def test_state_can_be_taken_and_put_back(cell: str, rng: np.random.Generator) -> None:

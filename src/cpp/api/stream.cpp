@@ -21,6 +21,16 @@ Sequence<T> one_step(const Expected& expected, const ArrayView& view, Access acc
   return {static_cast<T*>(view.data), B * row, row};
 }
 
+// Packed weights of a member of this size or more may not all stay in its L2 from step to step.
+constexpr int64_t kFarBytes = 512 * 1024;
+
+// Whether the recurrent product of a cell can be made before the input's: there is one, and
+// `middle` is free for it. See kProductAhead in kernels/forward.hpp.
+template <class T>
+bool is_made_ahead(const Weights<T>& w) {
+  return w.info().recurrent && w.sizes.middle_width == 0;
+}
+
 }  // namespace
 
 template <class T>
@@ -59,6 +69,7 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
   };
   const int most_threads = num_threads();
   double work = 0;
+  int64_t packed = 0;
   int64_t parts = 1;
   const size_t count = weights_.size();
   layers_.resize(count);
@@ -92,7 +103,9 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
       a.update[i] = {update, 0, 0};
     }
     a.gates = {take(batch_ * gate_stride), gate_stride};
-    const int64_t middle_stride = padded_stride<T>(w.sizes.middle_width);
+    // Whole panels of a product that is made ahead, else what the cell itself keeps there.
+    const int64_t middle_stride =
+        padded_stride<T>(is_made_ahead(w) ? w.sizes.bias : w.sizes.middle_width);
     a.middle = {take(batch_ * middle_stride), middle_stride};
     a.hold = take(batch_ * w.sizes.hold_width);
     // Input of one step is always in place: its rows are evenly spaced.
@@ -108,12 +121,18 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     work += 2.0 * w.info().gate_count * static_cast<double>(H) *
             static_cast<double>(w.packed.I + w.packed.R) * static_cast<double>(batch_);
     parts = std::max(parts, w.sizes.forward_panels);
+    packed += packed_size(w.sizes, false);
   }
   team_size_ = std::min(most_threads, team_size(work, static_cast<int64_t>(2 * count), parts));
+  turns_ = packed * static_cast<int64_t>(sizeof(T)) >= team_size_ * kFarBytes;
 }
 
+// Where all weights of a stack hardly exceed L2, each would be thrown out shortly before its turn
+// if every step read them in one order. So every other step goes the other way round as far as it
+// can: through the panels of each product, and through the recurrent products, which read what the
+// step before left, from the last layer to the first. What was read last is read first.
 template <class T>
-void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
+void StackStream<T>::step(const ArrayView& x, const ArrayView& y) {
   const int64_t I = weights_.front()->packed.I, R = weights_.back()->packed.R;
   const Sequence<const T> input =
       one_step<const T>({"stream", "x_t", "(B, I)", {batch_, I}}, x, Access::kRead);
@@ -121,14 +140,21 @@ void StackStream<T>::step(const ArrayView& x, const ArrayView& y) const {
       one_step<T>({"stream", "out", "(B, H)", {batch_, R}}, y, Access::kWrite);
   if (x.data == y.data) fail_value("[stream] expected out to be another array than x_t");
   run_team(std::min(team_size_, num_threads()), [&](const Team& team) {
-    for (size_t k = 0; k < layers_.size(); ++k) {
+    const auto run = [&](size_t k, Part part) {
       // The caller's arrays stay with this call: nothing of them is left behind in the stream.
       ForwardArgs<T> args = layers_[k];
       if (k == 0) args.x = input;
       if (k + 1 == layers_.size()) args.y[0] = output;
+      args.part = part;
+      args.turn = back_;
       weights_[k]->kernels().forward(args, team);
-    }
+    };
+    const auto ahead = [&](size_t k) { return back_ && is_made_ahead(*weights_[k]); };
+    for (size_t k = layers_.size(); k-- > 0;)
+      if (ahead(k)) run(k, Part::kProduct);
+    for (size_t k = 0; k < layers_.size(); ++k) run(k, ahead(k) ? Part::kRest : Part::kWhole);
   });
+  back_ = turns_ && !back_;
 }
 
 template class StackStream<float>;

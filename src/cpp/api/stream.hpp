@@ -21,11 +21,12 @@ class StackStream {
   StackStream(const StackStream&) = delete;
 
   // y (B, H) = the last layer's output for x (B, I).
-  void step(const ArrayView& x, const ArrayView& y) const;
+  void step(const ArrayView& x, const ArrayView& y);
 
  private:
   int64_t batch_;
   int team_size_;
+  bool turns_ = false, back_ = false;  // whether steps turn round, and whether the next one does
   std::vector<std::shared_ptr<const Weights<T>>> weights_;
   int64_t offset_[2];  // of the one step
   std::vector<int64_t> order_;

@@ -8,6 +8,11 @@
 
 namespace unrolled::UNROLLED_ISA {
 
+// Cells whose recurrent product may be made by itself, before the input's: what multiplies it is
+// there when the step begins, and it is read by whoever made it.
+template <class Cell>
+inline constexpr bool kProductAhead = Cell::kRecurrent && !Normalised<Cell> && !TwoProducts<Cell>;
+
 template <class Cell, class T, class O>
 struct Forward {
   using V = Vec<T>;
@@ -42,10 +47,32 @@ struct Forward {
   }
 
   void run() const {
-    start_rows(0, plan.T, 0, plan.live[step_at(plan, 0)]);
-    multiply_table();
-    sync(team);
-    scan(0, plan.T);
+    if (a.part != Part::kRest) {
+      start_rows(0, plan.T, 0, plan.live[step_at(plan, 0)]);
+      multiply_table();
+      sync(team);
+    }
+    if (a.part != Part::kProduct)
+      scan(0, plan.T);
+    else if constexpr (kProductAhead<Cell>)
+      multiply_ahead();
+  }
+
+  // The recurrent product of a step by itself, as advance_fused makes it.
+  void multiply_ahead() const {
+    const int64_t rows = plan.live[0];
+    const Rows<const T> h = prepared({a.multiplied.data, a.multiplied.stride}, rows, H);
+    multiply<Y::kVectors, O>(Product<T>{.a = h.data,
+                                        .a_stride = h.stride,
+                                        .b = w.recurrent,
+                                        .K = H,
+                                        .c = a.middle.data,
+                                        .c_stride = a.middle.stride,
+                                        .rows = rows,
+                                        .columns = Y::gate_width(H),
+                                        .bias = w.bias_recurrent,
+                                        .accumulate = false},
+                             Sweep{panels, a.turn});
   }
 
   // Once, before a lookup is used: the input part of every row of its table.
@@ -153,7 +180,7 @@ struct Forward {
                                           .columns = Y::gate_width(H),
                                           .bias = Normalised<Cell> ? nullptr : w.bias_input,
                                           .accumulate = false},
-                               panels);
+                               Sweep{panels, a.turn});
     }
   }
 
@@ -197,18 +224,30 @@ struct Forward {
                                             int64_t t) const {
     const Rows<T>& from = a.multiplied;
     const int64_t rows = mine.count(live);
+    const auto use = [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
+      const int64_t row = mine.row(n);
+      const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
+#pragma GCC unroll 4
+      for (int block = 0; block < Y::kBlocks; ++block)
+        apply(panel * Y::kBlocks + block, x, sum + block * Y::G, entering + row,
+              leaving < 0 ? kNowhere : leaving + row, token + row, t, row);
+    };
+    if constexpr (kProductAhead<Cell>)
+      if (a.part == Part::kRest) {
+        for (int64_t n = 0; n < rows; ++n)
+          for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+            V sum[Y::kVectors];
+            const T* made = a.middle.data + n * a.middle.stride + panel * Y::kPanelWidth;
+#pragma GCC unroll 8
+            for (int v = 0; v < Y::kVectors; ++v) sum[v] = load(made + v * Y::L);
+            use(n, panel, sum);
+          }
+        return;
+      }
     Rows<const T> h = mine.of<const T>(from.data + entering * from.stride, from.stride);
     if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
     multiply_fused<Y, O, Cell::kRecurrent>(
-        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, Sweep{panels, t},
-        [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
-          const int64_t row = mine.row(n);
-          const T* x = a.gates.data + gate_row(token + row, chunk) * a.gates.stride;
-#pragma GCC unroll 4
-          for (int block = 0; block < Y::kBlocks; ++block)
-            apply(panel * Y::kBlocks + block, x, sum + block * Y::G, entering + row,
-                  leaving < 0 ? kNowhere : leaving + row, token + row, t, row);
-        });
+        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, Sweep{panels, t + a.turn}, use);
   }
 
   // Row of `gates` that holds the input part of a token.

@@ -112,7 +112,7 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
                                       .columns = Y::gate_width(H),
                                       .bias = nullptr,
                                       .accumulate = false},
-                           Sweep{scan.panels, t});
+                           Sweep{scan.panels, t + a.turn});
   if (!scan.by_rows) sync(scan.team);
   whole_rows(scan, mine, live).each(0, live, [&](int64_t row) {
     const T* const x_row = a.gates.data + (token + row - chunk.first_row) * a.gates.stride;

@@ -48,7 +48,7 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
   multiply_fused<First, O>(
       mine.template of<const T>(multiplied.data + entering * multiplied.stride, multiplied.stride),
       rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, R},
-      Sweep{First::panels_of(scan.units), t},
+      Sweep{First::panels_of(scan.units), t + a.turn},
       [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
         const int64_t row = mine.row(n);
 #pragma GCC unroll 4
@@ -75,7 +75,8 @@ UNROLLED_INLINE void advance_in_phases(const Scan& scan, const OwnRows& mine, in
   if (!scan.by_rows) sync(scan.team);
   multiply_fused<Second, O>(
       mine.template of<const T>(a.middle.data, a.middle.stride), rows,
-      FusedColumns<T>{w.second, w.second_bias, H}, Sweep{Second::panels_of(scan.outputs), t},
+      FusedColumns<T>{w.second, w.second_bias, H},
+      Sweep{Second::panels_of(scan.outputs), t + a.turn},
       [&](int64_t n, int64_t panel, const V* sum) UNROLLED_INLINE_LAMBDA {
         const int64_t row = mine.row(n);
 #pragma GCC unroll 4

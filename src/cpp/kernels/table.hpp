@@ -36,8 +36,7 @@ struct Sequence {
 // In which numbers the products of a layer multiply; everything else is T. See kernels/operand.hpp.
 enum class Precision : int { kFull, kBf16, kInt8 };
 inline constexpr int kPrecisions = 3;
-// Rows that are prepared for a product may be read so many at a time, the last ones with whatever
-// lies behind them.
+// Rows prepared for a product may be read so many at a time, the last with whatever lies behind.
 inline constexpr int64_t kOperandRows = 16;
 
 // Packed weights of one direction of one layer. `panel` = columns that a micro-kernel computes
@@ -105,6 +104,9 @@ struct Plan {
   int64_t chunk_count, window_count;
 };
 
+// What of a step is done: all of it, the recurrent product, which waits in `middle`, or the rest.
+enum class Part : int { kWhole, kProduct, kRest };
+
 inline constexpr int kMaxStates = 4;
 inline constexpr double kUnlimited = __builtin_inf();
 
@@ -149,6 +151,8 @@ struct ForwardArgs {
   bool by_rows;          // the team shares rows of the batch rather than units
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
   int64_t chunk_rows;    // rows that the scratch arrays hold
+  Part part = Part::kWhole;
+  int64_t turn = 0;  // odd: products go through their panels backwards, as in every other step
 };
 
 template <class T>
@@ -169,12 +173,10 @@ struct BackwardArgs {
   Rows<T> multiplied;           // likewise
   const T* saved;               // likewise
   int64_t saved_rows;
-  const T* moments;  // likewise
-  const ForwardArgs<T>*
-      again;                 // recomputes a window into `states` and `saved`; null: all is stored
-  LayerParameters<T> grads;  // added to; biases may be null
-  // Limits of the gradient of h that goes on to the step before: of its elements, and of the norm
-  // of each row.
+  const T* moments;             // likewise
+  const ForwardArgs<T>* again;  // recomputes a window of both; null: all is stored
+  LayerParameters<T> grads;     // added to; biases may be null
+  // Limits of the gradient of h on its way to the step before: of its elements, of rows' norms.
   T clip_value = static_cast<T>(kUnlimited), clip_norm = static_cast<T>(kUnlimited);
   Rows<double> squares;       // scratch with clip_norm: B rows, of a number a panel of R
   Rows<T> carry[kMaxStates];  // scratch: B rows, gradients on their way to the previous step

@@ -19,6 +19,9 @@ namespace unrolled {
 namespace {
 
 constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
+// Half a huge page is better than many small ones, which meet in some sets of L2: a stream of two
+// GRUs of 256 units, 1.5 MB each, takes a step in 95 instead of 105 us.
+constexpr size_t kHugeFrom = kHugePage / 2;
 // Bytes that may lie unused; beyond them what was given back longest ago is freed. None where
 // AddressSanitizer looks for whoever uses released memory.
 constexpr size_t kKeptLimit = kGuardBytes > 0 ? 0 : size_t{512} << 20;
@@ -58,10 +61,10 @@ Store& store() {
 }
 
 void* allocate(size_t bytes) {
-  const size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
+  const size_t alignment = bytes >= kHugeFrom ? kHugePage : kLine;
   void* memory = ::operator new(bytes, std::align_val_t{alignment});
 #if defined(__linux__)
-  if (bytes >= kHugePage)
+  if (bytes >= kHugeFrom)
     madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: failure costs speed only
 #endif
   return memory;
@@ -84,7 +87,7 @@ void unguard_memory(void* memory, size_t bytes) { __asan_unpoison_memory_region(
 
 void* acquire_memory(size_t bytes, size_t* capacity) {
   if (kGuardBytes == 0) bytes = (bytes + kLine - 1) / kLine * kLine;
-  if (bytes >= kHugePage) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  if (bytes >= kHugeFrom) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   Store& s = store();
   {
     std::lock_guard<std::mutex> lock(s.mutex);
