@@ -281,6 +281,8 @@ def test_any_onnx_network_looks_at_the_frames(tmp_path: Path) -> None:
         ({"answer": "caption"}, "no texts"),
         ({"answer": "sentence"}, "no symbol of a text|are no symbol"),
         ({"crop": "0,1"}, "crop"),
+        ({"scale": 1.0}, "scale"),
+        ({"rotation": -1.0}, "rotation"),
         ({"crop": "a,b,c,d"}, "--crop"),
         ({"network": "missing.onnx"}, "missing.onnx"),
         ({"network": "efficientnet-lite0"}, "--grey"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from unrolled.tasks._translation_demo import english
 from unrolled.tasks._video_demo import RATE, SIDE, demo_clip, make_demo
+from unrolled.tasks._video_options import Options
+from unrolled.tasks.footage.shots import demo_shots
 
 pytest.importorskip("sklearn", reason='pip install "unrolled[recipes]"')
 
@@ -73,3 +76,13 @@ def test_what_is_held_out_is_new() -> None:
     words = {word for clip in training for word in clip.caption.replace(",", "").split()}
     assert words >= {word for clip in held_out for word in clip.caption.replace(",", "").split()}
     assert {clip.label for clip in training} == set(range(10))
+
+
+def test_the_task_reads_as_many_frames_a_second_as_it_is_asked_for() -> None:
+    every = Options(demo=True, height=SIDE, width=SIDE, grey=True, margin=0)
+    half = replace(every, rate=RATE / 2)
+    for a, b in zip(demo_shots(5, every.eyes())[0], demo_shots(5, half.eyes())[0], strict=True):
+        assert (a.text, a.label, a.segments) == (b.text, b.label, b.segments)
+        np.testing.assert_array_equal(a.times, np.arange(len(a.times)) / RATE)
+        np.testing.assert_array_equal(b.times, a.times[::2])
+        np.testing.assert_array_equal(b.read(), a.read()[::2])

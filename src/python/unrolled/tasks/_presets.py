@@ -125,10 +125,12 @@ _PRESETS: Mapping[str, Mapping[str, Preset]] = {
                 "height": 40,
                 "width": 40,
                 "grey": True,
+                # Of 25: a digit goes one pixel or three from each to the next.
+                "rate": 12.5,
                 "margin": 0,
                 "channels": "32,64,128",
                 "pooled": True,
-                "context": 3,
+                "context": 2,
                 "features": 128,
                 "hidden": 128,
                 "layers": 1,

@@ -24,7 +24,7 @@ class Options(TrainOptions):
         "written with attention. auto: what the data say: labels, texts with times, or texts",
     )
     demo: bool = option(False, "make the clips: digits that move over a canvas, with captions")
-    clips: int = option(3000, "how many clips --demo makes")
+    clips: int = option(6000, "how many clips --demo makes")
     network: str = option(
         SMALL, f"what looks at a frame: {SMALL}, {EFFICIENTNET}, or an ONNX file of a CNN"
     )
@@ -43,6 +43,8 @@ class Options(TrainOptions):
     )
     margin: int = option(4, "pixels by which the picture moves each way in training")
     flip: bool = option(False, "mirror clips at random in training: where left may be right")
+    rotation: float = option(0.0, "degrees by which the picture turns in training")
+    scale: float = option(0.0, "part by which it grows or shrinks in training, 0..1")
     warp: float = option(0.0, "part by which time runs faster or slower in training, 0..1")
     erase: float = option(0.0, "probability of covering a part of the picture in training, 0..1")
     light: float = option(0.15, "part by which contrast and brightness change in training, 0..1")
@@ -75,7 +77,7 @@ class Options(TrainOptions):
     def budget(self) -> Budget:
         """Returns the budget that was asked for; the demo needs little."""
         if self.demo and self.minutes is None and self.epochs is None and self.steps is None:
-            return Budget(minutes=3.0)
+            return Budget(minutes=3.5)
         return super().budget()
 
     def eyes(self) -> Eyes:
@@ -103,6 +105,8 @@ class Options(TrainOptions):
         return Augmentation(
             crop=(self.height, self.width),
             flip=0.5 if self.flip else 0.0,
+            rotation=self.rotation,
+            scale=self.scale,
             brightness=128.0 * self.light,
             contrast=self.light,
             erase=self.erase,

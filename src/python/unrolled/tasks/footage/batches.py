@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,14 @@ class ClipBatches:
             self.answer.together(targets),
         )
 
+    @cached_property
+    def _lengths(self) -> Integers:
+        return np.array([len(shot.times) for shot in self.shots])
+
     def _rows(self, number: int) -> list[int]:
         epoch, part = divmod(number, self.per_epoch)
         rng = counter_rng(self.seed, _ORDER, epoch)
-        lengths = np.array([len(shot.times) for shot in self.shots])
-        order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)))
+        order = np.argsort(self._lengths * rng.uniform(0.9, 1.1, len(self.shots)))
         start = self.batch * int(rng.permutation(self.per_epoch)[part])
         rows: list[int] = order[start : start + self.batch].tolist()
         return rows

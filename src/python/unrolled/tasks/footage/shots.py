@@ -1,13 +1,14 @@
 """From files to shots: what is seen of each clip is kept on disk, and read when it is needed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.video import FrameCache
+from unrolled.video import FrameCache, FrameSettings, read_frames
 
 from .._video_clips import VideoClip
 from .._video_demo import RATE, SIDE, demo_clip
@@ -59,16 +60,14 @@ def demo_shots(count: int, eyes: Eyes) -> tuple[list[Shot], list[Shot]]:
             f"--demo makes grey frames of {SIDE} x {SIDE} for the small network: leave out what "
             "says otherwise"
         )
-    training = [_demo_shot(index, False) for index in range(count)]
-    return training, [_demo_shot(index, True) for index in range(_HELD_OUT)]
+    settings = replace(eyes.settings, image_rate=RATE)
+    training = [_demo_shot(index, False, settings) for index in range(count)]
+    return training, [_demo_shot(index, True, settings) for index in range(_HELD_OUT)]
 
 
-def _demo_shot(index: int, held_out: bool) -> Shot:
+def _demo_shot(index: int, held_out: bool, settings: FrameSettings) -> Shot:
     clip = demo_clip(index, 0, held_out)
-    times = np.arange(len(clip.images)) / RATE
-    read = partial(_demo_frames, index, held_out)
+    # Held, since to make them again each time would take a tenth of training: 13 kB a clip.
+    images, times = read_frames(clip.images, settings)
+    read = partial(np.asarray, images)
     return Shot(f"clip {index}", times, read, str(clip.label), clip.caption, clip.segments)
-
-
-def _demo_frames(index: int, held_out: bool) -> NDArray[Any]:
-    return demo_clip(index, 0, held_out).images
