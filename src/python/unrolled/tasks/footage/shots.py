@@ -61,8 +61,8 @@ def demo_shots(count: int, eyes: Eyes) -> tuple[list[Shot], list[Shot]]:
             "says otherwise"
         )
     settings = replace(eyes.settings, image_rate=RATE)
-    training = [_demo_shot(index, False, settings) for index in range(count)]
-    return training, [_demo_shot(index, True, settings) for index in range(_HELD_OUT)]
+    training = [_demo_shot(i, False, settings) for i in watched(range(count), "clips")]
+    return training, [_demo_shot(i, True, settings) for i in range(_HELD_OUT)]
 
 
 def _demo_shot(index: int, held_out: bool, settings: FrameSettings) -> Shot:
