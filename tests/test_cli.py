@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import unrolled
 from text_models import TEXT
+from unrolled import tasks
 from unrolled.cli import main
 
 for module in ("typer", "rich", "safetensors"):
@@ -63,6 +65,15 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert "For example:" in text
 
 
+def test_help_begins_with_training(capsys: pytest.CaptureFixture[str]) -> None:
+    run("--help")
+    text = capsys.readouterr().out
+    places = [
+        text.index(told) for told in ("│ train", "│ evaluate", "│ export", "Speech", "│ listen")
+    ]
+    assert places == sorted(places)
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     run("--version")
     text = capsys.readouterr().out
@@ -79,6 +90,21 @@ def test_help_lists_every_option(
         assert f"--{option} " in text
     assert "(default 256)" in text
     assert "char|word" in text
+
+
+@pytest.mark.parametrize("name", tasks.tasks())
+def test_help_names_the_extras(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The help takes [video] for a style, unless it is escaped."""
+    task = tasks.tasks()[name]
+    monkeypatch.setenv("COLUMNS", "400")
+    run("train", name, "--help")
+    text = capsys.readouterr().out
+    for told in (task.summary, *(item.metadata["help"] for item in fields(task.options_type))):
+        for extra in re.findall(r"extra (\[.+?\])", told):
+            assert f"extra {extra}" in text
+    assert task.summary in text
 
 
 def test_train_tells_what_to_do_next(

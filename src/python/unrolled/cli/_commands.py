@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
+from typer.core import TyperGroup
 
 from .. import __version__, functional, tasks
 from ..functional import Precision
@@ -39,8 +41,17 @@ PrecisionOption = Annotated[
 ]
 
 
+class _TrainingFirst(TyperGroup):
+    """The commands, those with tasks before the others: a newcomer begins with them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names: list[str] = super().list_commands(ctx)
+        return sorted(names, key=lambda name: not isinstance(self.commands[name], TyperGroup))
+
+
 app = typer.Typer(
-    help="Fast recurrent networks on the CPU: train, write text, suggest words, evaluate, measure.",
+    cls=_TrainingFirst,
+    help="Fast recurrent networks on the CPU: train them, use them, measure them.",
     epilog=_examples(
         "unrolled train lm --minutes 3",
         'unrolled generate lm.safetensors --prompt "The "',
@@ -149,7 +160,7 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
     *common, _ = inspect.signature(command).parameters.values()
     flags = [flag(*item) for item in task.evaluate_flags.items()]
     values = [
-        parameter(name, kind, typer.Option(help=text, show_default=False))
+        parameter(name, kind, typer.Option(help=escape(text), show_default=False))
         for name, (kind, text) in task.evaluate_options.items()
     ]
     set_parameters(command, [*common, *flags, *values])
@@ -157,7 +168,7 @@ def _evaluate_command(task: type[AnyTask]) -> Callable[..., None]:
 
 
 for _name, _task in tasks.tasks().items():
-    train_app.command(_name, help=_task.summary, epilog=_examples(*_task.examples))(
+    train_app.command(_name, help=escape(_task.summary), epilog=_examples(*_task.examples))(
         _train_command(_task)
     )
     evaluate_app.command(
@@ -166,10 +177,11 @@ for _name, _task in tasks.tasks().items():
 
 
 app.command(
+    rich_help_panel="Speech",
     epilog=_examples(
         "unrolled listen keywords.safetensors recording.flac",
         "arecord -t raw -f S16_LE -r 16000 | unrolled listen keywords.safetensors -",
-    )
+    ),
 )(listen)
 app.command(
     epilog=_examples(
@@ -179,64 +191,73 @@ app.command(
     )
 )(export)
 app.command(
+    rich_help_panel="Time series",
     epilog=_examples(
         "unrolled forecast --demo",
         "unrolled forecast ETTh1.csv --target OT --horizon 24 --picture forecast.png",
         "unrolled forecast forecasting.safetensors newer.csv > next.csv",
         "unrolled forecast forecasting.safetensors --back 24 --picture forecast.png",
-    )
+    ),
 )(forecast)
 app.command(
+    rich_help_panel="Time series",
     epilog=_examples(
         "unrolled backtest forecasting.safetensors --picture backtest.png",
         "unrolled backtest forecasting.safetensors newer.csv",
-    )
+    ),
 )(backtest)
 app.command(
+    rich_help_panel="Speech",
     epilog=_examples(
         "unrolled transcribe phonemes.safetensors recording.wav --picture heard.png",
         "unrolled transcribe phonemes.safetensors recording.wav --textgrid > recording.TextGrid",
         "unrolled transcribe phonemes.safetensors talk.mp3 --words --lm words.safetensors",
-    )
+    ),
 )(transcribe)
 app.command(
+    rich_help_panel="Speech",
     epilog=_examples(
         "unrolled align phonemes.safetensors recordings/ --output textgrids/",
         "unrolled align phonemes.safetensors words.csv --output phonemes.csv",
-    )
+    ),
 )(align)
 app.command(
+    rich_help_panel="Text",
     epilog=_examples(
         'unrolled translate translation.safetensors "Good morning." --attention read.png',
         "unrolled translate translation.safetensors - --beam 5 < text.en > text.de",
-    )
+    ),
 )(translate)
 
 app.command(
+    rich_help_panel="Time series",
     epilog=_examples(
         "unrolled classify-series classification.safetensors new.ts",
         "unrolled classify-series classification.safetensors new.ts --all",
-    )
+    ),
 )(classify_series)
 app.command(
+    rich_help_panel="Video",
     epilog=_examples(
         "unrolled classify video.safetensors clip.mp4 --picture seen.png",
         "unrolled classify video.safetensors camera.mkv --stream",
-    )
+    ),
 )(classify)
 app.command(
+    rich_help_panel="Video",
     epilog=_examples(
         "unrolled caption video.safetensors clip.mp4 --picture seen.png",
         "unrolled caption lips.safetensors *.mp4 --times",
-    )
+    ),
 )(caption)
 
 
 @app.command(
+    rich_help_panel="Text",
     epilog=_examples(
         'unrolled generate lm.safetensors --prompt "The "',
         "unrolled generate lm.safetensors --length 2000 --temperature 0.6 --seed 1",
-    )
+    ),
 )
 def generate(
     checkpoint: CheckpointArgument,
@@ -284,10 +305,11 @@ def generate(
 
 
 @app.command(
+    rich_help_panel="Text",
     epilog=_examples(
         'unrolled suggest lm.safetensors "The functi"',
         'unrolled suggest lm.safetensors "The function " --count 10',
-    )
+    ),
 )
 def suggest(
     checkpoint: CheckpointArgument,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from .. import tasks
 from ..tasks import Task, TrainOptions
@@ -42,7 +43,7 @@ def parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
 
 def flag(name: str, text: str) -> inspect.Parameter:
     """Returns a parameter of a command that is off unless its name is given."""
-    annotation = Annotated[bool, typer.Option(f"--{name}", help=text)]
+    annotation = Annotated[bool, typer.Option(f"--{name}", help=escape(text))]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
     )
@@ -64,7 +65,8 @@ def task_parameters(
             text += "".join(f"; {name}: {preset.summary}" for name, preset in presets.items())
         default = "" if item.default is None else f" (default {item.default})"
         info = typer.Option(
-            help=f"{text[0].upper()}{text[1:]}{default}.",
+            # Escaped: the help takes the [name] of an extra for a style, and does not show it.
+            help=escape(f"{text[0].upper()}{text[1:]}{default}."),
             rich_help_panel="Training" if item.name in shared else "This task",
             hidden=item.name == "preset" and not presets,
         )

@@ -24,7 +24,7 @@ def transcribe(
         bool | None,
         typer.Option(
             "--words/--phonemes",
-            help="Write words, or the model's symbols.  [default: words if there is a dictionary]",
+            help="Write words, or the model's symbols (default: words if there is a dictionary).",
             show_default=False,
         ),
     ] = None,
