@@ -112,16 +112,21 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         r"resets of shape \(T, B\) = \(4, 3\), got \(3, 4\)",
     ),
     "recompute": (lambda r: r.scan(recompute="gates"), ValueError, 'to be "none" on a CUDA'),
-    "cell_clip": (lambda r: r.scan(cell_clip=1.0), ValueError, "cell_clip to be None on a CUDA"),
-    "recurrent_factors": (
-        lambda r: r.scan(recurrent_factors=r.zeros(3, 6)),
+    "a clip below zero": (lambda r: r.scan(cell_clip=-1.0), ValueError, "cell_clip > 0, got -1"),
+    "factors of a shape": (
+        lambda r: r.scan(recurrent_factors=r.zeros(3, 5)),
         ValueError,
-        "recurrent_factors to be None on a CUDA",
+        r"recurrent_factors of shape \(B, H\) = \(3, 6\), got \(3, 5\)",
     ),
-    "clip_gradient": (
-        lambda r: r.backward(clip_gradient=("norm", 1.0)),
+    "factors on the host": (
+        lambda r: r.scan(recurrent_factors=np.zeros((3, 6), np.float32)),
+        TypeError,
+        "recurrent_factors to be on a CUDA device",
+    ),
+    "a norm of nothing": (
+        lambda r: r.backward(clip_gradient=("norm", 0)),
         ValueError,
-        "clip_gradient to be None on a CUDA",
+        "clip_gradient to be None, a limit > 0 or",
     ),
     "three gradients": (lambda r: r.backward(grads=[None] * 3), ValueError, "to be 4 to 6 arrays"),
     "no gradient": (
@@ -334,3 +339,11 @@ class TestInterface:
             run.x = InterfaceArray(x, stream=stream)
             run.scan()
             assert emulated_device.count("stream_waits") - before == waits
+
+
+def test_options_that_a_cell_lacks(device: Any) -> None:
+    gru, alone = (Run(device, make(cell, 2, 3, 4, 5)) for cell in ("gru", "indrnn"))
+    with pytest.raises(ValueError, match="the cell has no state c to clip"):
+        gru.scan(cell_clip=1.0)
+    with pytest.raises(ValueError, match="the cell has no recurrent product"):
+        alone.scan(recurrent_factors=device.put(np.ones((3, 5), np.float32)))

@@ -20,10 +20,15 @@ import pytest
 from problems import FUSED_CELLS, NARROW_CELLS, Problem, make_problem, present
 from stacks import as_tuple
 from tolerances import assert_close
+from unrolled import functional
+from unrolled.functional._scan_arguments import clip_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
 PRECISIONS = ["full", "bf16"]  # in the order of Precision
+CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.5)]  # below what reaches these steps
+RECURRENT = [name for name in FUSED_CELLS if functional.cell_info(name).recurrent]
+CLIPPING = [name for name in FUSED_CELLS if functional.cell_info(name).clips]
 BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
 UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
 SHARED_BYTES = 48 * 1024  # of the emulated device
@@ -62,6 +67,7 @@ class Case(NamedTuple):
     path: str
     training: bool = True
     zeros: bool = False  # dy and the gradients of the final states are left out
+    clip: functional.GradientClip = None
     dothers: tuple[np.ndarray, ...] | None = None  # (T, B, H): gradients of the states after h
     batch_first: bool = False
     accumulate_dx: bool = False
@@ -83,14 +89,17 @@ class Case(NamedTuple):
         numbers += [self.training, options["reverse"], self.batch_first, self.accumulate_dx]
         numbers += [PATHS.index(self.path), self.multiprocessors, SHARED_BYTES]
         numbers += [BARRIERS[self.barriers], self.seed]
+        limits = [options.get("cell_clip", np.inf), *clip_limits("scan", self.clip)]
         given.write_bytes(
             np.array(numbers, np.int64).tobytes()
+            + np.array(limits, np.float32).tobytes()
             + optional(options.get("lengths"))
             + optional(options.get("resets"))
             + self.swapped(p.x).tobytes()
             + b"".join(optional(w) for w in p.weights[:5])  # nothing is projected
             + optional(None if p.states is None else np.stack(p.states))
             + optional(self.by_state(options.get("updates")))
+            + optional(options.get("recurrent_factors"))
             + optional(None if self.zeros else self.by_state(self.dy()))
             + optional(None if self.zeros else np.stack(p.dstates))
         )
@@ -134,7 +143,7 @@ class Case(NamedTuple):
         p = self.problem
         if self.zeros:
             p = p.but(dy=np.zeros_like(p.dy), dstates=tuple(map(np.zeros_like, p.dstates)))
-        results = p.reference()
+        results = p.reference(clip_gradient=self.clip)
         steps = len(p.x)
         dead = np.arange(steps)[:, None] >= p.options.get("lengths", np.array(steps))
         results["y"][np.broadcast_to(dead, p.x.shape[:2])] = UNTOUCHED
@@ -200,6 +209,58 @@ class TestEveryCell:
         shape = (len(problem.dstates), *problem.dy.shape)
         problem.options["updates"] = list(rng.random(shape).astype(np.float32))
         Case(problem, path, batch_first=True).check(program)
+
+    @pytest.mark.parametrize("clip", CLIPS, ids=str)
+    def test_clipped_gradients(
+        self, program: Path, cell: str, path: str, clip: functional.GradientClip
+    ) -> None:
+        """And what is clipped is not what it would be."""
+        problem = make(cell, 5, 6, 3, 9, ragged=True, resets=True, reverse=True)
+        Case(problem, path, clip=clip).check(program)
+        plain, clipped = (Case(problem, path, clip=c).expected()["dstates"] for c in (None, clip))
+        assert not np.allclose(plain[0], clipped[0], atol=1e-3)
+
+
+def with_factors(problem: Problem, **options: Any) -> Problem:
+    """As dropout of half of h draws them."""
+    factors = 2.0 * (np.random.default_rng(8).random(problem.dstates[0].shape) < 0.5)
+    given = {"recurrent_factors": factors.astype(np.float32), **options}
+    return problem.but(options={**problem.options, **given})
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+class TestOptions:
+    @pytest.mark.parametrize("cell", RECURRENT)
+    def test_recurrent_factors(self, program: Path, cell: str, path: str) -> None:
+        problem = with_factors(make(cell, 5, 6, 3, 7, ragged=True, resets=True))
+        Case(problem, path).check(program)
+        Case(problem, path, training=False).check(program)
+
+    @pytest.mark.parametrize("cell", CLIPPING)
+    def test_cell_clip(self, program: Path, cell: str, path: str) -> None:
+        """Some units meet the limit, others do not."""
+        problem = make(cell, 5, 6, 3, 9, ragged=True, resets=True)
+        problem.options["cell_clip"] = 0.4
+        results = Case(problem, path).run(program)
+        c = np.abs(results["others"][0])
+        assert 0 < np.mean(c == np.float32(0.4)) < 1
+        Case(problem, path).check(program)
+
+    @pytest.mark.parametrize("clip", CLIPS, ids=str)
+    def test_all_of_them_at_once(
+        self, program: Path, path: str, clip: functional.GradientClip
+    ) -> None:
+        """With more units than a block has threads."""
+        problem = make("lstm", 3, 2, 3, 137, ragged=True, reverse=True)
+        Case(with_factors(problem, cell_clip=0.4), path, clip=clip).check(program)
+
+    def test_a_norm_whose_square_is_no_float(self, program: Path, path: str) -> None:
+        problem = make("rnn_relu", 2, 3, 2, 9)
+        huge = problem.but(dstates=(problem.dstates[0] * np.float32(1e25),))
+        case = Case(huge, path, clip=("norm", 0.5))
+        actual, truth = case.run(program)["dstates"][0], case.expected()["dstates"][0]
+        assert_close(actual, truth, K=problem.gradient_roundings, kind="gradient")
+        assert np.abs(truth).max() > 0
 
 
 @pytest.mark.parametrize("path", PATHS[1:])
@@ -282,8 +343,11 @@ class TestBf16:
             assert_close(h, y[0], K=one.forward_roundings, kind="forward", what=f"y of step {t}")
             entering = (h, *(other[t] for other in results["others"]))
 
-    def test_gradients_of_a_step(self, program: Path, cell: str, path: str) -> None:
+    @pytest.mark.parametrize("factors", [False, True])
+    def test_gradients_of_a_step(self, program: Path, cell: str, path: str, factors: bool) -> None:
         problem = make(cell, 1, 6, 5, 19, ragged=True).but(precision="bf16")
+        if factors:
+            problem = with_factors(problem)
         case = Case(problem, path, batch_first=True)
         results, expected = case.run(program), case.expected()
         for key in ("dx", "dstates", "grads"):

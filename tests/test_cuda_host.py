@@ -91,6 +91,14 @@ class TestAgainstTheReference:
         for expected, actual in zip(*results, strict=True):
             assert_close(actual, expected, K=problem.gradient_roundings, kind="gradient")
 
+    @pytest.mark.parametrize("clip", [None, 0.2, ("norm", 0.5)], ids=str)
+    def test_limits_and_factors(self, device: Any, path: str, clip: Any) -> None:
+        problem = make("lstm", 5, 4, 3, 6, ragged=True, resets=True)
+        factors = 2.0 * (np.random.default_rng(8).random((4, 6)) < 0.5)
+        problem.options |= {"cell_clip": 0.4, "recurrent_factors": factors.astype(np.float32)}
+        results = Run(device, problem, path=path).vjp(clip_gradient=clip)
+        check(problem, results, clip_gradient=clip)
+
     def test_saved_serves_two_pullbacks(self, device: Any) -> None:
         problem = make("gru", 4, 3, 5, 6)
         run = Run(device, problem)

@@ -54,6 +54,16 @@ Rows<const E> token_rows(const Plan& plan, const PlanArrays& arrays,
   return {gathered, width};
 }
 
+// h that entered each token, as the recurrent product read it; `scratch` as `copies_h` says.
+template <class E>
+const E* entering_h(const Backward& a, E* scratch, Device& device) {
+  const int64_t H = a.layer.H, tokens = a.plan->tokens;
+  if (a.factors == nullptr) return operand(a.states[0], tokens * H, scratch, device);
+  launch(multiply_rows<E>, {on_device(*a.plan, a.arrays), a.states[0], a.factors, scratch, H},
+         tokens, kRowThreads, 0, device.stream);
+  return scratch;
+}
+
 template <class E>
 void add_column_sums(const E* data, int64_t rows, int64_t width, float* sum, Device& device) {
   if (sum == nullptr) return;

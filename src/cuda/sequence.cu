@@ -6,7 +6,7 @@ namespace unrolled::cuda {
 namespace {
 
 struct Entry {
-  Sizes (*sizes)(int64_t I, int64_t H, const Plan& plan, bool training);
+  Sizes (*sizes)(int64_t I, int64_t H, const Plan& plan, bool training, bool factors);
   bool (*fits)(int64_t H, const Device& device);
   void (*forward)(const Forward& args, Device& device);
   void (*backward)(const Backward& args, Device& device);
@@ -24,7 +24,7 @@ constexpr CellInfo cell_info() {
           Cell::kRecurrent,
           false,
           false,
-          false,
+          Cell::kClipsCell,
           Cell::kFunctionCount,
           Cell::kFunctions};
 }
@@ -57,8 +57,9 @@ bool has(int cell, Precision precision) {
   return precision == Precision::kFull || (precision == Precision::kBf16 && cell < kNarrow);
 }
 
-Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training) {
-  return find(cell, precision).sizes(I, H, plan, training);
+Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training,
+            bool factors) {
+  return find(cell, precision).sizes(I, H, plan, training, factors);
 }
 
 bool fits(int cell, Precision precision, int64_t H, const Device& device) {

@@ -76,8 +76,11 @@ struct Forward {
   // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
   // null: it takes all.
   Sequence<const float> update[kMaxStates];
-  const float* initial[kMaxStates];  // (B, H) or null for zeros
-  float* final[kMaxStates];          // (B, H), each written for all rows
+  // (B, H), what the recurrent product sees h multiplied by; null: ones.
+  const float* factors;
+  float cell_limit = static_cast<float>(kUnlimited);  // of the state c, see cells/all.hpp
+  const float* initial[kMaxStates];                   // (B, H) or null for zeros
+  float* final[kMaxStates];  // (B, H), each written for all rows; may be the initial ones
   // The states that enter each token, and what else BPTT needs: what `sizes` says. At inference
   // `saved` is null and `states` is scratch.
   float* states[kMaxStates];
@@ -93,6 +96,11 @@ struct Backward {
   Sequence<const float> x;
   Sequence<const float> dy[kMaxStates];  // data may be null: zeros; dead tokens are not read
   Sequence<const float> update[kMaxStates];
+  const float* factors;
+  float cell_limit = static_cast<float>(kUnlimited);
+  // Of the gradient of h that goes to the step before: of its elements, and of its norm over a row,
+  // which the steps have to be kernels of their own for.
+  float clip_value = static_cast<float>(kUnlimited), clip_norm = static_cast<float>(kUnlimited);
   Sequence<float> dx;  // data may be null: not wanted; dead tokens are left as they are
   bool accumulate_dx;  // dx is added to
   const float* dfinal[kMaxStates];  // (B, H) or null for zeros
@@ -111,7 +119,9 @@ const CellInfo* cells();
 // Whether a cell can be run in this precision.
 bool has(int cell, Precision precision);
 
-Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training);
+// `factors`: the scan has some.
+Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training,
+            bool factors);
 
 // Put a scan on the device's stream. An error of a launch is a std::runtime_error.
 void forward(const Forward& args, Device& device);

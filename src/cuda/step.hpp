@@ -41,10 +41,12 @@ struct ForwardScan {
   const float* weight_unit;  // (P, H)
   Sequence<float> y[kMaxStates];
   Sequence<const float> update[kMaxStates];
+  const float* factors;  // (B, H) or null
+  float cell_limit;
   const float* initial[kMaxStates];
   float* final[kMaxStates];
   float* states[kMaxStates];
-  E* h;          // as products read states[0]: itself, or rounded
+  E* h;          // as products read states[0]: itself, or with its factors and rounded
   float* saved;  // (tokens, values, H) or null at inference
 };
 
@@ -54,6 +56,8 @@ struct BackwardScan {
   int64_t H;
   const float* weight_unit;
   Sequence<const float> dy[kMaxStates], update[kMaxStates];
+  const float* factors;
+  float cell_limit, clip_value;
   const float* dfinal[kMaxStates];
   float* dinitial[kMaxStates];
   const float* states[kMaxStates];
@@ -62,6 +66,17 @@ struct BackwardScan {
   E *dinput, *drecurrent;    // (tokens, G*H); the same array unless the cell splits them
   float* dunit;              // (tokens, P, H)
 };
+
+// Whether products read an array of their own instead of states[0].
+template <class E>
+__host__ __device__ bool copies_h(const float* factors) {
+  return kIsRounded<E> || factors != nullptr;
+}
+
+// What the recurrent product sees the h of unit u of a row multiplied by.
+__device__ inline float factor_of(const float* factors, int64_t H, int64_t user_row, int64_t u) {
+  return factors == nullptr ? 1.0f : factors[user_row * H + u];
+}
 
 // Row of `states` where those that enter a position begin: a row for each token, or, at inference,
 // two sets of B rows in turns.
@@ -123,7 +138,10 @@ __device__ void finish_unit(const ForwardScan<E>& a, const Position& here, const
     float saved[kSaved];
 #pragma unroll
     for (int g = 0; g < Cell::kGateCount; ++g) recurrent[g] += unit.bias[g];
-    Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved);
+    if constexpr (Cell::kClipsCell)
+      Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved, a.cell_limit);
+    else
+      Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved);
 #pragma unroll
     for (int k = 0; k < S; ++k) {
       const float stayed = (1.0f - unit.share[k]) * unit.state[k];
@@ -145,8 +163,9 @@ __device__ void finish_unit(const ForwardScan<E>& a, const Position& here, const
       a.final[k][unit.user * H + u] = leaving[k];
     else
       a.states[k][(state_row(a, next) + j) * H + u] = cut ? 0.0f : leaving[k];
-  if constexpr (kIsRounded<E>)
-    if (goes_on) a.h[(state_row(a, next) + j) * H + u] = rounded<E>(cut ? 0.0f : leaving[0]);
+  if (goes_on && copies_h<E>(a.factors))
+    a.h[(state_row(a, next) + j) * H + u] =
+        rounded<E>(cut ? 0.0f : factor_of(a.factors, H, unit.user, u) * leaving[0]);
 }
 
 // Unit u of row j on the way back, from `later` to `here`.
@@ -154,6 +173,7 @@ template <class Cell>
 struct BackwardUnit {
   int64_t j, u, user;
   bool cut;  // nothing comes back from `later`: a row ends here, or is reset there
+  float factor;
   float d[Cell::kStateCount], dy[Cell::kStateCount], share[Cell::kStateCount];
   float state[Cell::kStateCount], saved[Cell::kSavedCount], p[Cell::kUnitCount + 1];
 };
@@ -162,10 +182,11 @@ template <class Cell, class E>
 __device__ BackwardUnit<Cell> load_unit(const BackwardScan<E>& a, const Position& here,
                                         const Position& later, int64_t j, int64_t u) {
   constexpr int S = Cell::kStateCount, kSaved = Cell::kSavedCount;
-  BackwardUnit<Cell> unit{j, u, user_row(a.plan, j), false, {}, {}, {}, {}, {}, {}};
+  BackwardUnit<Cell> unit{j, u, user_row(a.plan, j), false, 1.0f, {}, {}, {}, {}, {}, {}};
   const int64_t H = a.H, user = unit.user, token = here.token + j;
   const bool ends = j >= later.live;
   unit.cut = ends || is_reset(a.plan, later.t, user);
+  unit.factor = factor_of(a.factors, H, user, u);
 #pragma unroll
   for (int k = 0; k < S; ++k)
     if (!unit.cut)
@@ -187,13 +208,13 @@ __device__ BackwardUnit<Cell> load_unit(const BackwardScan<E>& a, const Position
 }
 
 // The step of a unit. `product` is what dr W_hh of `later` adds to the gradient of h, where it is
-// not in the carry yet.
+// not in the carry yet, by the factor of h.
 template <class Cell, class E>
 __device__ void finish_unit(const BackwardScan<E>& a, const Position& here,
                             BackwardUnit<Cell>& unit, float product) {
   constexpr int G = Cell::kGateCount, S = Cell::kStateCount, P = Cell::kUnitCount;
   const int64_t H = a.H, j = unit.j, u = unit.u, token = here.token + j;
-  if (!unit.cut) unit.d[0] += product;
+  if (!unit.cut) unit.d[0] = clip(multiply_add(unit.factor, product, unit.d[0]), a.clip_value);
   if (j >= here.live) {  // it began at `later`
 #pragma unroll
     for (int k = 0; k < S; ++k) a.dinitial[k][unit.user * H + u] = unit.d[k];
@@ -208,7 +229,10 @@ __device__ void finish_unit(const BackwardScan<E>& a, const Position& here,
     stayed[k] = unit.d[k] - taken;
     unit.d[k] = taken;
   }
-  Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp);
+  if constexpr (Cell::kClipsCell)
+    Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp, a.cell_limit);
+  else
+    Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp);
 #pragma unroll
   for (int k = 0; k < S; ++k) a.carry[k][j * H + u] = unit.d[k] + stayed[k];
 #pragma unroll

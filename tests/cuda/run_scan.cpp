@@ -1,6 +1,6 @@
 // run_scan INPUT OUTPUT: runs one scan, forward and, with gradients, back, in the emulation.
 //
-// INPUT: 15 numbers, then the arrays in the order of main(), one behind the other; each optional
+// INPUT: 15 numbers, three limits, then the arrays in the order of main(), one behind the other; each optional
 // one after the number 1, or the number 0 alone. OUTPUT: the results, likewise in the order of
 // main(). Memory that a scan has to write before it reads is NaN; y and dx begin as kUntouched.
 #include <cstdio>
@@ -114,6 +114,7 @@ int main(int argc, char** argv) {
   device.shared_bytes = in.number();
   emulation::barriers = static_cast<emulation::Barriers>(in.number());
   emulation::seed(static_cast<unsigned>(in.number()));
+  const auto limits = in.array<float>(3);  // of the cell, of gradients and of their norm
   const CellInfo& info = cuda::cells()[cell];
   const int64_t S = info.state_count, GH = info.gate_count * H, PH = info.unit_count * H;
 
@@ -125,12 +126,13 @@ int main(int argc, char** argv) {
   auto weight_unit = in.optional<float>(PH);
   auto initial = in.optional<float>(S * B * H);
   auto update = in.optional<float>(S * T * B * H);
+  auto factors = in.optional<float>(B * H);
   auto dy = in.optional<float>(S * T * B * H), dfinal = in.optional<float>(S * B * H);
 
   const RaggedPlan plan("run_scan", T, B, view(lengths, {B}), view(resets, {T, B}), reverse);
   const Plan& host = plan.view();
   const cuda::PlanArrays arrays = {host.live, host.offset, host.order, host.resets};
-  const cuda::Sizes sizes = cuda::sizes(cell, precision, I, H, host, training);
+  const cuda::Sizes sizes = cuda::sizes(cell, precision, I, H, host, training, !factors.empty());
   const cuda::Layer layer = {
       cell,
       precision,
@@ -156,6 +158,8 @@ int main(int argc, char** argv) {
   forward.plan = &host;
   forward.arrays = arrays;
   forward.x = input;
+  forward.factors = data(factors);
+  forward.cell_limit = limits[0];
   forward.saved = data(saved);
   forward.scratch = scratch.data();
   forward.path = path;
@@ -184,6 +188,10 @@ int main(int argc, char** argv) {
   backward.x = input;
   backward.dx = sequence(dx.data(), I);
   backward.accumulate_dx = accumulate_dx;
+  backward.factors = data(factors);
+  backward.cell_limit = limits[0];
+  backward.clip_value = limits[1];
+  backward.clip_norm = limits[2];
   backward.saved = saved.data();
   backward.grads = {data(dweight_ih), data(dweight_hh),   data(dbias_ih),
                     data(dbias_hh),   data(dweight_unit), nullptr};

@@ -103,27 +103,31 @@ void register_plan(py::module_& m) {
 void register_scan(py::module_& m) {
   m.def(
       "sizes",
-      [](const Weights& weights, const DevicePlan& plan, bool training) {
-        const Sizes s = sizes(weights, plan, training);
+      [](const Weights& weights, const DevicePlan& plan, bool training, bool factors) {
+        const Sizes s = sizes(weights, plan, training, factors);
         return std::make_tuple(s.states, s.saved, s.forward, s.backward);
       },
-      py::arg("weights"), py::arg("plan"), py::arg("training"));
+      py::arg("weights"), py::arg("plan"), py::arg("training"), py::arg("factors"));
   m.def(
       "forward",
       [](const Weights& weights, const DevicePlan& plan, Argument x, Argument y,
-         const Arrays& others, const Arrays& updates, const Arrays& initial, const Arrays& final,
-         const Arrays& states, Argument saved, Argument scratch, uintptr_t stream) {
+         const Arrays& others, const Arrays& updates, double cell_clip, Argument factors,
+         const Arrays& initial, const Arrays& final, const Arrays& states, Argument saved,
+         Argument scratch, uintptr_t stream) {
         const py::gil_scoped_release release;
-        forward(weights, plan, {x, y, others, updates, initial, final, states, saved, scratch},
+        forward(weights, plan,
+                {x, y, others, updates, cell_clip, factors, initial, final, states, saved, scratch},
                 stream);
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("y").none(false),
-      py::arg("others"), py::arg("updates"), py::arg("initial"), py::arg("final"),
-      py::arg("states"), py::arg("saved"), py::arg("scratch").none(false), py::arg("stream"));
+      py::arg("others"), py::arg("updates"), py::arg("cell_clip"), py::arg("factors"),
+      py::arg("initial"), py::arg("final"), py::arg("states"), py::arg("saved"),
+      py::arg("scratch").none(false), py::arg("stream"));
   m.def(
       "backward",
       [](const Weights& weights, const DevicePlan& plan, Argument x, Argument dy, Argument dx,
-         bool accumulate_dx, const Arrays& dothers, const Arrays& updates, const Arrays& dfinal,
+         bool accumulate_dx, const Arrays& dothers, const Arrays& updates, double cell_clip,
+         Argument factors, double clip_value, double clip_norm, const Arrays& dfinal,
          const Arrays& dinitial, const Arrays& states, Argument saved, Argument dweight_ih,
          Argument dweight_hh, Argument dbias_ih, Argument dbias_hh, Argument dweight_unit,
          Argument scratch, uintptr_t stream) {
@@ -135,6 +139,10 @@ void register_scan(py::module_& m) {
                   accumulate_dx,
                   dothers,
                   updates,
+                  cell_clip,
+                  factors,
+                  clip_value,
+                  clip_norm,
                   dfinal,
                   dinitial,
                   states,
@@ -144,7 +152,8 @@ void register_scan(py::module_& m) {
                  stream);
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("dy"), py::arg("dx"),
-      py::arg("accumulate_dx"), py::arg("dothers"), py::arg("updates"), py::arg("dfinal"),
+      py::arg("accumulate_dx"), py::arg("dothers"), py::arg("updates"), py::arg("cell_clip"),
+      py::arg("factors"), py::arg("clip_value"), py::arg("clip_norm"), py::arg("dfinal"),
       py::arg("dinitial"), py::arg("states"), py::arg("saved").none(false),
       py::arg("dweight_ih").none(false), py::arg("dweight_hh"), py::arg("dbias_ih"),
       py::arg("dbias_hh"), py::arg("dweight_unit"), py::arg("scratch").none(false),

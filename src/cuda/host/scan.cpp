@@ -6,6 +6,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "api/limits.hpp"
 #include "cuda/host/ensure.hpp"
 #include "cuda/host/key.hpp"
 
@@ -202,15 +203,17 @@ void DevicePlan::upload(const DeviceArray& memory, uintptr_t stream, bool wait) 
       plan.resets == nullptr ? nullptr : reinterpret_cast<const uint8_t*>(device.order + plan.B);
 }
 
-Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training) {
+Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training, bool factors) {
   const Layer& layer = weights.layer;
-  return sizes(layer.cell, layer.precision, layer.I, layer.H, plan.host.view(), training);
+  return sizes(layer.cell, layer.precision, layer.I, layer.H, plan.host.view(), training, factors);
 }
 
 void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,
              uintptr_t stream) {
   const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
-  const Sizes size = sizes(weights, plan, arrays.saved != nullptr);
+  check_cell_clip(weights.info(), arrays.cell_clip);
+  check_factors(weights.info(), arrays.factors != nullptr);
+  const Sizes size = sizes(weights, plan, arrays.saved != nullptr, arrays.factors != nullptr);
   Arguments given(weights);
   Forward args{};
   args.layer = weights.layer;
@@ -220,6 +223,8 @@ void forward(const Weights& weights, const DevicePlan& plan, const ForwardArgume
   args.y[0] = given.sequence<float>("out", "(T, B, H)", {T, B, H}, arrays.y);
   given.step_states<float>("steps", 1, {T, B, H}, arrays.others, args.y);
   given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
+  args.cell_limit = static_cast<float>(arrays.cell_clip);
+  args.factors = given.array<const float>("recurrent_factors", "(B, H)", {B, H}, arrays.factors);
   given.states<const float>("state ", "(B, H)", {B, H}, arrays.initial, true, args.initial);
   given.states<float>("state ", "(B, H)", {B, H}, arrays.final, false, args.final);
   given.states<float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
@@ -234,14 +239,16 @@ void forward(const Weights& weights, const DevicePlan& plan, const ForwardArgume
     if (y.data != nullptr && !args.plan->ordered)
       clear(y, T, B, H, reinterpret_cast<cudaStream_t>(stream));
   const Key key('f', weights.math, args.layer, *args.plan, args.arrays, args.x, args.y, args.update,
-                args.initial, args.final, args.states, args.saved, args.scratch, args.path);
+                args.factors, args.cell_limit, args.initial, args.final, args.states, args.saved,
+                args.scratch, args.path);
   context.run(weights.math, key.bytes(), [&] { forward(args, context); });
 }
 
 void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,
               uintptr_t stream) {
   const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
-  const Sizes size = sizes(weights, plan, true);
+  check_clip_gradient(weights.info(), arrays.clip_value, arrays.clip_norm);
+  const Sizes size = sizes(weights, plan, true, arrays.factors != nullptr);
   Arguments given(weights);
   Backward args{};
   args.layer = weights.layer;
@@ -251,6 +258,10 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   args.dy[0] = given.sequence<const float>("dy", "(T, B, H)", {T, B, H}, arrays.dy);
   given.step_states<const float>("dsteps", 1, {T, B, H}, arrays.dothers, args.dy);
   given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
+  args.cell_limit = static_cast<float>(arrays.cell_clip);
+  args.factors = given.array<const float>("recurrent_factors", "(B, H)", {B, H}, arrays.factors);
+  args.clip_value = static_cast<float>(arrays.clip_value);
+  args.clip_norm = static_cast<float>(arrays.clip_norm);
   args.dx = given.sequence<float>("dx", "(T, B, I)", {T, B, I}, arrays.dx);
   args.accumulate_dx = arrays.accumulate_dx;
   given.states<const float>("dstate ", "(B, H)", {B, H}, arrays.dfinal, true, args.dfinal);
@@ -267,8 +278,9 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   if (args.dx.data != nullptr && !args.accumulate_dx && !args.plan->ordered)
     clear(args.dx, T, B, I, reinterpret_cast<cudaStream_t>(stream));
   const Key key('b', weights.math, args.layer, *args.plan, args.arrays, args.x, args.dy, args.dx,
-                args.update, args.accumulate_dx, args.dfinal, args.dinitial, args.states,
-                args.saved, args.grads, args.scratch, args.path);
+                args.update, args.factors, args.cell_limit, args.clip_value, args.clip_norm,
+                args.accumulate_dx, args.dfinal, args.dinitial, args.states, args.saved, args.grads,
+                args.scratch, args.path);
   context.run(weights.math, key.bytes(), [&] { backward(args, context); });
 }
 

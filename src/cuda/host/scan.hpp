@@ -51,6 +51,8 @@ class DevicePlan {
 struct ForwardArguments {
   Argument x, y;
   std::vector<Argument> others, updates;  // may be empty: not wanted, no zoneout
+  double cell_clip;                       // infinity: none
+  Argument factors;                       // may be null
   std::vector<Argument> initial, final;   // initial may be empty: zeros
   std::vector<Argument> states;           // memory that `sizes` tells
   Argument saved, scratch;                // likewise; saved null at inference
@@ -60,6 +62,9 @@ struct BackwardArguments {
   Argument x, dy, dx;  // dy and dx may be null
   bool accumulate_dx;
   std::vector<Argument> dothers, updates;
+  double cell_clip;  // as in forward, as are factors
+  Argument factors;
+  double clip_value, clip_norm;            // infinity: none
   std::vector<Argument> dfinal, dinitial;  // dfinal may be empty: zeros
   std::vector<Argument> states;
   Argument saved;
@@ -67,8 +72,8 @@ struct BackwardArguments {
   Argument scratch;
 };
 
-// Work and memory for the scans of a plan.
-Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training);
+// Work and memory for the scans of a plan; `factors`: with some.
+Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training, bool factors);
 void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,
              uintptr_t stream);
 void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,

@@ -63,7 +63,9 @@ class Plan:
     def nbytes(self) -> int: ...
     def upload(self, memory: Array, stream: int, wait: bool) -> None: ...
 
-def sizes(weights: Weights, plan: Plan, training: bool) -> tuple[int, int, int, int]: ...
+def sizes(
+    weights: Weights, plan: Plan, training: bool, factors: bool
+) -> tuple[int, int, int, int]: ...
 def forward(
     weights: Weights,
     plan: Plan,
@@ -71,6 +73,8 @@ def forward(
     y: Array,  # (T, B, H)
     others: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
     updates: Sequence[Array],  # (T, B, H) each; may be empty
+    cell_clip: float,  # inf: none
+    factors: Array | None,  # (B, H)
     initial: Sequence[Array],  # (B, H) each; empty: zeros
     final: Sequence[Array],  # (B, H) each
     states: Sequence[Array],
@@ -87,6 +91,10 @@ def backward(
     accumulate_dx: bool,
     dothers: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
     updates: Sequence[Array],  # (T, B, H) each; may be empty
+    cell_clip: float,  # inf: none
+    factors: Array | None,  # (B, H)
+    clip_value: float,  # inf: none
+    clip_norm: float,  # inf: none
     dfinal: Sequence[Array],  # (B, H) each; empty: zeros
     dinitial: Sequence[Array],  # (B, H) each
     states: Sequence[Array],
