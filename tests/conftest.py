@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
-from problems import DIMS, FUSED_CELLS, NARROW_CELLS, Dims
+from problems import CUDA_CELLS, DIMS, NARROW_CELLS, Dims
 from unrolled import cuda, functional
 
 os.environ["UNROLLED_OVERSUBSCRIBE"] = "1"  # teams of three on any machine; read at the first call
@@ -47,9 +47,9 @@ def matrix_cell(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=FUSED_CELLS)
-def fused_cell(request: pytest.FixtureRequest) -> str:
-    """A cell that is applied where its one product ends, as all on CUDA."""
+@pytest.fixture(params=CUDA_CELLS)
+def cuda_cell(request: pytest.FixtureRequest) -> str:
+    """A cell that runs on CUDA."""
     return request.param
 
 

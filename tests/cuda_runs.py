@@ -22,10 +22,15 @@ class Run:
         self.x, self.dy = self.put(problem.x), self.put(problem.dy)
         self.states = None if problem.states is None else self.put_some(problem.states)
         self.dstates = self.put_some(problem.dstates)
-        self.options = dict(problem.options)
-        if "recurrent_factors" in self.options:
-            self.options["recurrent_factors"] = self.put(self.options["recurrent_factors"])
         self.grads = self.put_some(problem.zero_grads())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the problem."""
+        options = dict(self.problem.options)
+        if "recurrent_factors" in options:
+            options["recurrent_factors"] = self.put(options["recurrent_factors"])
+        return options
 
     def put(self, array: np.ndarray) -> Any:
         return self.device.put(array.astype(np.float32))

@@ -278,7 +278,7 @@ class TestDlpack:
     def test_vectors_are_no_numbers(self, module: ModuleType) -> None:
         weight = module.Array("here", "w", Producer(lanes=4), 0)
         with pytest.raises(TypeError, match="weight_ih of dtype float32, got vectors"):
-            module.Weights("gru", weight, weight, None, None, None, "full", "auto")
+            module.Weights("gru", weight, weight, *[None] * 4, "full", "auto")
 
     @pytest.mark.parametrize("device_type", [1, 3, 10])
     def test_other_devices(self, module: ModuleType, device_type: int) -> None:
@@ -307,7 +307,7 @@ class TestDlpack:
 
         def pack(device: int) -> Any:
             weights = view(4, 4, device=0), view(4, 4, device=device)
-            return module.Weights("rnn_tanh", *weights, None, None, None, "full", "auto")
+            return module.Weights("rnn_tanh", *weights, *[None] * 4, "full", "auto")
 
         text = "expected all arrays on one device, cuda:0, got {} on cuda:1"
         with pytest.raises(ValueError, match=text.format("weight_hh")):
@@ -315,7 +315,7 @@ class TestDlpack:
         plan = module.Plan("rnn_tanh", 2, 3, None, None, False)
         x, y = view(2, 3, 4, device=1), view(2, 3, 4, device=0)
         with pytest.raises(ValueError, match=text.format("x")):
-            module.forward(pack(0), plan, x, y, [], [], [], [], [], None, y, 0)
+            module.forward(pack(0), plan, x, y, [], [], np.inf, None, [], [], [], None, y, 0)
 
 
 class TestInterface:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from problems import FUSED_CELLS, NARROW_CELLS, Problem, make_problem, present
+from problems import CUDA_CELLS, NARROW_CELLS, Problem, make_problem, present
 from stacks import as_tuple
 from tolerances import assert_close
 from unrolled import functional
@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
 PRECISIONS = ["full", "bf16"]  # in the order of Precision
 CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.5)]  # below what reaches these steps
-RECURRENT = [name for name in FUSED_CELLS if functional.cell_info(name).recurrent]
-CLIPPING = [name for name in FUSED_CELLS if functional.cell_info(name).clips]
+RECURRENT = [name for name in CUDA_CELLS if functional.cell_info(name).recurrent]
+CLIPPING = [name for name in CUDA_CELLS if functional.cell_info(name).clips]
 BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
 UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
 SHARED_BYTES = 48 * 1024  # of the emulated device
@@ -80,9 +80,10 @@ class Case(NamedTuple):
         p, options = self.problem, self.problem.options
         given, output = program.with_name("given"), program.with_name("results")
         numbers = [
-            FUSED_CELLS.index(p.cell),
+            CUDA_CELLS.index(p.cell),
             PRECISIONS.index(p.precision),
             p.x.shape[2],
+            p.dstates[-1].shape[1],
             p.dy.shape[2],
             *p.x.shape[:2],
         ]
@@ -96,12 +97,12 @@ class Case(NamedTuple):
             + optional(options.get("lengths"))
             + optional(options.get("resets"))
             + self.swapped(p.x).tobytes()
-            + b"".join(optional(w) for w in p.weights[:5])  # nothing is projected
-            + optional(None if p.states is None else np.stack(p.states))
+            + b"".join(map(optional, p.weights))
+            + optional(joined(p.states))
             + optional(self.by_state(options.get("updates")))
             + optional(options.get("recurrent_factors"))
             + optional(None if self.zeros else self.by_state(self.dy()))
-            + optional(None if self.zeros else np.stack(p.dstates))
+            + optional(None if self.zeros else joined(p.dstates))
         )
         done = subprocess.run(
             [program, given, output], capture_output=True, text=True, timeout=60, check=False
@@ -118,7 +119,7 @@ class Case(NamedTuple):
             return self.swapped(take(self.swapped(like)))
 
         states = list(p.dstates)
-        y, *others = [take_swapped(p.dy) for _ in states]
+        y, *others = [take_swapped(np.empty((*p.dy.shape[:2], state.shape[1]))) for state in states]
         results = {"y": y, "states": tuple(map(take, states)), "others": others}
         if self.training:
             results["dx"], results["dstates"] = take_swapped(p.x), tuple(map(take, states))
@@ -128,12 +129,13 @@ class Case(NamedTuple):
 
     def dy(self) -> list[np.ndarray]:
         """The gradients of all states after every step."""
-        dy, others = self.problem.dy, len(self.problem.dstates) - 1
-        return [dy, *(self.dothers or [np.zeros_like(dy)] * others)]
+        p = self.problem
+        shapes = [(*p.dy.shape[:2], state.shape[1]) for state in p.dstates[1:]]
+        return [p.dy, *(self.dothers or [np.zeros(shape, np.float32) for shape in shapes])]
 
     def by_state(self, arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
-        """One array a state, one behind the other, as the program gets them."""
-        return None if arrays is None else np.stack([self.swapped(a) for a in arrays])
+        """(T, B, H) arrays as the program gets them."""
+        return None if arrays is None else joined([self.swapped(a) for a in arrays])
 
     def swapped(self, tokens: np.ndarray) -> np.ndarray:
         """Between (T, B, n) and what the program gets."""
@@ -169,6 +171,11 @@ class Case(NamedTuple):
                 assert_close(a, e, K=roundings, kind=kind, what=f"{key} {i}")
 
 
+def joined(arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
+    """One array a state, one behind the other."""
+    return None if arrays is None else np.concatenate([array.reshape(-1) for array in arrays])
+
+
 def optional(array: np.ndarray | None) -> bytes:
     present = int(array is not None).to_bytes(8, sys.byteorder)
     return present if array is None else present + array.tobytes()
@@ -179,7 +186,7 @@ def make(cell: str, *dims: int, **options: Any) -> Problem:
 
 
 @pytest.mark.parametrize("path", PATHS[1:])
-@pytest.mark.parametrize("cell", FUSED_CELLS)
+@pytest.mark.parametrize("cell", CUDA_CELLS)
 class TestEveryCell:
     """What the shapes are for: a last block with fewer units (17 over 3), weight rows that fill no
     group, rows of the batch that fill no tile, a batch of one row with its own kernels."""
@@ -205,9 +212,10 @@ class TestEveryCell:
 
     def test_zoneout(self, program: Path, cell: str, path: str) -> None:
         problem = make(cell, 4, 3, 2, 9, ragged=True, resets=True)
-        rng = np.random.default_rng(0)
-        shape = (len(problem.dstates), *problem.dy.shape)
-        problem.options["updates"] = list(rng.random(shape).astype(np.float32))
+        rng, (steps, batch, _) = np.random.default_rng(0), problem.dy.shape
+        problem.options["updates"] = [
+            rng.random((steps, batch, state.shape[1]), np.float32) for state in problem.dstates
+        ]
         Case(problem, path, batch_first=True).check(program)
 
     @pytest.mark.parametrize("clip", CLIPS, ids=str)

@@ -151,6 +151,30 @@ def test_arrays_of_the_other_place(emulated_device: Any) -> None:
         make_layer(unrolled.GRU).to("cuda")(emulated_device.put(x), np.zeros((1, B, H), np.float32))
 
 
+OF_ONE_CELL: dict[str, tuple[Any, dict[str, Any]]] = {
+    "projected": (unrolled.LSTM, {"proj_size": 4, "num_layers": 2, "bidirectional": True}),
+    "projected, with all of it": (
+        unrolled.LSTM,
+        {"proj_size": 4, "zoneout": 0.3, "recurrent_dropout": 0.4, "cell_clip": 0.3},
+    ),
+    "reset before": (unrolled.GRU, {"reset_after": False, "num_layers": 2}),
+    "reset before, with all of it": (
+        unrolled.GRU,
+        {"reset_after": False, "zoneout": 0.3, "recurrent_dropout": 0.4, "clip_gradient": 0.1},
+    ),
+}
+
+
+@pytest.mark.parametrize("which", OF_ONE_CELL)
+def test_cells_with_two_products(emulated_device: Any, which: str) -> None:
+    kind, options = OF_ONE_CELL[which]
+    layer = make_layer(kind, **options)
+    expected = run(layer, np.asarray)
+    actual = run(layer.to("cuda"), emulated_device.put)
+    for a, e in zip(actual, expected, strict=True):
+        assert_close(emulated_device.get(a), e, K=4 * T * (I + 5 * H + B), kind="ranks")
+
+
 def test_the_cell_is_clipped(emulated_device: Any) -> None:
     layer = make_layer(num_layers=2, cell_clip=0.1)
     expected = run(layer, np.asarray)
@@ -178,6 +202,10 @@ STREAMED: dict[str, dict[str, Any]] = {
     "widths": {"hidden_size": (4, 7)},
     "learned beginning": {"learn_initial_state": True},
 }
+OF_ONE_STREAM: dict[str, tuple[Any, dict[str, Any]]] = {
+    "projected": (unrolled.LSTM, {"proj_size": 4, "num_layers": 2, "zoneout": 0.2}),
+    "reset before": (unrolled.GRU, {"reset_after": False, "num_layers": 2}),
+}
 
 
 class TestStream:
@@ -186,8 +214,15 @@ class TestStream:
     def test_it_takes_the_steps_of_the_host(
         self, emulated_device: Any, kind: Any, options: str
     ) -> None:
+        self.check(emulated_device, make_layer(kind, **STREAMED[options]))
+
+    @pytest.mark.parametrize("which", OF_ONE_STREAM)
+    def test_cells_with_two_products(self, emulated_device: Any, which: str) -> None:
+        kind, options = OF_ONE_STREAM[which]
+        self.check(emulated_device, make_layer(kind, **options))
+
+    def check(self, emulated_device: Any, layer: Any) -> None:
         """More steps than a graph waits for; the state carries on, and begins anew."""
-        layer = make_layer(kind, **STREAMED[options])
         for name, array in layer.parameters.items():
             if name.startswith("initial_"):
                 array[...] = np.random.default_rng(4).standard_normal(H)

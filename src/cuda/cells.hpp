@@ -5,3 +5,5 @@
 #define UNROLLED_MATH "cuda/math.hpp"
 
 #include "cells/all.hpp"
+
+#define UNROLLED_CUDA_CELLS(X) UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore)

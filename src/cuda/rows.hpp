@@ -67,22 +67,22 @@ __global__ void round_all(Rounding<E> a) {
   if (i < a.size) a.to[i] = rounded<E>(a.from[i]);
 }
 
-// to (tokens, H) = rounded h * its factors.
+// to (tokens, R) = rounded h * its factors.
 template <class E>
 struct FactorRows {
   Plan plan;
   const float* h;
-  const float* factors;  // (B, H)
+  const float* factors;  // (B, R)
   E* to;
-  int64_t H;
+  int64_t R;
 };
 
 // One block per token.
 template <class E>
 __global__ void multiply_rows(FactorRows<E> a) {
-  const int64_t row = blockIdx.x * a.H;
-  const float* factors = a.factors + place_of(a.plan, blockIdx.x).user_row * a.H;
-  for (int64_t i = threadIdx.x; i < a.H; i += blockDim.x)
+  const int64_t row = blockIdx.x * a.R;
+  const float* factors = a.factors + place_of(a.plan, blockIdx.x).user_row * a.R;
+  for (int64_t i = threadIdx.x; i < a.R; i += blockDim.x)
     a.to[row + i] = rounded<E>(factors[i] * a.h[row + i]);
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/persistent.hpp"
-#include "cuda/products.hpp"
+#include "cuda/scan_parts.hpp"
 
 namespace unrolled::cuda {
 
@@ -11,18 +11,6 @@ namespace unrolled::cuda {
 // there are G times as many on the way back, from the L2 cache into every multiprocessor. A matrix
 // product of few rows costs reading all weights from the L2 cache, and two launches.
 inline constexpr int64_t kPersistentForwardBatch = 16, kPersistentBackwardBatch = 8;
-
-// Pieces of scratch, one after the other: where each begins, and the floats of all.
-struct Pieces {
-  int64_t total = 0;
-
-  int64_t take(int64_t floats) {
-    constexpr int64_t kAlignment = 32;  // 128 bytes
-    const int64_t at = total;
-    total += ceil_div(floats, kAlignment) * kAlignment;
-    return at;
-  }
-};
 
 template <class Cell, class E>
 struct Scan {
@@ -64,13 +52,10 @@ struct Scan {
     }
   };
 
-  static int64_t state_rows(const Plan& plan, bool training) {
-    return training ? plan.tokens : 2 * plan.B;
-  }
-
-  static Sizes sizes(int64_t I, int64_t H, const Plan& plan, bool training, bool factors) {
+  static Sizes sizes(const Layer& layer, const Plan& plan, bool training, bool factors) {
     Sizes sizes{};
-    sizes.states = state_rows(plan, training) * H;
+    const int64_t I = layer.I, H = layer.H;
+    for (int k = 0; k < S; ++k) sizes.states[k] = state_rows(plan, training) * H;
     sizes.forward = ForwardPieces(I, H, plan, training, factors).total;
     if (!training) return sizes;
     sizes.saved = plan.tokens * Cell::kSavedCount * H;
@@ -86,7 +71,8 @@ struct Scan {
     return make_slice(H, 1, G * H, B, kIsRounded<E>, device.multiprocessors);
   }
 
-  static bool fits(int64_t H, const Device& device) {
+  static bool fits(const Layer& layer, const Device& device) {
+    const int64_t H = layer.H;
     return Cell::kRecurrent && has_room(forward_slice(H, kTileRows, device), device) &&
            has_room(backward_slice(H, kTileRows, device), device);
   }
@@ -98,23 +84,8 @@ struct Scan {
     const E* weight_ih =
         operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
     input_product(a, G * H, weight_ih, piece<E>(a, at.gathered), a.scratch + at.gates, device);
-    ForwardScan<E> scan{};
-    scan.plan = on_device(plan, a.arrays);
-    scan.H = H;
+    ForwardScan<E> scan = forward_scan<E>(a);
     scan.gates = a.scratch + at.gates;
-    scan.bias_input = a.layer.weights.bias_ih;
-    scan.bias_recurrent = a.layer.weights.bias_hh;
-    scan.weight_unit = a.layer.weights.weight_unit;
-    scan.factors = a.factors;
-    scan.cell_limit = a.cell_limit;
-    scan.saved = a.saved;
-    for (int k = 0; k < S; ++k) {
-      scan.y[k] = a.y[k];
-      scan.update[k] = a.update[k];
-      scan.initial[k] = a.initial[k];
-      scan.final[k] = a.final[k];
-      scan.states[k] = a.states[k];
-    }
     if constexpr (kIsRounded<E>)
       scan.h = piece<E>(a, at.h);
     else
@@ -129,25 +100,11 @@ struct Scan {
     const Plan& plan = *a.plan;
     const int64_t H = a.layer.H;
     const BackwardPieces at(a.layer.I, H, plan, a.factors != nullptr);
-    BackwardScan<E> scan{};
-    scan.plan = on_device(plan, a.arrays);
-    scan.H = H;
-    scan.weight_unit = a.layer.weights.weight_unit;
-    scan.factors = a.factors;
-    scan.cell_limit = a.cell_limit;
-    scan.clip_value = a.clip_value;
-    scan.saved = a.saved;
+    BackwardScan<E> scan = backward_scan<E>(a);
     scan.dinput = piece<E>(a, at.dinput);
     scan.drecurrent = piece<E>(a, at.drecurrent);
     scan.dunit = a.scratch + at.dunit;
-    for (int k = 0; k < S; ++k) {
-      scan.dy[k] = a.dy[k];
-      scan.update[k] = a.update[k];
-      scan.dfinal[k] = a.dfinal[k];
-      scan.dinitial[k] = a.dinitial[k];
-      scan.states[k] = a.states[k];
-      scan.carry[k] = a.scratch + at.carry[k];
-    }
+    for (int k = 0; k < S; ++k) scan.carry[k] = a.scratch + at.carry[k];
     // Rows without any step; what this gives to the others is overwritten.
     const Position outside = position(plan, -1);
     if (plan.T == 0 || plan.live[0] < plan.B) step(scan, outside, outside, nullptr, plan.B, device);
@@ -157,9 +114,11 @@ struct Scan {
       launch(backward_alone<Cell, E>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
     const E* weight_ih =
         operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
-    products_backward<E>(a, G * H, scan.dinput, scan.drecurrent,
-                         entering_h(a, piece<E>(a, at.h), device), weight_ih,
-                         a.scratch + at.gathered, device);
+    input_backward<E>(a, G * H, scan.dinput, weight_ih, a.scratch + at.gathered, device);
+    add_column_sums<E>(scan.drecurrent, plan.tokens, G * H, a.grads.bias_hh, device);
+    if constexpr (Cell::kRecurrent)
+      add_product<E>(a.grads.weight_hh, scan.drecurrent, G * H,
+                     entering_h(a, piece<E>(a, at.h), device), H, plan.tokens, device);
     add_column_sums(scan.dunit, plan.tokens, P * H, a.grads.weight_unit, device);
   }
 
@@ -199,8 +158,6 @@ struct Scan {
     }
   }
 
-  static bool clips_norm(const Backward& a) { return a.clip_norm < static_cast<float>(kUnlimited); }
-
   static void backward_steps(const Backward& a, const BackwardScan<E>& scan,
                              const BackwardPieces& at, Device& device) {
     const Plan& plan = *a.plan;
@@ -226,12 +183,8 @@ struct Scan {
         multiply<E>(device, false, false, later.live, H, G * H,
                     {scan.drecurrent + later.token * G * H, G * H}, {weight_hh, H}, 0.0f,
                     {product, H});
-      if (clips_norm(a)) {
-        launch(clip_norm<E>, {scan, product, a.clip_norm}, later.live, kStepThreads,
-               kStepThreads * sizeof(double), device.stream);
-        product = nullptr;
-      }
-      step(scan, here, later, product, larger(here.live, later.live), device);
+      step(scan, here, later, clip_of_norm(a, scan, product, later.live, device),
+           larger(here.live, later.live), device);
     }
   }
 

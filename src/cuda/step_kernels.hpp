@@ -69,17 +69,17 @@ struct NormClip {
   float limit;
 };
 
-// One block per row; adds the product to the carry. The order of a sum depends on H alone.
+// One block per row; adds the product to the carry. The order of a sum depends on R alone.
 template <class E>
 __global__ void clip_norm(NormClip<E> a) {
   UNROLLED_SHARED(shared);
   auto* sums = reinterpret_cast<double*>(shared);  // [kStepThreads]
-  const int64_t H = a.scan.H, j = blockIdx.x, user = user_row(a.scan.plan, j);
-  float* row = a.scan.carry[0] + j * H;
+  const int64_t R = a.scan.R, j = blockIdx.x, user = user_row(a.scan.plan, j);
+  float* row = a.scan.carry[0] + j * R;
   double sum = 0.0;  // a float has no room for the square of 1e20
-  for (int64_t u = threadIdx.x; u < H; u += kStepThreads) {
+  for (int64_t u = threadIdx.x; u < R; u += kStepThreads) {
     if (a.product != nullptr)
-      row[u] = multiply_add(factor_of(a.scan.factors, H, user, u), a.product[j * H + u], row[u]);
+      row[u] = multiply_add(factor_of(a.scan.factors, R, user, u), a.product[j * R + u], row[u]);
     sum += static_cast<double>(row[u]) * static_cast<double>(row[u]);
   }
   sums[threadIdx.x] = sum;
@@ -88,7 +88,7 @@ __global__ void clip_norm(NormClip<E> a) {
   for (int thread = 0; thread < kStepThreads; ++thread) sum += sums[thread];
   const double factor = static_cast<double>(a.limit) / ::sqrt(sum);
   if (factor >= 1.0) return;  // not where it is NaN, which goes on
-  for (int64_t u = threadIdx.x; u < H; u += kStepThreads) row[u] *= static_cast<float>(factor);
+  for (int64_t u = threadIdx.x; u < R; u += kStepThreads) row[u] *= static_cast<float>(factor);
 }
 
 // All steps of a cell without a recurrent product: its units do not see each other.

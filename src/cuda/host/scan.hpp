@@ -16,13 +16,14 @@ using Argument = const DeviceArray*;  // null where it was left out
 
 // In torch's shapes; null is what the cell does not have, and biases may be.
 struct ParameterArguments {
-  Argument weight_ih, weight_hh, bias_ih, bias_hh, weight_unit;
+  Argument weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr;
 };
 
 // The parameters of one direction of one layer: views of the caller's arrays.
 struct Weights {
   Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path);
   const CellInfo& info() const { return cells()[layer.cell]; }
+  int64_t state_size(int k) const { return k == 0 ? layer.R : layer.H; }
 
   Layer layer;
   Math math;

@@ -37,6 +37,7 @@ class Weights:
         bias_ih: Array | None,  # (G*H,)
         bias_hh: Array | None,  # (G*H,)
         weight_unit: Array | None,  # (P*H,)
+        weight_hr: Array | None,  # (R, H)
         precision: str,
         path: str,
     ) -> None: ...
@@ -47,7 +48,7 @@ class Weights:
     @property
     def hidden_size(self) -> int: ...
     @property
-    def state_count(self) -> int: ...
+    def state_sizes(self) -> tuple[int, ...]: ...
 
 class Plan:
     def __init__(
@@ -65,7 +66,7 @@ class Plan:
 
 def sizes(
     weights: Weights, plan: Plan, training: bool, factors: bool
-) -> tuple[int, int, int, int]: ...
+) -> tuple[list[int], int, int, int]: ...
 def forward(
     weights: Weights,
     plan: Plan,
@@ -104,6 +105,7 @@ def backward(
     dbias_ih: Array | None,  # (G*H,)
     dbias_hh: Array | None,  # (G*H,)
     dweight_unit: Array | None,  # (P*H,)
+    dweight_hr: Array | None,  # (R, H)
     scratch: Array,
     stream: int,
 ) -> None: ...

@@ -75,14 +75,9 @@ class Weights:
         return self._core.hidden_size
 
     @property
-    def state_count(self) -> int:
-        """How many states the cell has."""
-        return self._core.state_count
-
-    @property
     def state_sizes(self) -> tuple[int, ...]:
-        """The columns of each state: H."""
-        return (self.hidden_size,) * self.state_count
+        """The columns of each state: H, or R of the h of a cell that projects."""
+        return self._core.state_sizes
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ def pack(
     bias_ih: Any | None = None,
     bias_hh: Any | None = None,
     weight_unit: Any | None = None,
-    weight_hr: None = None,
+    weight_hr: Any | None = None,
     *,
     precision: Precision = "full",
     backward: bool = True,
@@ -127,8 +122,9 @@ def pack(
 
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
     order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
-    and bias_hh are None. The result is no snapshot as that of `functional.pack` is; see `Weights`.
-    Cells in two phases (projected, reset before the product, normalised) run on the host alone.
+    and bias_hh are None; where it `projects`, weight_hh is (G*H, R) and weight_hr (R, H). The
+    result is no snapshot as that of `functional.pack` is; see `Weights`. Normalised cells, and
+    those with functions of gates, run on the host alone.
 
     Args:
         cell: a name out of `functional.cells()`.
@@ -139,8 +135,6 @@ def pack(
     require()
     from .. import _cuda
 
-    if weight_hr is not None:
-        raise ValueError(f"[{cell}] expected no weight_hr: on CUDA no cell projects")
     views = Views(cell, array_module(cell, weight_ih).stream)
     return Weights(
         _cuda.Weights(
@@ -150,6 +144,7 @@ def pack(
             views.of_some("bias_ih", bias_ih),
             views.of_some("bias_hh", bias_hh),
             views.of_some("weight_unit", weight_unit),
+            views.of_some("weight_hr", weight_hr),
             precision,
             path,
         )
@@ -173,7 +168,8 @@ def scan(
     """Runs a cell over sequences; see `functional.scan`.
 
     Shapes: x (T, B, I) with unit stride along I; states one (B, H) for each state of the cell;
-    lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
+    lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H). The h of a cell
+    that projects has R columns instead.
 
     Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
     `steps_out`, `updates`, `cell_clip` and `recurrent_factors` are as in `functional.scan`.
@@ -268,7 +264,8 @@ def scan_backward(
 
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
-    dweight_ih, (dweight_hh, dbias_ih, dbias_hh, dweight_unit, _) = gradients_of(cell, grads)
+    dweight_ih, others = gradients_of(cell, grads)
+    dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr = others
     clip_value, clip_norm = clip_limits(cell, clip_gradient)
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
@@ -302,6 +299,7 @@ def scan_backward(
         views.of_some("dbias_ih", dbias_ih),
         views.of_some("dbias_hh", dbias_hh),
         views.of_some("dweight_unit", dweight_unit),
+        views.of_some("dweight_hr", dweight_hr),
         views.of("scratch", arrays.empty((scratch,))),
         views.stream,
     )
@@ -365,12 +363,12 @@ def _run_scan(
         plan = _cuda.Plan(cell, steps, batch, ends, cuts, reverse)
         _upload(plan, arrays, views, wait=False)
     limit = math.inf if cell_clip is None else cell_clip
-    state_size, saved_size, scratch_size, _ = _cuda.sizes(
+    state_sizes, saved_size, scratch_size, _ = _cuda.sizes(
         weights._core, plan, save, factors is not None
     )
-    y = arrays.empty((steps, batch, weights.hidden_size)) if out is None else out
+    y = arrays.empty((steps, batch, weights.state_sizes[0])) if out is None else out
     final = _empty_states(arrays, weights, batch)
-    kept = tuple(arrays.empty((state_size,)) for _ in range(weights.state_count))
+    kept = tuple(arrays.empty((size,)) for size in state_sizes)
     values = arrays.empty((saved_size,)) if save else None
     _cuda.forward(
         weights._core,
@@ -395,7 +393,7 @@ def _run_scan(
 
 
 def _empty_states(arrays: ArrayModule, weights: Weights, batch: int) -> tuple[Any, ...]:
-    return tuple(arrays.empty((batch, weights.hidden_size)) for _ in range(weights.state_count))
+    return tuple(arrays.empty((batch, size)) for size in weights.state_sizes)
 
 
 @lru_cache(maxsize=256)

@@ -35,10 +35,10 @@ class Stream:
         self._x = x = arrays.empty((1, batch, weights[0].input_size))
         self._layers: list[Callable[[int], None]] = []  # of the stream to run on
         for layer, own in zip(weights, states, strict=True):
-            self._y = arrays.empty((1, batch, layer.hidden_size))
+            self._y = arrays.empty((1, batch, layer.state_sizes[0]))
             shares = [
-                to_device(np.full((1, batch, layer.hidden_size), share, np.float32))
-                for share in updates
+                to_device(np.full((1, batch, size), share, np.float32))
+                for size, share in zip(layer.state_sizes, updates, strict=False)
             ]
             self._layers.append(_step(layer, x, self._y, own, shares, cell_clip))
             x = self._y
@@ -78,7 +78,7 @@ def _step(
     arrays = array_module(weights.cell, x)
     views = Views(weights.cell, arrays.stream)
     plan = full_plan(weights.cell, arrays, views.stream, 1, x.shape[1], False)
-    state_size, _, scratch_size, _ = _cuda.sizes(weights._core, plan, False, False)
+    state_sizes, _, scratch_size, _ = _cuda.sizes(weights._core, plan, False, False)
     state_views = views.of_all("states", tuple(states))
     return partial(
         _cuda.forward,
@@ -92,7 +92,7 @@ def _step(
         None,
         state_views,
         state_views,  # a row's state is read before its next one is written
-        views.of_all("states", tuple(arrays.empty((state_size,)) for _ in states)),
+        views.of_all("states", tuple(arrays.empty((size,)) for size in state_sizes)),
         None,
         views.of("scratch", arrays.empty((scratch_size,))),
     )
