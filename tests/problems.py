@@ -58,7 +58,7 @@ FUSED_CELLS = [
 ]
 
 #: The cells that run on CUDA.
-CUDA_CELLS = [*FUSED_CELLS, "lstm_projected", "gru_reset_before"]
+CUDA_CELLS = [*FUSED_CELLS, "lstm_projected", "gru_reset_before", "lstm_norm", "gru_norm"]
 
 #: The cells that multiply bfloat16 and int8, too.
 NARROW_CELLS = [info.name for info in functional.cells() if "bf16" in info.precisions]

@@ -162,17 +162,27 @@ OF_ONE_CELL: dict[str, tuple[Any, dict[str, Any]]] = {
         unrolled.GRU,
         {"reset_after": False, "zoneout": 0.3, "recurrent_dropout": 0.4, "clip_gradient": 0.1},
     ),
+    "normalised LSTM": (
+        unrolled.LSTM,
+        {"layer_norm": True, "zoneout": 0.3, "cell_clip": 0.3, "clip_gradient": ("norm", 0.2)},
+    ),
+    "normalised GRU": (
+        unrolled.GRU,
+        {"layer_norm": True, "num_layers": 2, "bidirectional": True, "recurrent_dropout": 0.4},
+    ),
 }
 
 
 @pytest.mark.parametrize("which", OF_ONE_CELL)
-def test_cells_with_two_products(emulated_device: Any, which: str) -> None:
+def test_cells_of_other_kinds(emulated_device: Any, which: str) -> None:
+    """With two products, or with norms."""
     kind, options = OF_ONE_CELL[which]
     layer = make_layer(kind, **options)
     expected = run(layer, np.asarray)
     actual = run(layer.to("cuda"), emulated_device.put)
+    K = 5 * layer.num_layers * T * (I + 5 * H + B)  # five sums of a step follow each other
     for a, e in zip(actual, expected, strict=True):
-        assert_close(emulated_device.get(a), e, K=4 * T * (I + 5 * H + B), kind="ranks")
+        assert_close(emulated_device.get(a), e, K=K, kind="ranks")
 
 
 def test_the_cell_is_clipped(emulated_device: Any) -> None:
@@ -205,6 +215,7 @@ STREAMED: dict[str, dict[str, Any]] = {
 OF_ONE_STREAM: dict[str, tuple[Any, dict[str, Any]]] = {
     "projected": (unrolled.LSTM, {"proj_size": 4, "num_layers": 2, "zoneout": 0.2}),
     "reset before": (unrolled.GRU, {"reset_after": False, "num_layers": 2}),
+    "normalised": (unrolled.LSTM, {"layer_norm": True}),
 }
 
 
@@ -217,7 +228,7 @@ class TestStream:
         self.check(emulated_device, make_layer(kind, **STREAMED[options]))
 
     @pytest.mark.parametrize("which", OF_ONE_STREAM)
-    def test_cells_with_two_products(self, emulated_device: Any, which: str) -> None:
+    def test_cells_of_other_kinds(self, emulated_device: Any, which: str) -> None:
         kind, options = OF_ONE_STREAM[which]
         self.check(emulated_device, make_layer(kind, **options))
 
@@ -235,7 +246,7 @@ class TestStream:
                 stream.reset()
             x_t = rng.standard_normal((B, I)).astype(np.float32)
             y_t = stream(emulated_device.put(x_t))
-            K = layer.num_layers * step * (I + 5 * H + B)
+            K = 3 * layer.num_layers * step * (I + 5 * H + B)  # three sums follow each other
             assert_close(emulated_device.get(y_t), host(x_t), K=K, kind="ranks")
             states = zip(self.arrays(stream.state), self.arrays(host.state), strict=True)
             for a, e in states:

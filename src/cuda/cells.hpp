@@ -6,4 +6,5 @@
 
 #include "cells/all.hpp"
 
-#define UNROLLED_CUDA_CELLS(X) UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore)
+#define UNROLLED_CUDA_CELLS(X) \
+  UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm)

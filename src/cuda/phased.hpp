@@ -123,18 +123,6 @@ struct PhasedBackward {
   float *dsecond, *middle;  // (tokens, R): of the second product; (tokens, H): m
 };
 
-// What a step may take of the gradient of state k that leaves it, with that of the user's; the rest
-// is `stayed`.
-__device__ inline float taken(const BackwardScan<float>& a, int k, const Position& here,
-                              int64_t user, int64_t u, float d, float& stayed) {
-  stayed = 0.0f;
-  if (a.dy[k].data != nullptr) d += at(a.dy[k], here.t, user, u);
-  if (a.update[k].data == nullptr) return d;
-  const float part = at(a.update[k], here.t, user, u) * d;
-  stayed = d - part;
-  return part;
-}
-
 template <Phased Cell>
 __device__ void load_saved(const BackwardScan<float>& a, int64_t token, int64_t u, float* saved) {
 #pragma unroll

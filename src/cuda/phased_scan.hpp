@@ -2,8 +2,7 @@
 #pragma once
 
 #include "cuda/phased.hpp"
-#include "cuda/products.hpp"
-#include "cuda/scan.hpp"
+#include "cuda/scan_parts.hpp"
 
 namespace unrolled::cuda {
 
@@ -118,6 +117,7 @@ struct PhasedScan {
     }
     input_backward<float>(a, G * H, scan.dinput, layer.weights.weight_ih, a.scratch + at.gathered,
                           device);
+    add_column_sums(scan.dinput, plan.tokens, G * H, a.grads.bias_ih, device);
     add_column_sums(scan.drecurrent, plan.tokens, F * H, a.grads.bias_hh, device);
     add_product(a.grads.weight_hh, scan.drecurrent, F * H, entering_h(a, a.scratch + at.h, device),
                 R, plan.tokens, device);

@@ -64,10 +64,12 @@ const E* entering_h(const Backward& a, E* scratch, Device& device) {
   return scratch;
 }
 
+// sum (width) += the columns' sums of data (rows, width), of data * factors where there are some.
 template <class E>
-void add_column_sums(const E* data, int64_t rows, int64_t width, float* sum, Device& device) {
+void add_column_sums(const E* data, int64_t rows, int64_t width, float* sum, Device& device,
+                     Rows<const float> factors = {}) {
   if (sum == nullptr) return;
-  launch(sum_columns<E>, {data, rows, width, sum}, ceil_div(width, kSumColumns),
+  launch(sum_columns<E>, {data, rows, width, sum, factors}, ceil_div(width, kSumColumns),
          kSumColumns * kSumParts, kSumColumns * kSumParts * sizeof(float), device.stream);
 }
 
@@ -90,14 +92,13 @@ void add_product(float* gradient, const E* d, int64_t width, const E* operands, 
                 {gradient, columns});
 }
 
-// The gradients of W_ih, its bias and x from that of the input part, dinput (tokens, width).
+// The gradients of W_ih and x from that of the input part, dinput (tokens, width).
 // `scratch` holds (tokens, I) floats.
 template <class E>
 void input_backward(const Backward& a, int64_t width, const E* dinput, const E* weight_ih,
                     float* scratch, Device& device) {
   const Plan& plan = *a.plan;
   const int64_t I = a.layer.I, tokens = plan.tokens;
-  add_column_sums(dinput, tokens, width, a.grads.bias_ih, device);
   if (a.grads.weight_ih != nullptr)
     multiply<E>(device, true, false, width, I, tokens, {dinput, width},
                 token_rows(plan, a.arrays, a.x, I, reinterpret_cast<E*>(scratch), device), 1.0f,

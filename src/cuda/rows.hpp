@@ -92,6 +92,7 @@ struct ColumnSums {
   const E* data;  // (rows, width)
   int64_t rows, width;
   float* sum;
+  Rows<const float> factors;  // of each term; null: ones
 };
 
 inline constexpr int kSumColumns = 32, kSumParts = 16;
@@ -103,8 +104,11 @@ __global__ void sum_columns(ColumnSums<E> a) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kSumColumns + lane;
   float sum = 0.0f;
   if (column < a.width)
-    for (int64_t row = part; row < a.rows; row += kSumParts)
-      sum += to_float(a.data[row * a.width + column]);
+    for (int64_t row = part; row < a.rows; row += kSumParts) {
+      const float factor =
+          a.factors.data == nullptr ? 1.0f : a.factors.data[row * a.factors.stride + column];
+      sum = multiply_add(to_float(a.data[row * a.width + column]), factor, sum);
+    }
   parts[part * kSumColumns + lane] = sum;
   __syncthreads();
   if (part != 0 || column >= a.width) return;

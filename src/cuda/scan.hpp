@@ -115,6 +115,7 @@ struct Scan {
     const E* weight_ih =
         operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
     input_backward<E>(a, G * H, scan.dinput, weight_ih, a.scratch + at.gathered, device);
+    add_column_sums<E>(scan.dinput, plan.tokens, G * H, a.grads.bias_ih, device);
     add_column_sums<E>(scan.drecurrent, plan.tokens, G * H, a.grads.bias_hh, device);
     if constexpr (Cell::kRecurrent)
       add_product<E>(a.grads.weight_hh, scan.drecurrent, G * H,

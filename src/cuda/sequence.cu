@@ -1,4 +1,5 @@
 // The functions of sequence.hpp: chooses the cell.
+#include "cuda/normalised_scan.hpp"
 #include "cuda/phased_scan.hpp"
 #include "cuda/scan.hpp"
 #include "cuda/sequence.hpp"
@@ -23,9 +24,19 @@ constexpr bool projects() {
 
 template <class Cell>
 constexpr CellInfo cell_info() {
-  return {Cell::kName,      Cell::kGateCount,     Cell::kStateCount, Cell::kUnitCount, Cell::kGates,
-          Cell::kStates,    Cell::kUnitNames,     Cell::kRecurrent,  projects<Cell>(), false,
-          Cell::kClipsCell, Cell::kFunctionCount, Cell::kFunctions};
+  return {.name = Cell::kName,
+          .gate_count = Cell::kGateCount,
+          .state_count = Cell::kStateCount,
+          .unit_count = Cell::kUnitCount,
+          .gates = Cell::kGates,
+          .states = Cell::kStates,
+          .units = Cell::kUnitNames,
+          .recurrent = Cell::kRecurrent,
+          .projects = projects<Cell>(),
+          .normalises = Normalised<Cell>,
+          .clips = Cell::kClipsCell,
+          .function_count = Cell::kFunctionCount,
+          .functions = Cell::kFunctions};
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
@@ -35,6 +46,9 @@ template <class Cell, class E>
 constexpr Entry entry() {
   if constexpr (Phased<Cell>) {
     using Run = PhasedScan<Cell>;
+    return {Run::sizes, Run::fits, Run::forward, Run::backward};
+  } else if constexpr (Normalised<Cell>) {
+    using Run = NormalisedScan<Cell>;
     return {Run::sizes, Run::fits, Run::forward, Run::backward};
   } else {
     using Run = Scan<Cell, E>;

@@ -221,6 +221,19 @@ __device__ bool is_cut(const BackwardScan<E>& a, const Position& later, int64_t 
   return j >= later.live || is_reset(a.plan, later.t, user);
 }
 
+// What a step may take of the gradient of state k that leaves it, with that of the user's; the rest
+// is `stayed`.
+template <class E>
+__device__ float taken(const BackwardScan<E>& a, int k, const Position& here, int64_t user,
+                       int64_t u, float d, float& stayed) {
+  stayed = 0.0f;
+  if (a.dy[k].data != nullptr) d += at(a.dy[k], here.t, user, u);
+  if (a.update[k].data == nullptr) return d;
+  const float part = at(a.update[k], here.t, user, u) * d;
+  stayed = d - part;
+  return part;
+}
+
 // Unit u of row j on the way back, from `later` to `here`.
 template <class Cell>
 struct BackwardUnit {

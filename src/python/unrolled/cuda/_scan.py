@@ -123,8 +123,8 @@ def pack(
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
     order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
     and bias_hh are None; where it `projects`, weight_hh is (G*H, R) and weight_hr (R, H). The
-    result is no snapshot as that of `functional.pack` is; see `Weights`. Normalised cells, and
-    those with functions of gates, run on the host alone.
+    result is no snapshot as that of `functional.pack` is; see `Weights`. Cells with functions of
+    gates run on the host alone.
 
     Args:
         cell: a name out of `functional.cells()`.
