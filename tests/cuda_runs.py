@@ -18,7 +18,9 @@ class Run:
 
     def __init__(self, device: Any, problem: Problem, **options: Any) -> None:
         self.device, self.problem = device, problem
-        self.weights = self.functions.pack(problem.cell, *self.put_some(problem.weights), **options)
+        self.weights = self.functions.pack(
+            problem.cell, *self.put_some(problem.weights), gates=problem.gates, **options
+        )
         self.x, self.dy = self.put(problem.x), self.put(problem.dy)
         self.states = None if problem.states is None else self.put_some(problem.states)
         self.dstates = self.put_some(problem.dstates)

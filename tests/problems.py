@@ -57,9 +57,6 @@ FUSED_CELLS = [
     if not isinstance(spec, reference.PhasedCell) and not spec.functions
 ]
 
-#: The cells that run on CUDA.
-CUDA_CELLS = [*FUSED_CELLS, "lstm_projected", "gru_reset_before", "lstm_norm", "gru_norm"]
-
 #: The cells that multiply bfloat16 and int8, too.
 NARROW_CELLS = [info.name for info in functional.cells() if "bf16" in info.precisions]
 

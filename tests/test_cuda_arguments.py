@@ -278,7 +278,7 @@ class TestDlpack:
     def test_vectors_are_no_numbers(self, module: ModuleType) -> None:
         weight = module.Array("here", "w", Producer(lanes=4), 0)
         with pytest.raises(TypeError, match="weight_ih of dtype float32, got vectors"):
-            module.Weights("gru", weight, weight, *[None] * 4, "full", "auto")
+            module.Weights("gru", weight, weight, *[None] * 4, "full", "auto", [], np.inf, False)
 
     @pytest.mark.parametrize("device_type", [1, 3, 10])
     def test_other_devices(self, module: ModuleType, device_type: int) -> None:
@@ -307,7 +307,9 @@ class TestDlpack:
 
         def pack(device: int) -> Any:
             weights = view(4, 4, device=0), view(4, 4, device=device)
-            return module.Weights("rnn_tanh", *weights, *[None] * 4, "full", "auto")
+            return module.Weights(
+                "rnn_tanh", *weights, *[None] * 4, "full", "auto", [], np.inf, False
+            )
 
         text = "expected all arrays on one device, cuda:0, got {} on cuda:1"
         with pytest.raises(ValueError, match=text.format("weight_hh")):

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from problems import CUDA_CELLS, NARROW_CELLS, Problem, make_problem, present
+from conftest import CELLS
+from problems import NARROW_CELLS, Problem, make_problem, present
 from stacks import as_tuple
+from test_gate_functions import FUNCTIONS, choice
 from tolerances import assert_close
 from unrolled import functional
 from unrolled.functional._scan_arguments import clip_limits
@@ -27,8 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
 PRECISIONS = ["full", "bf16"]  # in the order of Precision
 CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.5)]  # below what reaches these steps
-RECURRENT = [name for name in CUDA_CELLS if functional.cell_info(name).recurrent]
-CLIPPING = [name for name in CUDA_CELLS if functional.cell_info(name).clips]
+NUMBERS = {info.name: number for number, info in enumerate(functional.cells())}
+RECURRENT = [info.name for info in CELLS if info.recurrent]
+CLIPPING = [info.name for info in CELLS if info.clips]
 BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
 UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
 SHARED_BYTES = 48 * 1024  # of the emulated device
@@ -49,7 +52,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = [
         *sorted((ROOT / "src" / "cuda").glob("*.cu")),
         *sorted((ROOT / "tests" / "cuda").glob("*.cpp")),
-        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp")),
+        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
     ]
     includes = [f"-I{ROOT / folder}" for folder in ("src", "src/cpp", "tests")]
     flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -80,7 +83,7 @@ class Case(NamedTuple):
         p, options = self.problem, self.problem.options
         given, output = program.with_name("given"), program.with_name("results")
         numbers = [
-            CUDA_CELLS.index(p.cell),
+            NUMBERS[p.cell],
             PRECISIONS.index(p.precision),
             p.x.shape[2],
             p.dstates[-1].shape[1],
@@ -94,6 +97,7 @@ class Case(NamedTuple):
         given.write_bytes(
             np.array(numbers, np.int64).tobytes()
             + np.array(limits, np.float32).tobytes()
+            + gate_choice(p).tobytes()
             + optional(options.get("lengths"))
             + optional(options.get("resets"))
             + self.swapped(p.x).tobytes()
@@ -176,6 +180,14 @@ def joined(arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
     return None if arrays is None else np.concatenate([array.reshape(-1) for array in arrays])
 
 
+def gate_choice(problem: Problem) -> np.ndarray:
+    """Number, alpha and beta of what gates apply, three times; their limit; whether coupled."""
+    functions, limit, coupled = problem.gates.arguments()
+    names = list(functional.gate_functions())
+    numbers = [number for f in functions for number in (names.index(f[0]), *f[1:])]
+    return np.array([*numbers, *[0.0] * (9 - len(numbers)), limit, coupled], np.float32)
+
+
 def optional(array: np.ndarray | None) -> bytes:
     present = int(array is not None).to_bytes(8, sys.byteorder)
     return present if array is None else present + array.tobytes()
@@ -186,7 +198,7 @@ def make(cell: str, *dims: int, **options: Any) -> Problem:
 
 
 @pytest.mark.parametrize("path", PATHS[1:])
-@pytest.mark.parametrize("cell", CUDA_CELLS)
+@pytest.mark.parametrize("cell", [info.name for info in CELLS])
 class TestEveryCell:
     """What the shapes are for: a last block with fewer units (17 over 3), weight rows that fill no
     group, rows of the batch that fill no tile, a batch of one row with its own kernels."""
@@ -269,6 +281,29 @@ class TestOptions:
         actual, truth = case.run(program)["dstates"][0], case.expected()["dstates"][0]
         assert_close(actual, truth, K=problem.gradient_roundings, kind="gradient")
         assert np.abs(truth).max() > 0
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+@pytest.mark.parametrize("cell", [info.name for info in functional.cells() if info.functions])
+class TestGateFunctions:
+    @pytest.mark.parametrize("name", FUNCTIONS)
+    def test_function(self, program: Path, cell: str, path: str, name: str) -> None:
+        problem = make(cell, 4, 3, 3, 9, ragged=True, resets=True)
+        Case(problem.but(gates=choice(cell, name)), path).check(program)
+
+    def test_clipped(self, program: Path, cell: str, path: str) -> None:
+        gates = choice(cell, "hard_sigmoid", clip=0.5)
+        problem = make(cell, 4, 3, 3, 9, biases=(False, True)).but(gates=gates)
+        Case(problem, path, clip=0.2).check(program)
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_coupled_gates_without_peepholes(program: Path, path: str) -> None:
+    problem = make("lstm_functions", 4, 3, 3, 9, ragged=True)
+    gates = choice(problem.cell, "tanh", coupled=True)
+    problem = problem.but(gates=gates, weights=(*problem.weights[:4], None, None))
+    problem.options["cell_clip"] = 0.4
+    Case(problem, path).check(program)
 
 
 @pytest.mark.parametrize("path", PATHS[1:])

@@ -36,22 +36,22 @@ def path(request: pytest.FixtureRequest) -> str:
 
 
 class TestAgainstTheReference:
-    def test_plain(self, device: Any, cuda_cell: str, path: str) -> None:
-        problem = make(cuda_cell, 4, 3, 5, 9)
+    def test_plain(self, device: Any, cell: str, path: str) -> None:
+        problem = make(cell, 4, 3, 5, 9)
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_ragged_with_resets(self, device: Any, cuda_cell: str, path: str) -> None:
-        problem = make(cuda_cell, 5, 6, 3, 7, ragged=True, resets=True)
+    def test_ragged_with_resets(self, device: Any, cell: str, path: str) -> None:
+        problem = make(cell, 5, 6, 3, 7, ragged=True, resets=True)
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_reverse_without_bias_and_states(self, device: Any, cuda_cell: str, path: str) -> None:
+    def test_reverse_without_bias_and_states(self, device: Any, cell: str, path: str) -> None:
         problem = make(
-            cuda_cell, 5, 4, 3, 8, ragged=True, reverse=True, states=False, biases=(False, False)
+            cell, 5, 4, 3, 8, ragged=True, reverse=True, states=False, biases=(False, False)
         )
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_inference_equals_training(self, device: Any, cuda_cell: str, path: str) -> None:
-        run = Run(device, make(cuda_cell, 5, 4, 3, 8, ragged=True), path=path)
+    def test_inference_equals_training(self, device: Any, cell: str, path: str) -> None:
+        run = Run(device, make(cell, 5, 4, 3, 8, ragged=True), path=path)
         trained = run.vjp()
         y, states = run.scan()
         assert_same_bits(y, trained["y"])
@@ -62,8 +62,8 @@ class TestAgainstTheReference:
         problem = make("lstm", *dims)
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_any_path_by_itself(self, device: Any, cuda_cell: str) -> None:
-        problem = make(cuda_cell, 4, 3, 5, 9)
+    def test_any_path_by_itself(self, device: Any, cell: str) -> None:
+        problem = make(cell, 4, 3, 5, 9)
         check(problem, Run(device, problem).vjp())
 
     def test_updates_and_steps_out(self, device: Any, path: str) -> None:
@@ -300,10 +300,10 @@ class TestWhatIsMissing:
         assert "expected a CUDA device with NVIDIA's driver, got cudaError" in result.stdout
 
 
-def test_what_is_too_large_for_the_emulation(device: Any, cuda_cell: str, path: str) -> None:
+def test_what_is_too_large_for_the_emulation(device: Any, cell: str, path: str) -> None:
     """Sizes at which a GPU is full, on one."""
     if device.name == "emulated":
         pytest.skip("needs a GPU and a build with UNROLLED_CUDA=ON")
     for dims in ((50, 1, 64, 1024), (25, 64, 200, 512), (20, 33, 100, 1760)):
-        problem = make(cuda_cell, *dims, ragged=dims[1] > 1, resets=True)
+        problem = make(cell, *dims, ragged=dims[1] > 1, resets=True)
         check(problem, Run(device, problem, path=path).vjp())

@@ -5,6 +5,3 @@
 #define UNROLLED_MATH "cuda/math.hpp"
 
 #include "cells/all.hpp"
-
-#define UNROLLED_CUDA_CELLS(X) \
-  UNROLLED_FUSED_CELLS(X) X(LstmProjected) X(GruResetBefore) X(LstmNorm) X(GruNorm)

@@ -132,10 +132,9 @@ __global__ void normalised_forward(NormForward a) {
 #pragma unroll
     for (int k = 0; k < S; ++k) state[k] = scan.states[k][entering * H + u];
     constexpr float* kNone = nullptr;
-    if constexpr (Cell::kClipsCell)
-      Cell::forward(x, r, kNone, state, next, saved, scan.cell_limit);
-    else
-      Cell::forward(x, r, kNone, state, next, saved);
+    with_options<Cell>(scan, [&](const auto&... options) {
+      Cell::forward(x, r, kNone, state, next, saved, options...);
+    });
     if constexpr (Cell::kNormalisesCell) {  // over what this thread has read of the product
       row[u] = next[1];
       row[H + u] = next[0];  // the gate that makes h of the normalised cell
@@ -238,10 +237,9 @@ __global__ void normalised_backward(NormBackwardStep a) {
       d[1] += of_cell.dx(gains[2 * G * H + u] * a.dcell[token * H + u], a.cell[token * H + u]);
     }
     constexpr float* kNone = nullptr;
-    if constexpr (Cell::kClipsCell)
-      Cell::backward(saved, kNone, state, d, dx, dr, kNone, scan.cell_limit);
-    else
-      Cell::backward(saved, kNone, state, d, dx, dr, kNone);
+    with_options<Cell>(scan, [&](const auto&... options) {
+      Cell::backward(saved, kNone, state, d, dx, dr, kNone, options...);
+    });
 #pragma unroll
     for (int k = 0; k < S; ++k) scan.carry[k][j * H + u] = d[k] + stayed[k];
 #pragma unroll

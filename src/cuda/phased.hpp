@@ -61,10 +61,9 @@ __global__ void first_forward(PhasedForward a) {
     for (int k = kOwnState<Cell>; k < S; ++k)
       state[k] = k == 0 ? scan.h[row * H + u] : scan.states[k][row * H + u];
     float& m = a.middle[j * H + u];
-    if constexpr (Cell::kClipsCell)
-      Cell::first(x, r, state, leaving, saved, m, scan.cell_limit);
-    else
-      Cell::first(x, r, state, leaving, saved, m);
+    with_options<Cell>(scan, [&](const auto&... options) {
+      Cell::first(x, r, state, leaving, saved, m, options...);
+    });
 #pragma unroll
     for (int i = 0; i < Cell::kFirstSaved; ++i) value_at<Cell>(a, j, i, u) = saved[i];
 #pragma unroll
@@ -102,7 +101,10 @@ __global__ void second_forward(PhasedForward a) {
     }
     float sum = a.product[j * R + u];
     if (a.bias != nullptr) sum += a.bias[u];
-    Cell::second(x, sum, state, leaving, saved);
+    if constexpr (Cell::kFunctionCount > 0)
+      Cell::second(x, sum, state, leaving, saved, scan.choice);
+    else
+      Cell::second(x, sum, state, leaving, saved);
 #pragma unroll
     for (int i = Cell::kFirstSaved; i < Cell::kSavedCount; ++i)
       value_at<Cell>(a, j, i, u) = saved[i];
@@ -154,7 +156,10 @@ __global__ void second_backward(PhasedBackward a) {
     load_saved<Cell>(scan, token, u, saved);
     state[0] = scan.states[0][token * R + u];
   }
-  Cell::second_backward(saved, state, d, dx, du);
+  if constexpr (Cell::kFunctionCount > 0)
+    Cell::second_backward(saved, state, d, dx, du, scan.choice);
+  else
+    Cell::second_backward(saved, state, d, dx, du);
   scan.carry[0][j * R + u] = d[0] + stayed;
   a.dsecond[token * R + u] = du;
 #pragma unroll
@@ -199,10 +204,9 @@ __global__ void first_backward(PhasedBackward a) {
   }
   const float dm = a.dmiddle[j * H + u];
   float& m = a.middle[token * H + u];
-  if constexpr (Cell::kClipsCell)
-    Cell::first_backward(saved, state, dm, d, dx, m, scan.cell_limit);
-  else
-    Cell::first_backward(saved, state, dm, d, dx, m);
+  with_options<Cell>(scan, [&](const auto&... options) {
+    Cell::first_backward(saved, state, dm, d, dx, m, options...);
+  });
   if constexpr (!Cell::kProjects) d[0] *= factor;
 #pragma unroll
   for (int k = kOwnState<Cell>; k < S; ++k) scan.carry[k][j * H + u] = d[k] + stayed[k];

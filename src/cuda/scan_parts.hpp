@@ -35,6 +35,7 @@ ForwardScan<E> forward_scan(const Forward& a) {
   scan.weight_unit = a.layer.weights.weight_unit;
   scan.factors = a.factors;
   scan.cell_limit = a.cell_limit;
+  scan.choice = a.layer.gates;
   scan.saved = a.saved;
   for (int k = 0; k < kMaxStates; ++k) {
     scan.y[k] = a.y[k];
@@ -55,6 +56,7 @@ BackwardScan<E> backward_scan(const Backward& a) {
   scan.weight_unit = a.layer.weights.weight_unit;
   scan.factors = a.factors;
   scan.cell_limit = a.cell_limit;
+  scan.choice = a.layer.gates;
   scan.clip_value = a.clip_value;
   scan.saved = a.saved;
   for (int k = 0; k < kMaxStates; ++k) {

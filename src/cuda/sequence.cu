@@ -40,7 +40,7 @@ constexpr CellInfo cell_info() {
 }
 
 #define UNROLLED_INFO(Cell) cell_info<Cell>(),
-constexpr CellInfo kCells[] = {UNROLLED_CUDA_CELLS(UNROLLED_INFO)};
+constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
 
 template <class Cell, class E>
 constexpr Entry entry() {
@@ -58,7 +58,7 @@ constexpr Entry entry() {
 
 #define UNROLLED_FULL(Cell) entry<Cell, float>(),
 #define UNROLLED_BF16(Cell) entry<Cell, Bf16>(),
-constexpr Entry kFull[] = {UNROLLED_CUDA_CELLS(UNROLLED_FULL)};
+constexpr Entry kFull[] = {UNROLLED_CELLS(UNROLLED_FULL)};
 constexpr Entry kBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
 
 const Entry& find(const Layer& layer) {

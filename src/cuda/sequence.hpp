@@ -56,6 +56,7 @@ struct Layer {
   Precision precision = Precision::kFull;  // or kBf16, where `has` says so
   int64_t I, H, R;                         // R: columns of h; H unless the cell projects
   LayerParameters<const float> weights;
+  GateOptions<float> gates;  // of a cell with functions
 };
 
 // Sizes of the arrays that the host gives, in floats.

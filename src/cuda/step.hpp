@@ -43,6 +43,7 @@ struct ForwardScan {
   Sequence<const float> update[kMaxStates];
   const float* factors;  // (B, R) or null
   float cell_limit;
+  GateOptions<float> choice;
   const float* initial[kMaxStates];
   float* final[kMaxStates];
   float* states[kMaxStates];
@@ -58,6 +59,7 @@ struct BackwardScan {
   Sequence<const float> dy[kMaxStates], update[kMaxStates];
   const float* factors;
   float cell_limit, clip_value;
+  GateOptions<float> choice;
   const float* dfinal[kMaxStates];
   float* dinitial[kMaxStates];
   const float* states[kMaxStates];
@@ -66,6 +68,25 @@ struct BackwardScan {
   E *dinput, *drecurrent;    // (tokens, G*H); the same array unless the cell splits them
   float* dunit;              // (tokens, P, H)
 };
+
+// Calls f with what a cell's functions are given behind their other arguments: the limit of its
+// state c, and what its gates apply, where these may be chosen.
+template <class Cell, class Scan, class F>
+__device__ void with_options(const Scan& a, F&& f) {
+  if constexpr (Cell::kClipsCell && Cell::kFunctionCount > 0)
+    f(a.cell_limit, a.choice);
+  else if constexpr (Cell::kClipsCell)
+    f(a.cell_limit);
+  else if constexpr (Cell::kFunctionCount > 0)
+    f(a.choice);
+  else
+    f();
+}
+
+// Parameter i of unit u, zero where none are given.
+__device__ inline float unit_parameter(const float* weight_unit, int64_t H, int i, int64_t u) {
+  return weight_unit == nullptr ? 0.0f : weight_unit[i * H + u];
+}
 
 // Whether products read an array of their own instead of states[0].
 template <class E>
@@ -161,7 +182,7 @@ __device__ ForwardUnit<Cell> load_unit(const ForwardScan<E>& a, const Position& 
       if (a.bias_recurrent != nullptr) unit.bias[g] = a.bias_recurrent[g * H + u];
     }
 #pragma unroll
-  for (int i = 0; i < Cell::kUnitCount; ++i) unit.p[i] = a.weight_unit[i * H + u];
+  for (int i = 0; i < Cell::kUnitCount; ++i) unit.p[i] = unit_parameter(a.weight_unit, H, i, u);
 #pragma unroll
   for (int k = 0; k < Cell::kStateCount; ++k)
     if (live) {
@@ -185,10 +206,9 @@ __device__ void finish_unit(const ForwardScan<E>& a, const Position& here, const
     float saved[kSaved];
 #pragma unroll
     for (int g = 0; g < Cell::kGateCount; ++g) recurrent[g] += unit.bias[g];
-    if constexpr (Cell::kClipsCell)
-      Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved, a.cell_limit);
-    else
-      Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved);
+    with_options<Cell>(a, [&](const auto&... options) {
+      Cell::forward(unit.x, recurrent, unit.p, unit.state, leaving, saved, options...);
+    });
 #pragma unroll
     for (int k = 0; k < S; ++k)
       leaving[k] = settle(a, k, here, unit.user, u, unit.state[k], leaving[k], unit.share[k]);
@@ -258,7 +278,7 @@ __device__ BackwardUnit<Cell> load_unit(const BackwardScan<E>& a, const Position
 #pragma unroll
   for (int i = 0; i < kSaved; ++i) unit.saved[i] = a.saved[(token * kSaved + i) * H + u];
 #pragma unroll
-  for (int i = 0; i < Cell::kUnitCount; ++i) unit.p[i] = a.weight_unit[i * H + u];
+  for (int i = 0; i < Cell::kUnitCount; ++i) unit.p[i] = unit_parameter(a.weight_unit, H, i, u);
 #pragma unroll
   for (int k = 0; k < S; ++k) {
     unit.state[k] = a.states[k][token * H + u];
@@ -290,10 +310,9 @@ __device__ void finish_unit(const BackwardScan<E>& a, const Position& here,
     stayed[k] = unit.d[k] - taken;
     unit.d[k] = taken;
   }
-  if constexpr (Cell::kClipsCell)
-    Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp, a.cell_limit);
-  else
-    Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp);
+  with_options<Cell>(a, [&](const auto&... options) {
+    Cell::backward(unit.saved, unit.p, unit.state, unit.d, dx, dr, dp, options...);
+  });
 #pragma unroll
   for (int k = 0; k < S; ++k) a.carry[k][j * H + u] = unit.d[k] + stayed[k];
 #pragma unroll

@@ -1,9 +1,9 @@
 // run_scan INPUT OUTPUT: runs one scan, forward and, with gradients, back, in the emulation.
 //
-// INPUT: 16 numbers, three limits, then the arrays in the order of main(), one behind the other;
-// each optional one after the number 1, or the number 0 alone. OUTPUT: the results, likewise in the
-// order of main(). Memory that a scan has to write before it reads is NaN; y and dx begin as
-// kUntouched.
+// INPUT: 16 numbers, three limits, what gates apply, then the arrays in the order of main(), one
+// behind the other; each optional one after the number 1, or the number 0 alone. OUTPUT: the
+// results, likewise in the order of main(). Memory that a scan has to write before it reads is NaN;
+// y and dx begin as kUntouched.
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -116,7 +116,12 @@ int main(int argc, char** argv) {
   device.shared_bytes = in.number();
   emulation::barriers = static_cast<emulation::Barriers>(in.number());
   emulation::seed(static_cast<unsigned>(in.number()));
-  const auto limits = in.array<float>(3);  // of the cell, of gradients and of their norm
+  const auto limits = in.array<float>(3);   // of the cell, of gradients and of their norm
+  const auto choice = in.array<float>(11);  // number, alpha and beta of three; limit and coupled
+  GateOptions<float> gates{{}, choice[9], choice[10] != 0.0f};
+  for (size_t k = 0; k < kMostGateFunctions; ++k)
+    gates.functions[k] = {static_cast<Function>(choice[3 * k]), choice[3 * k + 1],
+                          choice[3 * k + 2]};
   const CellInfo& info = cuda::cells()[cell];
   const int64_t S = info.state_count, GH = info.gate_count * H, PH = info.unit_count * H;
   const int64_t widths = R + (S - 1) * H;  // of all states together
@@ -143,7 +148,8 @@ int main(int argc, char** argv) {
                              H,
                              R,
                              {data(weight_ih), data(weight_hh), data(bias_ih), data(bias_hh),
-                              data(weight_unit), data(weight_hr)}};
+                              data(weight_unit), data(weight_hr)},
+                             gates};
   const cuda::Sizes sizes = cuda::sizes(layer, host, training, !factors.empty());
   const auto sequence = [&](auto* values, int64_t width) {
     using E = std::remove_pointer_t<decltype(values)>;

@@ -37,7 +37,12 @@ class Key {
   }
   void add(const Layer& layer) {
     add(layer.cell), add(layer.precision), add(layer.I), add(layer.H), add(layer.R);
-    add(layer.weights);
+    add(layer.weights), add(layer.gates);
+  }
+  void add(const GateOptions<float>& gates) {
+    for (const GateFunction<float>& each : gates.functions)
+      add(each.function), add(each.alpha), add(each.beta);
+    add(gates.limit), add(gates.coupled);
   }
   void add(const PlanArrays& arrays) {
     add(arrays.live), add(arrays.offset), add(arrays.order), add(arrays.resets);

@@ -64,7 +64,12 @@ void register_weights(py::module_& m) {
   py::class_<Weights>(m, "Weights", py::module_local(), "One direction of one layer.")
       .def(py::init([](const std::string& cell, Argument weight_ih, Argument weight_hh,
                        Argument bias_ih, Argument bias_hh, Argument weight_unit, Argument weight_hr,
-                       const std::string& precision, const std::string& path) {
+                       const std::string& precision, const std::string& path,
+                       const std::vector<std::tuple<std::string, double, double>>& functions,
+                       double gate_clip, bool coupled) {
+             GateChoice gates{{}, gate_clip, coupled};
+             for (const auto& [name, alpha, beta] : functions)
+               gates.functions.push_back({name, alpha, beta});
              return Weights(
                  cell, {weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr},
                  one_of<Math>(
@@ -73,11 +78,13 @@ void register_weights(py::module_& m) {
                  one_of<Path>("path", path,
                               {{"auto", Path::kAuto},
                                {"steps", Path::kSteps},
-                               {"persistent", Path::kPersistent}}));
+                               {"persistent", Path::kPersistent}}),
+                 gates);
            }),
            py::arg("cell"), py::arg("weight_ih").none(false), py::arg("weight_hh"),
            py::arg("bias_ih"), py::arg("bias_hh"), py::arg("weight_unit"), py::arg("weight_hr"),
-           py::arg("precision"), py::arg("path"), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(),
+           py::arg("precision"), py::arg("path"), py::arg("functions"), py::arg("gate_clip"),
+           py::arg("coupled"), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(),
            py::keep_alive<1, 5>(), py::keep_alive<1, 6>(), py::keep_alive<1, 7>(),
            py::keep_alive<1, 8>())
       .def_property_readonly("cell", [](const Weights& w) { return w.info().name; })

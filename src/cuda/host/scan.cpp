@@ -110,7 +110,8 @@ class Arguments {
                  recurrent, recurrent),
             take("dbias_ih", "(G*H,)", {rows}, given.bias_ih, true, false),
             take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
-            take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units),
+            take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units,
+                 units && info_.function_count == 0),
             take("dweight_hr", "(R, H)", {R, H}, given.weight_hr, projects, projects)};
   }
   // The device of all arrays, -1 where only an address would tell.
@@ -171,12 +172,14 @@ void clear(const Sequence<float>& to, int64_t T, int64_t B, int64_t width, cudaS
 
 }  // namespace
 
-Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path)
+Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path,
+                 const GateChoice& gates)
     : math(math), path(path) {
   layer.cell = find_cell(cell);
   layer.precision = math == Math::kBf16 ? Precision::kBf16 : Precision::kFull;
   if (!has(layer.cell, layer.precision))
     fail_value("[", cell, "] expected precision 'full' or 'tf32' for this cell, got 'bf16'");
+  layer.gates = gate_options<float>(info(), gates);
   const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
   const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
   const int64_t R = layer.R = info().projects ? axis(view(arrays.weight_hh), 1) : H;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "api/gates.hpp"
 #include "api/plan.hpp"
 #include "cuda/host/context.hpp"
 #include "cuda/host/device_array.hpp"
@@ -21,7 +22,8 @@ struct ParameterArguments {
 
 // The parameters of one direction of one layer: views of the caller's arrays.
 struct Weights {
-  Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path);
+  Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path,
+          const GateChoice& gates);
   const CellInfo& info() const { return cells()[layer.cell]; }
   int64_t state_size(int k) const { return k == 0 ? layer.R : layer.H; }
 

@@ -40,6 +40,9 @@ class Weights:
         weight_hr: Array | None,  # (R, H)
         precision: str,
         path: str,
+        functions: Sequence[tuple[str, float, float]],
+        gate_clip: float,  # inf: none
+        coupled: bool,
     ) -> None: ...
     @property
     def cell(self) -> str: ...

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..functional._gates import NO_CHOICE, Gates
 from ..functional._scan_arguments import (
     GradientClip,
     clip_limits,
@@ -116,6 +117,7 @@ def pack(
     *,
     precision: Precision = "full",
     backward: bool = True,
+    gates: Gates = NO_CHOICE,
     path: Path = "auto",
 ) -> Weights:
     """Takes the parameters of one direction of one layer, C-contiguous arrays on a device.
@@ -123,13 +125,13 @@ def pack(
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
     order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
     and bias_hh are None; where it `projects`, weight_hh is (G*H, R) and weight_hr (R, H). The
-    result is no snapshot as that of `functional.pack` is; see `Weights`. Cells with functions of
-    gates run on the host alone.
+    result is no snapshot as that of `functional.pack` is; see `Weights`.
 
     Args:
         cell: a name out of `functional.cells()`.
         precision: in which numbers the products multiply; see `Precision`.
         backward: as in `functional.pack`; nothing depends on it here.
+        gates: what the gates of a cell with `functions` apply.
         path: how the steps run; see `Path`.
     """
     require()
@@ -147,6 +149,7 @@ def pack(
             views.of_some("weight_hr", weight_hr),
             precision,
             path,
+            *gates.arguments(),
         )
     )
 
