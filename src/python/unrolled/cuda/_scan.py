@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from ..functional._scan_arguments import (
 )
 from ._arrays import ArrayModule, array_module, to_host
 from ._library import require
+from ._views import Views, full_plan, upload
 
 if TYPE_CHECKING:
     from .. import _cuda
@@ -309,31 +309,6 @@ def scan_backward(
     return dx, dinitial
 
 
-@dataclass(frozen=True)
-class Views:
-    """Views of one call's arrays."""
-
-    cell: str
-    stream: int
-
-    def of(self, name: str, array: Any) -> _cuda.Array:
-        from .. import _cuda
-
-        return _cuda.Array(self.cell, name, array, self.stream)
-
-    def of_some(self, name: str, array: Any | None) -> _cuda.Array | None:
-        return None if array is None else self.of(name, array)
-
-    def of_all(self, name: str, arrays: Sequence[Any] | None) -> list[_cuda.Array]:
-        if arrays is None:
-            return []
-        if not isinstance(arrays, tuple | list):
-            raise TypeError(
-                f"[{self.cell}] expected {name} as a tuple of arrays, got {type(arrays).__name__}"
-            )
-        return [self.of(name, array) for array in arrays]
-
-
 def _run_scan(
     weights: Weights,
     x: Any,
@@ -364,7 +339,7 @@ def _run_scan(
         ends = lengths_of(cell, None if lengths is None else to_host(lengths))
         cuts = resets_of(cell, None if resets is None else to_host(resets))
         plan = _cuda.Plan(cell, steps, batch, ends, cuts, reverse)
-        _upload(plan, arrays, views, wait=False)
+        upload(plan, arrays, views, wait=False)
     limit = math.inf if cell_clip is None else cell_clip
     state_sizes, saved_size, scratch_size, _ = _cuda.sizes(
         weights._core, plan, save, factors is not None
@@ -397,19 +372,3 @@ def _run_scan(
 
 def _empty_states(arrays: ArrayModule, weights: Weights, batch: int) -> tuple[Any, ...]:
     return tuple(arrays.empty((batch, size)) for size in weights.state_sizes)
-
-
-@lru_cache(maxsize=256)
-def full_plan(
-    cell: str, arrays: ArrayModule, stream: int, steps: int, batch: int, reverse: bool
-) -> _cuda.Plan:
-    """The plan of a batch without ends and resets, which is the same for all: copied once."""
-    from .. import _cuda
-
-    plan = _cuda.Plan(cell, steps, batch, None, None, reverse)
-    _upload(plan, arrays, Views(cell, stream), wait=True)
-    return plan
-
-
-def _upload(plan: _cuda.Plan, arrays: ArrayModule, views: Views, *, wait: bool) -> None:
-    plan.upload(views.of("plan", arrays.empty((plan.nbytes,), np.uint8)), views.stream, wait)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ._arrays import array_module, to_device
-from ._scan import Views, Weights, full_plan
+from ._scan import Weights
+from ._views import Views, full_plan
 
 
 class Stream:
