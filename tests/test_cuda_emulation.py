@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from conftest import CELLS
 from cuda_cases import BARRIERS, GRADS_BEFORE, PATHS, Case
 from cuda_runs import make
-from problems import NARROW_CELLS, Problem
+from problems import FUSED_CELLS, NARROW_CELLS, Problem
 from stacks import as_tuple
 from test_gate_functions import FUNCTIONS, choice
 from tolerances import assert_close
@@ -29,6 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.5)]  # below what reaches these steps
 RECURRENT = [info.name for info in CELLS if info.recurrent]
 CLIPPING = [info.name for info in CELLS if info.clips]
+#: Of the others all steps are one kernel, or kernels of their own.
+PERSISTENT = [name for name in FUSED_CELLS if functional.cell_info(name).recurrent]
+PERSISTENT += ["rnn_functions", "lstm_functions", "gru_functions"]
 
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"),
@@ -57,8 +61,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.mark.parametrize("path", PATHS[1:])
-@pytest.mark.parametrize("cell", [info.name for info in CELLS])
+def on_paths(cells: Sequence[str]) -> Any:
+    """Each cell on the paths that are its own."""
+    paths = [(name, "steps") for name in cells]
+    paths += [(name, "persistent") for name in cells if name in PERSISTENT]
+    return pytest.mark.parametrize(("cell", "path"), paths)
+
+
+@on_paths([info.name for info in CELLS])
 class TestEveryCell:
     """What the shapes are for: a last block with fewer units (17 over 3), weight rows that fill no
     group, rows of the batch that fill no tile, a batch of one row with its own kernels."""
@@ -108,15 +118,14 @@ def with_factors(problem: Problem, **options: Any) -> Problem:
     return problem.but(options={**problem.options, **given})
 
 
-@pytest.mark.parametrize("path", PATHS[1:])
 class TestOptions:
-    @pytest.mark.parametrize("cell", RECURRENT)
+    @on_paths(RECURRENT)
     def test_recurrent_factors(self, program: Path, cell: str, path: str) -> None:
         problem = with_factors(make(cell, 5, 6, 3, 7, ragged=True, resets=True))
         Case(problem, path).check(program)
         Case(problem, path, training=False).check(program)
 
-    @pytest.mark.parametrize("cell", CLIPPING)
+    @on_paths(CLIPPING)
     def test_cell_clip(self, program: Path, cell: str, path: str) -> None:
         """Some units meet the limit, others do not."""
         problem = make(cell, 5, 6, 3, 9, ragged=True, resets=True)
@@ -126,6 +135,7 @@ class TestOptions:
         assert 0 < np.mean(c == np.float32(0.4)) < 1
         Case(problem, path).check(program)
 
+    @pytest.mark.parametrize("path", PATHS[1:])
     @pytest.mark.parametrize("clip", CLIPS, ids=str)
     def test_all_of_them_at_once(
         self, program: Path, path: str, clip: functional.GradientClip
@@ -134,6 +144,7 @@ class TestOptions:
         problem = make("lstm", 3, 2, 3, 137, ragged=True, reverse=True)
         Case(with_factors(problem, cell_clip=0.4), path, clip=clip).check(program)
 
+    @pytest.mark.parametrize("path", PATHS[1:])
     def test_a_norm_whose_square_is_no_float(self, program: Path, path: str) -> None:
         problem = make("rnn_relu", 2, 3, 2, 9)
         huge = problem.but(dstates=(problem.dstates[0] * np.float32(1e25),))
@@ -143,8 +154,7 @@ class TestOptions:
         assert np.abs(truth).max() > 0
 
 
-@pytest.mark.parametrize("path", PATHS[1:])
-@pytest.mark.parametrize("cell", [info.name for info in functional.cells() if info.functions])
+@on_paths([info.name for info in functional.cells() if info.functions])
 class TestGateFunctions:
     @pytest.mark.parametrize("name", FUNCTIONS)
     def test_function(self, program: Path, cell: str, path: str, name: str) -> None:
@@ -273,6 +283,11 @@ class TestBf16:
             a, b = a - GRADS_BEFORE, b - GRADS_BEFORE
             assert np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) > 1 - 2.0**-8
             assert not np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("cell", [info.name for info in CELLS if info.name not in PERSISTENT])
+def test_what_is_not_persistent_takes_steps(program: Path, cell: str) -> None:
+    Case(make(cell, 3, 2, 2, 5), "persistent").check(program)
 
 
 def test_too_little_shared_memory_falls_back(program: Path) -> None:
