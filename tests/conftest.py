@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
-from problems import DIMS, FUSED_CELLS, NARROW_CELLS, Dims
+from problems import DIMS, NARROW_CELLS, Dims
 from unrolled import cuda, functional
 
 os.environ["UNROLLED_OVERSUBSCRIBE"] = "1"  # teams of three on any machine; read at the first call
@@ -44,12 +44,6 @@ def cell(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=[info.name for info in CELLS if info.recurrent])
 def matrix_cell(request: pytest.FixtureRequest) -> str:
     """A cell with a recurrent matrix."""
-    return request.param
-
-
-@pytest.fixture(params=FUSED_CELLS)
-def fused_cell(request: pytest.FixtureRequest) -> str:
-    """A cell that is applied where its one product ends, as all on CUDA."""
     return request.param
 
 

@@ -37,7 +37,7 @@ def build_emulated(folder: Path) -> Path:
     sources = [
         *sorted((ROOT / "src" / "cuda").glob("*.cu")),
         *sorted((ROOT / "src" / "cuda" / "host").glob("*.cpp")),
-        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp")),
+        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
         ROOT / "tests" / "cuda" / "emulation.cpp",
         *sorted((ROOT / "tests" / "cuda_runtime").glob("*.cpp")),
     ]

@@ -18,11 +18,21 @@ class Run:
 
     def __init__(self, device: Any, problem: Problem, **options: Any) -> None:
         self.device, self.problem = device, problem
-        self.weights = self.functions.pack(problem.cell, *self.put_some(problem.weights), **options)
+        self.weights = self.functions.pack(
+            problem.cell, *self.put_some(problem.weights), gates=problem.gates, **options
+        )
         self.x, self.dy = self.put(problem.x), self.put(problem.dy)
         self.states = None if problem.states is None else self.put_some(problem.states)
         self.dstates = self.put_some(problem.dstates)
         self.grads = self.put_some(problem.zero_grads())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the problem."""
+        options = dict(self.problem.options)
+        if "recurrent_factors" in options:
+            options["recurrent_factors"] = self.put(options["recurrent_factors"])
+        return options
 
     def put(self, array: np.ndarray) -> Any:
         return self.device.put(array.astype(np.float32))
@@ -34,13 +44,13 @@ class Run:
         return tuple(None if array is None else self.device.get(array) for array in arrays)
 
     def scan(self, **options: Any) -> tuple[np.ndarray, tuple[Any, ...]]:
-        y, states = cuda.scan(self.weights, self.x, self.states, **self.problem.options, **options)
+        y, states = cuda.scan(self.weights, self.x, self.states, **self.options, **options)
         return self.device.get(y), self.get_some(states)
 
-    def vjp(self) -> dict[str, Any]:
+    def vjp(self, **pulled: Any) -> dict[str, Any]:
         """The results of Problem.vjp."""
-        y, states, saved = cuda.scan_vjp(self.weights, self.x, self.states, **self.problem.options)
-        dx, dstates = cuda.scan_backward(saved, self.dy, self.dstates, grads=self.grads)
+        y, states, saved = cuda.scan_vjp(self.weights, self.x, self.states, **self.options)
+        dx, dstates = cuda.scan_backward(saved, self.dy, self.dstates, grads=self.grads, **pulled)
         return {
             "y": self.device.get(y),
             "states": self.get_some(states),
@@ -65,8 +75,8 @@ class HostRun(Run):
         return tuple(arrays)
 
 
-def check(problem: Problem, results: dict[str, Any]) -> None:
-    for key, expected in problem.reference().items():
+def check(problem: Problem, results: dict[str, Any], **pulled: Any) -> None:
+    for key, expected in problem.reference(**pulled).items():
         kind = "forward" if key in ("y", "states") else "gradient"
         roundings = problem.forward_roundings if kind == "forward" else problem.gradient_roundings
         actual = results[key]

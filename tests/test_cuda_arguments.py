@@ -112,16 +112,21 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         r"resets of shape \(T, B\) = \(4, 3\), got \(3, 4\)",
     ),
     "recompute": (lambda r: r.scan(recompute="gates"), ValueError, 'to be "none" on a CUDA'),
-    "cell_clip": (lambda r: r.scan(cell_clip=1.0), ValueError, "cell_clip to be None on a CUDA"),
-    "recurrent_factors": (
-        lambda r: r.scan(recurrent_factors=r.zeros(3, 6)),
+    "a clip below zero": (lambda r: r.scan(cell_clip=-1.0), ValueError, "cell_clip > 0, got -1"),
+    "factors of a shape": (
+        lambda r: r.scan(recurrent_factors=r.zeros(3, 5)),
         ValueError,
-        "recurrent_factors to be None on a CUDA",
+        r"recurrent_factors of shape \(B, H\) = \(3, 6\), got \(3, 5\)",
     ),
-    "clip_gradient": (
-        lambda r: r.backward(clip_gradient=("norm", 1.0)),
+    "factors on the host": (
+        lambda r: r.scan(recurrent_factors=np.zeros((3, 6), np.float32)),
+        TypeError,
+        "recurrent_factors to be on a CUDA device",
+    ),
+    "a norm of nothing": (
+        lambda r: r.backward(clip_gradient=("norm", 0)),
         ValueError,
-        "clip_gradient to be None on a CUDA",
+        "clip_gradient to be None, a limit > 0 or",
     ),
     "three gradients": (lambda r: r.backward(grads=[None] * 3), ValueError, "to be 4 to 6 arrays"),
     "no gradient": (
@@ -273,7 +278,7 @@ class TestDlpack:
     def test_vectors_are_no_numbers(self, module: ModuleType) -> None:
         weight = module.Array("here", "w", Producer(lanes=4), 0)
         with pytest.raises(TypeError, match="weight_ih of dtype float32, got vectors"):
-            module.Weights("gru", weight, weight, None, None, None, "full", "auto")
+            module.Weights("gru", weight, weight, *[None] * 4, "full", "auto", [], np.inf, False)
 
     @pytest.mark.parametrize("device_type", [1, 3, 10])
     def test_other_devices(self, module: ModuleType, device_type: int) -> None:
@@ -302,7 +307,9 @@ class TestDlpack:
 
         def pack(device: int) -> Any:
             weights = view(4, 4, device=0), view(4, 4, device=device)
-            return module.Weights("rnn_tanh", *weights, None, None, None, "full", "auto")
+            return module.Weights(
+                "rnn_tanh", *weights, *[None] * 4, "full", "auto", [], np.inf, False
+            )
 
         text = "expected all arrays on one device, cuda:0, got {} on cuda:1"
         with pytest.raises(ValueError, match=text.format("weight_hh")):
@@ -310,7 +317,7 @@ class TestDlpack:
         plan = module.Plan("rnn_tanh", 2, 3, None, None, False)
         x, y = view(2, 3, 4, device=1), view(2, 3, 4, device=0)
         with pytest.raises(ValueError, match=text.format("x")):
-            module.forward(pack(0), plan, x, y, [], [], [], [], [], None, y, 0)
+            module.forward(pack(0), plan, x, y, [], [], np.inf, None, [], [], [], None, y, 0)
 
 
 class TestInterface:
@@ -334,3 +341,11 @@ class TestInterface:
             run.x = InterfaceArray(x, stream=stream)
             run.scan()
             assert emulated_device.count("stream_waits") - before == waits
+
+
+def test_options_that_a_cell_lacks(device: Any) -> None:
+    gru, alone = (Run(device, make(cell, 2, 3, 4, 5)) for cell in ("gru", "indrnn"))
+    with pytest.raises(ValueError, match="the cell has no state c to clip"):
+        gru.scan(cell_clip=1.0)
+    with pytest.raises(ValueError, match="the cell has no recurrent product"):
+        alone.scan(recurrent_factors=device.put(np.ones((3, 5), np.float32)))

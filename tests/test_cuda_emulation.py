@@ -12,21 +12,27 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-from problems import FUSED_CELLS, NARROW_CELLS, Problem, make_problem, present
+from conftest import CELLS
+from cuda_cases import BARRIERS, GRADS_BEFORE, PATHS, Case
+from cuda_runs import make
+from problems import FUSED_CELLS, NARROW_CELLS, Problem
 from stacks import as_tuple
+from test_gate_functions import FUNCTIONS, choice
 from tolerances import assert_close
+from unrolled import functional
 
 ROOT = Path(__file__).resolve().parents[1]
-PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
-PRECISIONS = ["full", "bf16"]  # in the order of Precision
-BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
-UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
-SHARED_BYTES = 48 * 1024  # of the emulated device
+CLIPS: list[functional.GradientClip] = [0.2, ("norm", 0.5)]  # below what reaches these steps
+RECURRENT = [info.name for info in CELLS if info.recurrent]
+CLIPPING = [info.name for info in CELLS if info.clips]
+#: Of the others all steps are one kernel, or kernels of their own.
+PERSISTENT = [name for name in FUSED_CELLS if functional.cell_info(name).recurrent]
+PERSISTENT += ["rnn_functions", "lstm_functions", "gru_functions"]
 
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"),
@@ -44,7 +50,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = [
         *sorted((ROOT / "src" / "cuda").glob("*.cu")),
         *sorted((ROOT / "tests" / "cuda").glob("*.cpp")),
-        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp")),
+        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
     ]
     includes = [f"-I{ROOT / folder}" for folder in ("src", "src/cpp", "tests")]
     flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -55,122 +61,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-class Case(NamedTuple):
-    """A problem and how run_scan gets it."""
-
-    problem: Problem
-    path: str
-    training: bool = True
-    zeros: bool = False  # dy and the gradients of the final states are left out
-    dothers: tuple[np.ndarray, ...] | None = None  # (T, B, H): gradients of the states after h
-    batch_first: bool = False
-    accumulate_dx: bool = False
-    multiprocessors: int = 3
-    barriers: str = "all"
-    seed: int = 0
-
-    def run(self, program: Path) -> dict[str, Any]:
-        """The results that Problem.reference has, and all states after every step."""
-        p, options = self.problem, self.problem.options
-        given, output = program.with_name("given"), program.with_name("results")
-        numbers = [
-            FUSED_CELLS.index(p.cell),
-            PRECISIONS.index(p.precision),
-            p.x.shape[2],
-            p.dy.shape[2],
-            *p.x.shape[:2],
-        ]
-        numbers += [self.training, options["reverse"], self.batch_first, self.accumulate_dx]
-        numbers += [PATHS.index(self.path), self.multiprocessors, SHARED_BYTES]
-        numbers += [BARRIERS[self.barriers], self.seed]
-        given.write_bytes(
-            np.array(numbers, np.int64).tobytes()
-            + optional(options.get("lengths"))
-            + optional(options.get("resets"))
-            + self.swapped(p.x).tobytes()
-            + b"".join(optional(w) for w in p.weights[:5])  # nothing is projected
-            + optional(None if p.states is None else np.stack(p.states))
-            + optional(self.by_state(options.get("updates")))
-            + optional(None if self.zeros else self.by_state(self.dy()))
-            + optional(None if self.zeros else np.stack(p.dstates))
-        )
-        done = subprocess.run(
-            [program, given, output], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        values, begin = np.fromfile(output, np.float32), 0
-
-        def take(like: np.ndarray) -> np.ndarray:
-            nonlocal begin
-            begin += like.size
-            return values[begin - like.size : begin].reshape(like.shape)
-
-        def take_swapped(like: np.ndarray) -> np.ndarray:
-            return self.swapped(take(self.swapped(like)))
-
-        states = list(p.dstates)
-        y, *others = [take_swapped(p.dy) for _ in states]
-        results = {"y": y, "states": tuple(map(take, states)), "others": others}
-        if self.training:
-            results["dx"], results["dstates"] = take_swapped(p.x), tuple(map(take, states))
-            results["grads"] = tuple(map(take, present(p.weights)))
-        assert begin == values.size
-        return results
-
-    def dy(self) -> list[np.ndarray]:
-        """The gradients of all states after every step."""
-        dy, others = self.problem.dy, len(self.problem.dstates) - 1
-        return [dy, *(self.dothers or [np.zeros_like(dy)] * others)]
-
-    def by_state(self, arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
-        """One array a state, one behind the other, as the program gets them."""
-        return None if arrays is None else np.stack([self.swapped(a) for a in arrays])
-
-    def swapped(self, tokens: np.ndarray) -> np.ndarray:
-        """Between (T, B, n) and what the program gets."""
-        return tokens.swapaxes(0, 1) if self.batch_first else tokens
-
-    def expected(self) -> dict[str, Any]:
-        p = self.problem
-        if self.zeros:
-            p = p.but(dy=np.zeros_like(p.dy), dstates=tuple(map(np.zeros_like, p.dstates)))
-        results = p.reference()
-        steps = len(p.x)
-        dead = np.arange(steps)[:, None] >= p.options.get("lengths", np.array(steps))
-        results["y"][np.broadcast_to(dead, p.x.shape[:2])] = UNTOUCHED
-        if self.accumulate_dx:
-            results["dx"] += UNTOUCHED
-        else:
-            results["dx"][np.broadcast_to(dead, p.x.shape[:2])] = UNTOUCHED
-        results["grads"] = tuple(g + GRADS_BEFORE for g in results["grads"])
-        return results
-
-    def check(self, program: Path) -> None:
-        results, expected = self.run(program), self.expected()
-        for key, truth in expected.items():
-            if key not in results:
-                continue
-            actual = results[key]
-            kind = "forward" if key in ("y", "states") else "gradient"
-            roundings = self.problem.forward_roundings
-            if kind == "gradient":
-                roundings = self.problem.gradient_roundings + 1  # and what it is added to
-            pairs = zip(as_tuple(actual), as_tuple(truth), strict=True)
-            for i, (a, e) in enumerate(pairs):
-                assert_close(a, e, K=roundings, kind=kind, what=f"{key} {i}")
+def on_paths(cells: Sequence[str]) -> Any:
+    """Each cell on the paths that are its own."""
+    paths = [(name, "steps") for name in cells]
+    paths += [(name, "persistent") for name in cells if name in PERSISTENT]
+    return pytest.mark.parametrize(("cell", "path"), paths)
 
 
-def optional(array: np.ndarray | None) -> bytes:
-    present = int(array is not None).to_bytes(8, sys.byteorder)
-    return present if array is None else present + array.tobytes()
-
-
-def make(cell: str, *dims: int, **options: Any) -> Problem:
-    return make_problem(cell, (dims[0], dims[1], dims[2], dims[3]), np.float32, **options)
-
-
-@pytest.mark.parametrize("path", PATHS[1:])
-@pytest.mark.parametrize("cell", FUSED_CELLS)
+@on_paths([info.name for info in CELLS])
 class TestEveryCell:
     """What the shapes are for: a last block with fewer units (17 over 3), weight rows that fill no
     group, rows of the batch that fill no tile, a batch of one row with its own kernels."""
@@ -196,10 +94,86 @@ class TestEveryCell:
 
     def test_zoneout(self, program: Path, cell: str, path: str) -> None:
         problem = make(cell, 4, 3, 2, 9, ragged=True, resets=True)
-        rng = np.random.default_rng(0)
-        shape = (len(problem.dstates), *problem.dy.shape)
-        problem.options["updates"] = list(rng.random(shape).astype(np.float32))
+        rng, (steps, batch, _) = np.random.default_rng(0), problem.dy.shape
+        problem.options["updates"] = [
+            rng.random((steps, batch, state.shape[1]), np.float32) for state in problem.dstates
+        ]
         Case(problem, path, batch_first=True).check(program)
+
+    @pytest.mark.parametrize("clip", CLIPS, ids=str)
+    def test_clipped_gradients(
+        self, program: Path, cell: str, path: str, clip: functional.GradientClip
+    ) -> None:
+        """And what is clipped is not what it would be."""
+        problem = make(cell, 5, 6, 3, 9, ragged=True, resets=True, reverse=True)
+        Case(problem, path, clip=clip).check(program)
+        plain, clipped = (Case(problem, path, clip=c).expected()["dstates"] for c in (None, clip))
+        assert not np.allclose(plain[0], clipped[0], atol=1e-3)
+
+
+def with_factors(problem: Problem, **options: Any) -> Problem:
+    """As dropout of half of h draws them."""
+    factors = 2.0 * (np.random.default_rng(8).random(problem.dstates[0].shape) < 0.5)
+    given = {"recurrent_factors": factors.astype(np.float32), **options}
+    return problem.but(options={**problem.options, **given})
+
+
+class TestOptions:
+    @on_paths(RECURRENT)
+    def test_recurrent_factors(self, program: Path, cell: str, path: str) -> None:
+        problem = with_factors(make(cell, 5, 6, 3, 7, ragged=True, resets=True))
+        Case(problem, path).check(program)
+        Case(problem, path, training=False).check(program)
+
+    @on_paths(CLIPPING)
+    def test_cell_clip(self, program: Path, cell: str, path: str) -> None:
+        """Some units meet the limit, others do not."""
+        problem = make(cell, 5, 6, 3, 9, ragged=True, resets=True)
+        problem.options["cell_clip"] = 0.4
+        results = Case(problem, path).run(program)
+        c = np.abs(results["others"][0])
+        assert 0 < np.mean(c == np.float32(0.4)) < 1
+        Case(problem, path).check(program)
+
+    @pytest.mark.parametrize("path", PATHS[1:])
+    @pytest.mark.parametrize("clip", CLIPS, ids=str)
+    def test_all_of_them_at_once(
+        self, program: Path, path: str, clip: functional.GradientClip
+    ) -> None:
+        """With more units than a block has threads."""
+        problem = make("lstm", 3, 2, 3, 137, ragged=True, reverse=True)
+        Case(with_factors(problem, cell_clip=0.4), path, clip=clip).check(program)
+
+    @pytest.mark.parametrize("path", PATHS[1:])
+    def test_a_norm_whose_square_is_no_float(self, program: Path, path: str) -> None:
+        problem = make("rnn_relu", 2, 3, 2, 9)
+        huge = problem.but(dstates=(problem.dstates[0] * np.float32(1e25),))
+        case = Case(huge, path, clip=("norm", 0.5))
+        actual, truth = case.run(program)["dstates"][0], case.expected()["dstates"][0]
+        assert_close(actual, truth, K=problem.gradient_roundings, kind="gradient")
+        assert np.abs(truth).max() > 0
+
+
+@on_paths([info.name for info in functional.cells() if info.functions])
+class TestGateFunctions:
+    @pytest.mark.parametrize("name", FUNCTIONS)
+    def test_function(self, program: Path, cell: str, path: str, name: str) -> None:
+        problem = make(cell, 4, 3, 3, 9, ragged=True, resets=True)
+        Case(problem.but(gates=choice(cell, name)), path).check(program)
+
+    def test_clipped(self, program: Path, cell: str, path: str) -> None:
+        gates = choice(cell, "hard_sigmoid", clip=0.5)
+        problem = make(cell, 4, 3, 3, 9, biases=(False, True)).but(gates=gates)
+        Case(problem, path, clip=0.2).check(program)
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_coupled_gates_without_peepholes(program: Path, path: str) -> None:
+    problem = make("lstm_functions", 4, 3, 3, 9, ragged=True)
+    gates = choice(problem.cell, "tanh", coupled=True)
+    problem = problem.but(gates=gates, weights=(*problem.weights[:4], None, None))
+    problem.options["cell_clip"] = 0.4
+    Case(problem, path).check(program)
 
 
 @pytest.mark.parametrize("path", PATHS[1:])
@@ -250,7 +224,9 @@ class TestAnyCell:
                 np.testing.assert_array_equal(a, b, err_msg=key)
 
 
-@pytest.mark.parametrize("cell", ["mgu", "min_gru"])
+@pytest.mark.parametrize(
+    "cell", ["mgu", "min_gru", "lstm_projected", "gru_reset_before", "lstm_norm", "gru_norm"]
+)
 def test_more_units_and_inputs_than_a_block_has_threads(program: Path, cell: str) -> None:
     Case(make(cell, 2, 3, 131, 137, ragged=True), "steps").check(program)
 
@@ -282,8 +258,11 @@ class TestBf16:
             assert_close(h, y[0], K=one.forward_roundings, kind="forward", what=f"y of step {t}")
             entering = (h, *(other[t] for other in results["others"]))
 
-    def test_gradients_of_a_step(self, program: Path, cell: str, path: str) -> None:
+    @pytest.mark.parametrize("factors", [False, True])
+    def test_gradients_of_a_step(self, program: Path, cell: str, path: str, factors: bool) -> None:
         problem = make(cell, 1, 6, 5, 19, ragged=True).but(precision="bf16")
+        if factors:
+            problem = with_factors(problem)
         case = Case(problem, path, batch_first=True)
         results, expected = case.run(program), case.expected()
         for key in ("dx", "dstates", "grads"):
@@ -306,15 +285,23 @@ class TestBf16:
             assert not np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("cell", [info.name for info in CELLS if info.name not in PERSISTENT])
+def test_what_is_not_persistent_takes_steps(program: Path, cell: str) -> None:
+    Case(make(cell, 3, 2, 2, 5), "persistent").check(program)
+
+
 def test_too_little_shared_memory_falls_back(program: Path) -> None:
     """W_hh of this layer does not fit into one block."""
     Case(make("gru", 2, 2, 2, 80), "persistent", multiprocessors=1).check(program)
 
 
-@pytest.mark.parametrize("barriers", [name for name in BARRIERS if name != "all"])
-def test_a_missing_barrier_is_seen(program: Path, barriers: str) -> None:
+@pytest.mark.parametrize(
+    ("cell", "barriers"),
+    [*(("gru", name) for name in BARRIERS if name != "all"), ("lstm_norm", "no block barriers")],
+)
+def test_a_missing_barrier_is_seen(program: Path, cell: str, barriers: str) -> None:
     """The emulation lets threads run ahead: without a kind of barrier, results are wrong."""
-    problem = make("gru", 3, 5, 2, 9)
+    problem = make(cell, 3, 5, 2, 9)
     results = Case(problem, "persistent", barriers=barriers).run(program)
     expected = Case(problem, "persistent").expected()
     assert not np.allclose(results["y"], expected["y"], atol=1e-3)

@@ -36,22 +36,22 @@ def path(request: pytest.FixtureRequest) -> str:
 
 
 class TestAgainstTheReference:
-    def test_plain(self, device: Any, fused_cell: str, path: str) -> None:
-        problem = make(fused_cell, 4, 3, 5, 9)
+    def test_plain(self, device: Any, cell: str, path: str) -> None:
+        problem = make(cell, 4, 3, 5, 9)
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_ragged_with_resets(self, device: Any, fused_cell: str, path: str) -> None:
-        problem = make(fused_cell, 5, 6, 3, 7, ragged=True, resets=True)
+    def test_ragged_with_resets(self, device: Any, cell: str, path: str) -> None:
+        problem = make(cell, 5, 6, 3, 7, ragged=True, resets=True)
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_reverse_without_bias_and_states(self, device: Any, fused_cell: str, path: str) -> None:
+    def test_reverse_without_bias_and_states(self, device: Any, cell: str, path: str) -> None:
         problem = make(
-            fused_cell, 5, 4, 3, 8, ragged=True, reverse=True, states=False, biases=(False, False)
+            cell, 5, 4, 3, 8, ragged=True, reverse=True, states=False, biases=(False, False)
         )
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_inference_equals_training(self, device: Any, fused_cell: str, path: str) -> None:
-        run = Run(device, make(fused_cell, 5, 4, 3, 8, ragged=True), path=path)
+    def test_inference_equals_training(self, device: Any, cell: str, path: str) -> None:
+        run = Run(device, make(cell, 5, 4, 3, 8, ragged=True), path=path)
         trained = run.vjp()
         y, states = run.scan()
         assert_same_bits(y, trained["y"])
@@ -62,8 +62,8 @@ class TestAgainstTheReference:
         problem = make("lstm", *dims)
         check(problem, Run(device, problem, path=path).vjp())
 
-    def test_any_path_by_itself(self, device: Any, fused_cell: str) -> None:
-        problem = make(fused_cell, 4, 3, 5, 9)
+    def test_any_path_by_itself(self, device: Any, cell: str) -> None:
+        problem = make(cell, 4, 3, 5, 9)
         check(problem, Run(device, problem).vjp())
 
     def test_updates_and_steps_out(self, device: Any, path: str) -> None:
@@ -90,6 +90,14 @@ class TestAgainstTheReference:
             results[-1] += present(run.get_some(run.grads))
         for expected, actual in zip(*results, strict=True):
             assert_close(actual, expected, K=problem.gradient_roundings, kind="gradient")
+
+    @pytest.mark.parametrize("clip", [None, 0.2, ("norm", 0.5)], ids=str)
+    def test_limits_and_factors(self, device: Any, path: str, clip: Any) -> None:
+        problem = make("lstm", 5, 4, 3, 6, ragged=True, resets=True)
+        factors = 2.0 * (np.random.default_rng(8).random((4, 6)) < 0.5)
+        problem.options.update(cell_clip=0.4, recurrent_factors=factors.astype(np.float32))
+        results = Run(device, problem, path=path).vjp(clip_gradient=clip)
+        check(problem, results, clip_gradient=clip)
 
     def test_saved_serves_two_pullbacks(self, device: Any) -> None:
         problem = make("gru", 4, 3, 5, 6)
@@ -292,10 +300,10 @@ class TestWhatIsMissing:
         assert "expected a CUDA device with NVIDIA's driver, got cudaError" in result.stdout
 
 
-def test_what_is_too_large_for_the_emulation(device: Any, fused_cell: str, path: str) -> None:
+def test_what_is_too_large_for_the_emulation(device: Any, cell: str, path: str) -> None:
     """Sizes at which a GPU is full, on one."""
     if device.name == "emulated":
         pytest.skip("needs a GPU and a build with UNROLLED_CUDA=ON")
     for dims in ((50, 1, 64, 1024), (25, 64, 200, 512), (20, 33, 100, 1760)):
-        problem = make(fused_cell, *dims, ragged=dims[1] > 1, resets=True)
+        problem = make(cell, *dims, ragged=dims[1] > 1, resets=True)
         check(problem, Run(device, problem, path=path).vjp())

@@ -82,13 +82,13 @@ def test_bad_budgets_are_refused(limits: dict[str, Any]) -> None:
 def test_the_best_parameters_are_kept() -> None:
     scores = iter([3.0, 1.0, 2.0, 5.0])
     seen: list[np.ndarray] = []
-    trainer = make_trainer(validations=4, budget=Budget(steps=8))
+    model = Bowl()
 
     def validate() -> float:
-        seen.append(trainer.model.flat.values.copy())
+        seen.append(model.flat.values.copy())
         return next(scores)
 
-    trainer._validate = validate
+    trainer = make_trainer(model, validate=validate, validations=4, budget=Budget(steps=8))
     trainer.run()
     assert trainer.best_loss == 1.0
     assert trainer.best_values is not None
@@ -177,12 +177,12 @@ def test_plain_progress_writes_lines() -> None:
     progress._last = -1e18
     progress.update(STATUS)
     progress.update(STATUS)  # too soon
-    progress.validated(STATUS, math.log(4.0), True)
+    progress.validated(STATUS, Point(1234, 1.0, math.log(4.0), 0.125), True)
     progress.close()
     first, second = stream.getvalue().splitlines()
     loss = "loss 1.000  1.443 bits/thing  50,000 things/s  1:15 left"
     assert first == f" 25%  update 1,234  {loss}"
-    assert second == " 25%  update 1,234  held out 2.000 bits per thing (best)"
+    assert second == " 25%  update 1,234  held out 2.000 bits per thing, 12.50% wrong (best)"
 
 
 def test_rich_progress_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,9 +196,9 @@ def test_rich_progress_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "Console", Console)
     progress = RichProgress(METRIC)
     progress.update(STATUS)
-    progress.validated(STATUS, math.log(4.0), True)
+    progress.validated(STATUS, Point(1234, 1.0, math.log(4.0), 0.125), True)
     progress.close()
-    for text in ("25%", "1.443 bits/thing", "50,000 things/s", "1:15 left", "(best)"):
+    for text in ("25%", "1.443 bits/thing", "50,000 things/s", "1:15 left", "12.50% wrong (best)"):
         assert text in stream.getvalue()
 
 
@@ -212,7 +212,7 @@ def test_progress_is_told_and_closed() -> None:
         def update(self, status: Status) -> None:
             self.last = status
 
-        def validated(self, status: Status, loss: float, best: bool) -> None:
+        def validated(self, status: Status, point: Point, best: bool) -> None:
             self.validations.append(best)
 
         def close(self) -> None:

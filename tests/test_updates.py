@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from bowl import Bowl, Numbers, make_trainer
 from unrolled import LanguageModel
-from unrolled.training import SGD, Budget, Callback, Point, Trainer, Update
+from unrolled.training import SGD, Budget, Callback, Point, Trainer, Update, Validation
 from unrolled.training import LossAndPullback as Result
 
 
@@ -133,6 +134,56 @@ def test_patience_ends_the_run() -> None:
     assert trainer.steps == 40, "the fifth is the best, and three came after it"
     assert trainer.best_loss == 1.0
     assert saved[-1] == 40
+
+
+class TestErrors:
+    """Where answers are counted, the fewest errors choose, and the loss between equals."""
+
+    LOSSES = (1.0, 2.0, 3.0, 2.5, 4.0)
+    ERRORS = (0.5, 0.2, 0.1, 0.1, 0.3)
+
+    def trainer(self, **options: Any) -> Trainer[Any]:
+        losses, errors = iter(self.LOSSES), iter(self.ERRORS)
+        validation = Validation(lambda: next(losses), lambda: next(errors))
+        return make_trainer(
+            validate=validation, validations=5, **{"budget": Budget(steps=5), **options}
+        )
+
+    def test_they_choose(self) -> None:
+        heard: list[tuple[float | None, bool]] = []
+
+        class Listener(Callback):
+            def validated(self, trainer: Trainer[Any], point: Point, best: bool) -> None:
+                heard.append((point.error, best))
+
+        trainer = self.trainer(callbacks=[Listener()])
+        trainer.run()
+        assert heard == [*zip(self.ERRORS, [True, True, True, True, False], strict=True)]
+        assert trainer.best_loss == 2.5
+        assert trainer.history.validation_losses() == [*self.LOSSES]
+
+    def test_patience_counts_from_the_fewest(self) -> None:
+        trainer = self.trainer(patience=1)
+        trainer.run()
+        assert not trainer.stopped, "each but the last is better than those before it"
+        assert trainer.steps == 5
+        assert trainer.history.validations_since_best() == 1
+
+    def test_a_resumed_run_knows_them(self) -> None:
+        first = self.trainer()
+        first.run()
+        arrays, values = first.state()
+        worse = iter([0.1, 0.05])
+        second = make_trainer(
+            validate=Validation(lambda: 2.6, lambda: next(worse)),
+            validations=7,
+            budget=Budget(steps=7),
+        )
+        second.load_state(arrays, json.loads(json.dumps(values)), first.best_values)
+        assert second.best_loss == 2.5
+        second.run()
+        assert [point.error for point in second.history.validation] == [*self.ERRORS, 0.1, 0.05]
+        assert second.best_loss == 2.6, "of the last one alone: 0.1 with 2.6 is worse than with 2.5"
 
 
 def test_the_schedule_knows_the_validations() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,20 @@ def test_sentences_with_times(tmp_path: Path) -> None:
     clip = make_clip(["up", "left"], np.random.default_rng(4))
     assert loaded(clip).text == watch(clip).text
     assert (loaded(clip).rows == watch(clip).rows).all()
+
+
+@pytest.mark.parametrize("kind", ["times", "text"])
+def test_sentences_are_chosen_by_their_words(tmp_path: Path, kind: str) -> None:
+    """The best is the one with the fewest wrong; captions are chosen by their loss."""
+    source = write_clips(tmp_path / "clips", 120, kind)
+    train(source, tmp_path / "cache", steps=12, validations=4, output=tmp_path / "m.safetensors")
+    events = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    scores = [event for event in events if event["event"] == "validation"]
+    assert len(scores) == 4
+    for place, score in enumerate(scores):
+        before = [(each["error"] or 0.0, each["loss"]) for each in scores[: place + 1]]
+        assert score["best"] == (min(before) == before[-1] and before.count(before[-1]) == 1)
+        assert (score["error"] is None) == (kind == "text")
 
 
 def test_what_follows_what_takes_part_in_the_search() -> None:

@@ -6,6 +6,7 @@
 #include "cuda/device.hpp"
 
 #define UNROLLED_INLINE static __host__ __device__ inline
+#define UNROLLED_OUTLINE UNROLLED_INLINE  // a call would need a stack
 
 namespace unrolled::cuda {
 

@@ -54,10 +54,22 @@ Rows<const E> token_rows(const Plan& plan, const PlanArrays& arrays,
   return {gathered, width};
 }
 
+// h that entered each token, as the recurrent product read it; `scratch` as `copies_h` says.
 template <class E>
-void add_column_sums(const E* data, int64_t rows, int64_t width, float* sum, Device& device) {
+const E* entering_h(const Backward& a, E* scratch, Device& device) {
+  const int64_t R = a.layer.R, tokens = a.plan->tokens;
+  if (a.factors == nullptr) return operand(a.states[0], tokens * R, scratch, device);
+  launch(multiply_rows<E>, {on_device(*a.plan, a.arrays), a.states[0], a.factors, scratch, R},
+         tokens, kRowThreads, 0, device.stream);
+  return scratch;
+}
+
+// sum (width) += the columns' sums of data (rows, width), of data * factors where there are some.
+template <class E>
+void add_column_sums(const E* data, int64_t rows, int64_t width, float* sum, Device& device,
+                     Rows<const float> factors = {}) {
   if (sum == nullptr) return;
-  launch(sum_columns<E>, {data, rows, width, sum}, ceil_div(width, kSumColumns),
+  launch(sum_columns<E>, {data, rows, width, sum, factors}, ceil_div(width, kSumColumns),
          kSumColumns * kSumParts, kSumColumns * kSumParts * sizeof(float), device.stream);
 }
 
@@ -71,18 +83,22 @@ void input_product(const Forward& a, int64_t width, const E* weight_ih, E* gathe
               {gates, width});
 }
 
-// The gradients of the parameters and of x from those of the gates, dinput and drecurrent
-// (tokens, width), and h that entered each token. `scratch` holds (tokens, I) floats.
+// gradient (width, columns) += d^T operands, where it is wanted; d and operands have a row a token.
 template <class E>
-void products_backward(const Backward& a, int64_t width, const E* dinput, const E* drecurrent,
-                       const E* h, const E* weight_ih, float* scratch, Device& device) {
+void add_product(float* gradient, const E* d, int64_t width, const E* operands, int64_t columns,
+                 int64_t tokens, Device& device) {
+  if (gradient != nullptr)
+    multiply<E>(device, true, false, width, columns, tokens, {d, width}, {operands, columns}, 1.0f,
+                {gradient, columns});
+}
+
+// The gradients of W_ih and x from that of the input part, dinput (tokens, width).
+// `scratch` holds (tokens, I) floats.
+template <class E>
+void input_backward(const Backward& a, int64_t width, const E* dinput, const E* weight_ih,
+                    float* scratch, Device& device) {
   const Plan& plan = *a.plan;
-  const int64_t I = a.layer.I, H = a.layer.H, tokens = plan.tokens;
-  add_column_sums(dinput, tokens, width, a.grads.bias_ih, device);
-  add_column_sums(drecurrent, tokens, width, a.grads.bias_hh, device);
-  if (a.grads.weight_hh != nullptr)
-    multiply<E>(device, true, false, width, H, tokens, {drecurrent, width}, {h, H}, 1.0f,
-                {a.grads.weight_hh, H});
+  const int64_t I = a.layer.I, tokens = plan.tokens;
   if (a.grads.weight_ih != nullptr)
     multiply<E>(device, true, false, width, I, tokens, {dinput, width},
                 token_rows(plan, a.arrays, a.x, I, reinterpret_cast<E*>(scratch), device), 1.0f,

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/persistent.hpp"
-#include "cuda/products.hpp"
+#include "cuda/scan_parts.hpp"
 
 namespace unrolled::cuda {
 
@@ -12,45 +12,38 @@ namespace unrolled::cuda {
 // product of few rows costs reading all weights from the L2 cache, and two launches.
 inline constexpr int64_t kPersistentForwardBatch = 16, kPersistentBackwardBatch = 8;
 
-// Pieces of scratch, one after the other: where each begins, and the floats of all.
-struct Pieces {
-  int64_t total = 0;
-
-  int64_t take(int64_t floats) {
-    constexpr int64_t kAlignment = 32;  // 128 bytes
-    const int64_t at = total;
-    total += ceil_div(floats, kAlignment) * kAlignment;
-    return at;
-  }
-};
-
 template <class Cell, class E>
 struct Scan {
   static constexpr int G = Cell::kGateCount, S = Cell::kStateCount, P = Cell::kUnitCount;
 
   static int64_t rounded_copy(int64_t size) { return kIsRounded<E> ? floats_of<E>(size) : 0; }
+  static int64_t copy_of_h(int64_t size, bool factors) {
+    return kIsRounded<E> || factors ? floats_of<E>(size) : 0;
+  }
 
   struct ForwardPieces : Pieces {
     int64_t counter, weight_ih, weight_hh, h, gates, recurrent, gathered;
 
-    ForwardPieces(int64_t I, int64_t H, const Plan& plan, bool training)
+    ForwardPieces(int64_t I, int64_t H, const Plan& plan, bool training, bool factors)
         : counter(take(1)),
           weight_ih(take(rounded_copy(G * H * I))),
           weight_hh(take(Cell::kRecurrent ? rounded_copy(G * H * H) : 0)),
-          h(take(rounded_copy(state_rows(plan, training) * H))),
+          h(take(copy_of_h(state_rows(plan, training) * H, factors))),
           gates(take(plan.tokens * G * H)),
           recurrent(take(Cell::kRecurrent ? plan.B * G * H : 0)),
           gathered(take(floats_of<E>(plan.tokens * I))) {}
   };
 
   struct BackwardPieces : Pieces {
-    int64_t counter, weight_ih, weight_hh, h, carry[S], dinput, drecurrent, dunit, gathered;
+    int64_t counter, weight_ih, weight_hh, h, product, carry[S], dinput, drecurrent, dunit,
+        gathered;
 
-    BackwardPieces(int64_t I, int64_t H, const Plan& plan)
+    BackwardPieces(int64_t I, int64_t H, const Plan& plan, bool factors)
         : counter(take(1)),
           weight_ih(take(rounded_copy(G * H * I))),
           weight_hh(take(Cell::kRecurrent ? rounded_copy(G * H * H) : 0)),
-          h(take(rounded_copy(plan.tokens * H))) {
+          h(take(copy_of_h(plan.tokens * H, factors))),
+          product(take(Cell::kRecurrent ? plan.B * H : 0)) {
       for (int64_t& at : carry) at = take(plan.B * H);
       dinput = take(floats_of<E>(plan.tokens * G * H));
       drecurrent = Cell::kSplitGradient ? take(floats_of<E>(plan.tokens * G * H)) : dinput;
@@ -59,17 +52,14 @@ struct Scan {
     }
   };
 
-  static int64_t state_rows(const Plan& plan, bool training) {
-    return training ? plan.tokens : 2 * plan.B;
-  }
-
-  static Sizes sizes(int64_t I, int64_t H, const Plan& plan, bool training) {
+  static Sizes sizes(const Layer& layer, const Plan& plan, bool training, bool factors) {
     Sizes sizes{};
-    sizes.states = state_rows(plan, training) * H;
-    sizes.forward = ForwardPieces(I, H, plan, training).total;
+    const int64_t I = layer.I, H = layer.H;
+    for (int k = 0; k < S; ++k) sizes.states[k] = state_rows(plan, training) * H;
+    sizes.forward = ForwardPieces(I, H, plan, training, factors).total;
     if (!training) return sizes;
     sizes.saved = plan.tokens * Cell::kSavedCount * H;
-    sizes.backward = BackwardPieces(I, H, plan).total;
+    sizes.backward = BackwardPieces(I, H, plan, factors).total;
     return sizes;
   }
 
@@ -81,7 +71,8 @@ struct Scan {
     return make_slice(H, 1, G * H, B, kIsRounded<E>, device.multiprocessors);
   }
 
-  static bool fits(int64_t H, const Device& device) {
+  static bool fits(const Layer& layer, const Device& device) {
+    const int64_t H = layer.H;
     return Cell::kRecurrent && has_room(forward_slice(H, kTileRows, device), device) &&
            has_room(backward_slice(H, kTileRows, device), device);
   }
@@ -89,29 +80,16 @@ struct Scan {
   static void forward(const Forward& a, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = a.layer.H;
-    const ForwardPieces at(a.layer.I, H, plan, a.saved != nullptr);
+    const ForwardPieces at(a.layer.I, H, plan, a.saved != nullptr, a.factors != nullptr);
     const E* weight_ih =
         operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
     input_product(a, G * H, weight_ih, piece<E>(a, at.gathered), a.scratch + at.gates, device);
-    ForwardScan<E> scan{};
-    scan.plan = on_device(plan, a.arrays);
-    scan.H = H;
+    ForwardScan<E> scan = forward_scan<E>(a);
     scan.gates = a.scratch + at.gates;
-    scan.bias_input = a.layer.weights.bias_ih;
-    scan.bias_recurrent = a.layer.weights.bias_hh;
-    scan.weight_unit = a.layer.weights.weight_unit;
-    scan.saved = a.saved;
-    for (int k = 0; k < S; ++k) {
-      scan.y[k] = a.y[k];
-      scan.update[k] = a.update[k];
-      scan.initial[k] = a.initial[k];
-      scan.final[k] = a.final[k];
-      scan.states[k] = a.states[k];
-    }
     if constexpr (kIsRounded<E>)
       scan.h = piece<E>(a, at.h);
     else
-      scan.h = a.states[0];
+      scan.h = a.factors == nullptr ? a.states[0] : piece<E>(a, at.h);
     if constexpr (Cell::kRecurrent)
       forward_steps(a, scan, at, device);
     else
@@ -121,35 +99,27 @@ struct Scan {
   static void backward(const Backward& a, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = a.layer.H;
-    const BackwardPieces at(a.layer.I, H, plan);
-    BackwardScan<E> scan{};
-    scan.plan = on_device(plan, a.arrays);
-    scan.H = H;
-    scan.weight_unit = a.layer.weights.weight_unit;
-    scan.saved = a.saved;
+    const BackwardPieces at(a.layer.I, H, plan, a.factors != nullptr);
+    BackwardScan<E> scan = backward_scan<E>(a);
     scan.dinput = piece<E>(a, at.dinput);
     scan.drecurrent = piece<E>(a, at.drecurrent);
     scan.dunit = a.scratch + at.dunit;
-    for (int k = 0; k < S; ++k) {
-      scan.dy[k] = a.dy[k];
-      scan.update[k] = a.update[k];
-      scan.dfinal[k] = a.dfinal[k];
-      scan.dinitial[k] = a.dinitial[k];
-      scan.states[k] = a.states[k];
-      scan.carry[k] = a.scratch + at.carry[k];
-    }
+    for (int k = 0; k < S; ++k) scan.carry[k] = a.scratch + at.carry[k];
     // Rows without any step; what this gives to the others is overwritten.
     const Position outside = position(plan, -1);
-    if (plan.T == 0 || plan.live[0] < plan.B) step(scan, outside, outside, plan.B, device);
-    if constexpr (Cell::kRecurrent)
+    if (plan.T == 0 || plan.live[0] < plan.B) step(scan, outside, outside, nullptr, plan.B, device);
+    if (Cell::kRecurrent || clips_norm(a))
       backward_steps(a, scan, at, device);
     else
       launch(backward_alone<Cell, E>, scan, step_blocks(plan.B, H), kStepThreads, 0, device.stream);
-    const E* h = operand(a.states[0], plan.tokens * H, piece<E>(a, at.h), device);
     const E* weight_ih =
         operand(a.layer.weights.weight_ih, G * H * a.layer.I, piece<E>(a, at.weight_ih), device);
-    products_backward<E>(a, G * H, scan.dinput, scan.drecurrent, h, weight_ih,
-                         a.scratch + at.gathered, device);
+    input_backward<E>(a, G * H, scan.dinput, weight_ih, a.scratch + at.gathered, device);
+    add_column_sums<E>(scan.dinput, plan.tokens, G * H, a.grads.bias_ih, device);
+    add_column_sums<E>(scan.drecurrent, plan.tokens, G * H, a.grads.bias_hh, device);
+    if constexpr (Cell::kRecurrent)
+      add_product<E>(a.grads.weight_hh, scan.drecurrent, G * H,
+                     entering_h(a, piece<E>(a, at.h), device), H, plan.tokens, device);
     add_column_sums(scan.dunit, plan.tokens, P * H, a.grads.weight_unit, device);
   }
 
@@ -193,30 +163,36 @@ struct Scan {
                              const BackwardPieces& at, Device& device) {
     const Plan& plan = *a.plan;
     const int64_t H = scan.H;
-    const E* weight_hh =
-        operand(a.layer.weights.weight_hh, G * H * H, piece<E>(a, at.weight_hh), device);
-    const Slice slice = backward_slice(H, plan.B, device);
-    if (is_persistent(a.path, slice, plan.B <= kPersistentBackwardBatch, device)) {
-      launch_persistent(
-          slice.tile == 1 ? persistent_backward<Cell, E, 1>
-                          : persistent_backward<Cell, E, kTileRows>,
-          Persistent<BackwardScan<E>, E>{scan, slice, weight_hh, piece<unsigned>(a, at.counter)},
-          device);
-      return;
+    const E* weight_hh = nullptr;
+    if constexpr (Cell::kRecurrent) {
+      weight_hh = operand(a.layer.weights.weight_hh, G * H * H, piece<E>(a, at.weight_hh), device);
+      const Slice slice = backward_slice(H, plan.B, device);
+      if (!clips_norm(a) &&
+          is_persistent(a.path, slice, plan.B <= kPersistentBackwardBatch, device)) {
+        launch_persistent(
+            slice.tile == 1 ? persistent_backward<Cell, E, 1>
+                            : persistent_backward<Cell, E, kTileRows>,
+            Persistent<BackwardScan<E>, E>{scan, slice, weight_hh, piece<unsigned>(a, at.counter)},
+            device);
+        return;
+      }
     }
     for (int64_t s = plan.T - 1; s >= -1; --s) {
       const Position here = position(plan, s), later = position(plan, s + 1);
-      multiply<E>(device, false, false, later.live, H, G * H,
-                  {scan.drecurrent + later.token * G * H, G * H}, {weight_hh, H}, 1.0f,
-                  {scan.carry[0], H});
-      step(scan, here, later, larger(here.live, later.live), device);
+      float* product = Cell::kRecurrent ? a.scratch + at.product : nullptr;
+      if constexpr (Cell::kRecurrent)
+        multiply<E>(device, false, false, later.live, H, G * H,
+                    {scan.drecurrent + later.token * G * H, G * H}, {weight_hh, H}, 0.0f,
+                    {product, H});
+      step(scan, here, later, clip_of_norm(a, scan, product, later.live, device),
+           larger(here.live, later.live), device);
     }
   }
 
   static void step(const BackwardScan<E>& scan, const Position& here, const Position& later,
-                   int64_t rows, Device& device) {
-    launch(backward_step<Cell, E>, {scan, here, later}, step_blocks(rows, scan.H), kStepThreads, 0,
-           device.stream);
+                   const float* product, int64_t rows, Device& device) {
+    launch(backward_step<Cell, E>, {scan, here, later, product}, step_blocks(rows, scan.H),
+           kStepThreads, 0, device.stream);
   }
 
   static bool has_room(const Slice& slice, const Device& device) {

@@ -1,9 +1,9 @@
 // A scan on CUDA: what the host hands over. Structs of device pointers and sizes, and the functions
 // that put the whole scan on a stream. No CUDA header is needed to include this.
 //
-// Letters: T steps, B batch, I input, H hidden, G gates, S states. All arrays are float and
-// row-major; weights have torch's shapes. Nothing here allocates, waits for the device or reads its
-// memory, so that everything can be captured in a CUDA graph: the host gives all scratch.
+// Letters: T steps, B batch, I input, H hidden, R columns of h, G gates, S states. All arrays are
+// float and row-major; weights have torch's shapes. Nothing here allocates, waits for the device or
+// reads its memory, so that everything can be captured in a CUDA graph: the host gives all scratch.
 #pragma once
 
 #include <cstdint>
@@ -52,15 +52,16 @@ struct PlanArrays {
 
 // One direction of one layer.
 struct Layer {
-  int cell;                                // its place in UNROLLED_FUSED_CELLS
+  int cell;                                // its place in `cells`
   Precision precision = Precision::kFull;  // or kBf16, where `has` says so
-  int64_t I, H;
+  int64_t I, H, R;                         // R: columns of h; H unless the cell projects
   LayerParameters<const float> weights;
+  GateOptions<float> gates;  // of a cell with functions
 };
 
 // Sizes of the arrays that the host gives, in floats.
 struct Sizes {
-  int64_t states;             // each of Forward::states
+  int64_t states[kMaxStates];
   int64_t saved;              // Forward::saved; 0 at inference
   int64_t forward, backward;  // scratch; of backward 0 at inference
 };
@@ -76,8 +77,11 @@ struct Forward {
   // Shares of its new value that each state takes, the rest stays as it was (zoneout); data may be
   // null: it takes all.
   Sequence<const float> update[kMaxStates];
-  const float* initial[kMaxStates];  // (B, H) or null for zeros
-  float* final[kMaxStates];          // (B, H), each written for all rows
+  // (B, R), what the recurrent product sees h multiplied by; null: ones.
+  const float* factors;
+  float cell_limit = static_cast<float>(kUnlimited);  // of the state c, see cells/all.hpp
+  const float* initial[kMaxStates];                   // (B, H), h (B, R); or null for zeros
+  float* final[kMaxStates];  // each written for all rows; may be the initial ones
   // The states that enter each token, and what else BPTT needs: what `sizes` says. At inference
   // `saved` is null and `states` is scratch.
   float* states[kMaxStates];
@@ -93,10 +97,15 @@ struct Backward {
   Sequence<const float> x;
   Sequence<const float> dy[kMaxStates];  // data may be null: zeros; dead tokens are not read
   Sequence<const float> update[kMaxStates];
+  const float* factors;
+  float cell_limit = static_cast<float>(kUnlimited);
+  // Of the gradient of h that goes to the step before: of its elements, and of its norm over a row,
+  // which the steps have to be kernels of their own for.
+  float clip_value = static_cast<float>(kUnlimited), clip_norm = static_cast<float>(kUnlimited);
   Sequence<float> dx;  // data may be null: not wanted; dead tokens are left as they are
   bool accumulate_dx;  // dx is added to
-  const float* dfinal[kMaxStates];  // (B, H) or null for zeros
-  float* dinitial[kMaxStates];      // (B, H), each written for all rows
+  const float* dfinal[kMaxStates];  // as the states, or null for zeros
+  float* dinitial[kMaxStates];      // each written for all rows
   const float* states[kMaxStates];  // as left by forward
   const float* saved;               // likewise
   LayerParameters<float> grads;     // added to; each may be null: not wanted
@@ -104,20 +113,21 @@ struct Backward {
   Path path;
 };
 
-// The cells in the order of UNROLLED_FUSED_CELLS: names, gates, states.
+// The cells: names, gates, states. Those of reduced precision come first.
 int cell_count();
 const CellInfo* cells();
 
 // Whether a cell can be run in this precision.
 bool has(int cell, Precision precision);
 
-Sizes sizes(int cell, Precision precision, int64_t I, int64_t H, const Plan& plan, bool training);
+// `factors`: the scan has some.
+Sizes sizes(const Layer& layer, const Plan& plan, bool training, bool factors);
 
 // Put a scan on the device's stream. An error of a launch is a std::runtime_error.
 void forward(const Forward& args, Device& device);
 void backward(const Backward& args, Device& device);
 
 // Whether the persistent kernels can hold a layer on the device.
-bool fits(int cell, Precision precision, int64_t H, const Device& device);
+bool fits(const Layer& layer, const Device& device);
 
 }  // namespace unrolled::cuda

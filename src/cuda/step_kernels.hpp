@@ -1,6 +1,8 @@
 // The element-wise part of steps as kernels. Blocks of threads take neighbouring units of one row.
 #pragma once
 
+#include <cmath>
+
 #include "cuda/step.hpp"
 
 namespace unrolled::cuda {
@@ -47,6 +49,7 @@ template <class E>
 struct BackwardStep {
   BackwardScan<E> scan;
   Position here, later;
+  const float* product;  // (later.live, H): dr W_hh; null where the carry has it
 };
 
 template <class Cell, class E>
@@ -54,7 +57,38 @@ __global__ void backward_step(BackwardStep<E> a) {
   const auto [j, u] = own_unit(a.scan.H);
   if (u >= a.scan.H) return;
   BackwardUnit<Cell> unit = load_unit<Cell>(a.scan, a.here, a.later, j, u);
-  finish_unit(a.scan, a.here, unit, 0.0f);
+  const bool multiplied = a.product != nullptr && j < a.later.live;
+  finish_unit(a.scan, a.here, unit, multiplied ? a.product[j * a.scan.H + u] : 0.0f);
+}
+
+// Between the product and a step that clips the norm of the gradient of h over a row.
+template <class E>
+struct NormClip {
+  BackwardScan<E> scan;
+  const float* product;  // as in BackwardStep
+  float limit;
+};
+
+// One block per row; adds the product to the carry. The order of a sum depends on R alone.
+template <class E>
+__global__ void clip_norm(NormClip<E> a) {
+  UNROLLED_SHARED(shared);
+  auto* sums = reinterpret_cast<double*>(shared);  // [kStepThreads]
+  const int64_t R = a.scan.R, j = blockIdx.x, user = user_row(a.scan.plan, j);
+  float* row = a.scan.carry[0] + j * R;
+  double sum = 0.0;  // a float has no room for the square of 1e20
+  for (int64_t u = threadIdx.x; u < R; u += kStepThreads) {
+    if (a.product != nullptr)
+      row[u] = multiply_add(factor_of(a.scan.factors, R, user, u), a.product[j * R + u], row[u]);
+    sum += static_cast<double>(row[u]) * static_cast<double>(row[u]);
+  }
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  sum = 0.0;
+  for (int thread = 0; thread < kStepThreads; ++thread) sum += sums[thread];
+  const double factor = static_cast<double>(a.limit) / ::sqrt(sum);
+  if (factor >= 1.0) return;  // not where it is NaN, which goes on
+  for (int64_t u = threadIdx.x; u < R; u += kStepThreads) row[u] *= static_cast<float>(factor);
 }
 
 // All steps of a cell without a recurrent product: its units do not see each other.

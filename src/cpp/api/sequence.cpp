@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "api/limits.hpp"
 #include "api/memory.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
@@ -105,12 +106,6 @@ Buffer<int64_t> checked_tokens(const char* function, const ArrayView& view, int6
 
 }  // namespace
 
-void check_cell_clip(const CellInfo& info, double limit) {
-  if (!(limit > 0)) fail_value("[", info.name, "] expected cell_clip > 0, got ", limit);
-  if (limit < kUnlimited && !info.clips)
-    fail_value("[", info.name, "] expected no cell_clip: the cell has no state c to clip");
-}
-
 template <class T>
 std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& weights,
                                       const ForwardArrays& arrays, bool save, int64_t recompute,
@@ -164,8 +159,7 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
   check_cell_clip(info, arrays.cell_clip);
   args.cell_limit = static_cast<T>(arrays.cell_clip);
   saved->cell_clip = arrays.cell_clip;
-  if (arrays.factors.present && !info.recurrent)
-    fail_value("[", name, "] expected no recurrent_factors: the cell has no recurrent product");
+  check_factors(info, arrays.factors.present);
   args.factors =
       arrays.factors.present
           ? contiguous<const T>(
@@ -242,9 +236,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   else
     args.dx = sequence<T>({name, "dx", "(T, B, I)", {T_steps, B, I}}, arrays.dx, Access::kWrite);
   args.accumulate_dx = arrays.accumulate_dx;
-  if (!(arrays.clip_value > 0 && arrays.clip_norm > 0))
-    fail_value("[", name, "] expected a limit > 0 of clip_gradient, got ",
-               std::min(arrays.clip_value, arrays.clip_norm));
+  check_clip_gradient(info, arrays.clip_value, arrays.clip_norm);
   args.clip_value = static_cast<T>(arrays.clip_value);
   args.clip_norm = static_cast<T>(arrays.clip_norm);
   states<const T>("dstate ", w, arrays.dfinal, B, Access::kRead, args.dfinal);

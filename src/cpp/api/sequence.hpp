@@ -48,9 +48,6 @@ struct ForwardArrays {
   ArrayView factors;              // (B, H) of h in the recurrent product; absent: ones
 };
 
-// Throws when it is no limit > 0, or one that the cell cannot have.
-void check_cell_clip(const CellInfo& info, double limit);
-
 // Runs the scan; with `save` returns what backward needs, else null. `recompute` is kStoreAll,
 // kStoreStates or a number of steps. What is saved lies in `memory`, or in memory of its own.
 template <class T>

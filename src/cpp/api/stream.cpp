@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "api/limits.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
 

@@ -10,42 +10,7 @@ namespace {
 
 constexpr const char* kPrecisionNames[kPrecisions] = {"full", "bf16", "int8"};
 
-Function find_function(const CellInfo& info, const std::string& name) {
-  std::string names;
-  for (int i = 0; i < kFunctions; ++i) {
-    if (name == kFunctionNames[i]) return static_cast<Function>(i);
-    names += (i == 0 ? "" : ", ") + std::string(kFunctionNames[i]);
-  }
-  fail_value("[", info.name, "] expected functions out of ", names, ", got '", name, "'");
-}
-
 }  // namespace
-
-const char* const kFunctionNames[kFunctions] = {
-    "sigmoid",     "tanh",         "relu", "affine",   "leaky_relu", "thresholded_relu",
-    "scaled_tanh", "hard_sigmoid", "elu",  "softsign", "softplus"};
-
-template <class T>
-GateOptions<T> gate_options(const CellInfo& info, const GateChoice& choice) {
-  const size_t count = static_cast<size_t>(info.function_count);
-  if (!choice.functions.empty() && choice.functions.size() != count)
-    fail_value("[", info.name, "] expected ", count, " functions, got ", choice.functions.size());
-  if (!(choice.limit > 0)) fail_value("[", info.name, "] expected limit > 0, got ", choice.limit);
-  if (count == 0 && choice.limit < kUnlimited)
-    fail_value("[", info.name, "] expected no limit of what gates read: the cell has none");
-  if (choice.coupled && (count == 0 || info.state_count < 2))
-    fail_value("[", info.name, "] expected coupled = false: the cell cannot couple its gates");
-  GateOptions<T> options{{}, static_cast<T>(choice.limit), choice.coupled};
-  for (size_t k = 0; k < count; ++k) {
-    if (choice.functions.empty()) {
-      options.functions[k] = {info.functions[k], T(0), T(0)};
-      continue;
-    }
-    const auto& [name, alpha, beta] = choice.functions[k];
-    options.functions[k] = {find_function(info, name), static_cast<T>(alpha), static_cast<T>(beta)};
-  }
-  return options;
-}
 
 std::vector<std::string> cell_precisions(const KernelTable& table, int cell) {
   return {kPrecisionNames, kPrecisionNames + (cell < table.narrow_cells ? kPrecisions : 1)};
@@ -170,7 +135,6 @@ Weights<T> pack_weights(const std::string& cell, const LayerArrays& arrays, Prec
   template LayerParameters<T> layer_parameters<T>(const CellInfo&, const LayerArrays&, int64_t, \
                                                   int64_t, int64_t, Access);                    \
   template void place_weights<T>(Weights<T>&, Buffer<T>);                                       \
-  template GateOptions<T> gate_options<T>(const CellInfo&, const GateChoice&);                  \
   template Weights<T> pack_weights<T>(const std::string&, const LayerArrays&, Precision, bool,  \
                                       const GateChoice&, Buffer<T>);
 UNROLLED_INSTANTIATE(float)

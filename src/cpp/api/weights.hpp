@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/array.hpp"
+#include "api/gates.hpp"
 #include "kernels/table.hpp"
 #include "runtime/arena.hpp"
 #include "runtime/cells.hpp"
@@ -46,24 +47,6 @@ inline int64_t packed_size(const LayerSizes& s, bool backward) {
   return s.input + s.recurrent + 2 * s.bias + s.unit + s.second + s.second_bias +
          (backward ? s.input_t + s.recurrent_t + s.second_t : 0);
 }
-
-// What the gates of a cell with functions apply.
-struct GateChoice {
-  struct Named {
-    std::string name;
-    double alpha, beta;
-  };
-  std::vector<Named> functions;  // in the order of the cell; empty: what it has by default
-  double limit = kUnlimited;
-  bool coupled = false;
-};
-
-// Names of the functions, in the order of their enumeration.
-extern const char* const kFunctionNames[kFunctions];
-
-// The choice as kernels take it; ValueError where the cell cannot do it.
-template <class T>
-GateOptions<T> gate_options(const CellInfo& info, const GateChoice& choice);
 
 struct LayerArrays {
   ArrayView weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr;

@@ -6,10 +6,10 @@
 namespace unrolled::UNROLLED_ISA {
 
 // f(x), and in `slope`, if it is wanted, f'(x); in a corner the slope to the left, but of
-// HardSigmoid 0 and of ThresholdedRelu 1. Not inlined: cells call it for every gate, and it is
-// long.
+// HardSigmoid 0 and of ThresholdedRelu 1. Not inlined on CPUs: cells call it for every gate, and
+// it is long.
 template <class V, class T>
-static __attribute__((noinline)) V activate(const GateFunction<T>& f, V x, V* slope = nullptr) {
+UNROLLED_OUTLINE V activate(const GateFunction<T>& f, V x, V* slope = nullptr) {
   const V zero(T(0)), one(T(1)), a(f.alpha), b(f.beta);
   V y = x, d = one;
   switch (f.function) {

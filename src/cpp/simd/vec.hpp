@@ -33,6 +33,7 @@
 #endif
 
 #define UNROLLED_INLINE static inline __attribute__((always_inline))
+#define UNROLLED_OUTLINE static __attribute__((noinline))
 #define UNROLLED_INLINE_MEMBER inline __attribute__((always_inline))
 // Behind the parameters of a lambda. Without it GCC stops inlining them in a unit of this size, and
 // accumulators that go through a closure go through memory.

@@ -33,9 +33,16 @@ class Key {
   template <class T>
   void add(const LayerParameters<T>& p) {
     add(p.weight_ih), add(p.weight_hh), add(p.bias_ih), add(p.bias_hh), add(p.weight_unit);
+    add(p.weight_hr);
   }
   void add(const Layer& layer) {
-    add(layer.cell), add(layer.precision), add(layer.I), add(layer.H), add(layer.weights);
+    add(layer.cell), add(layer.precision), add(layer.I), add(layer.H), add(layer.R);
+    add(layer.weights), add(layer.gates);
+  }
+  void add(const GateOptions<float>& gates) {
+    for (const GateFunction<float>& each : gates.functions)
+      add(each.function), add(each.alpha), add(each.beta);
+    add(gates.limit), add(gates.coupled);
   }
   void add(const PlanArrays& arrays) {
     add(arrays.live), add(arrays.offset), add(arrays.order), add(arrays.resets);

@@ -63,26 +63,39 @@ void register_array(py::module_& m) {
 void register_weights(py::module_& m) {
   py::class_<Weights>(m, "Weights", py::module_local(), "One direction of one layer.")
       .def(py::init([](const std::string& cell, Argument weight_ih, Argument weight_hh,
-                       Argument bias_ih, Argument bias_hh, Argument weight_unit,
-                       const std::string& precision, const std::string& path) {
+                       Argument bias_ih, Argument bias_hh, Argument weight_unit, Argument weight_hr,
+                       const std::string& precision, const std::string& path,
+                       const std::vector<std::tuple<std::string, double, double>>& functions,
+                       double gate_clip, bool coupled) {
+             GateChoice gates{{}, gate_clip, coupled};
+             for (const auto& [name, alpha, beta] : functions)
+               gates.functions.push_back({name, alpha, beta});
              return Weights(
-                 cell, {weight_ih, weight_hh, bias_ih, bias_hh, weight_unit},
+                 cell, {weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr},
                  one_of<Math>(
                      "precision", precision,
                      {{"full", Math::kFloat32}, {"tf32", Math::kTf32}, {"bf16", Math::kBf16}}),
                  one_of<Path>("path", path,
                               {{"auto", Path::kAuto},
                                {"steps", Path::kSteps},
-                               {"persistent", Path::kPersistent}}));
+                               {"persistent", Path::kPersistent}}),
+                 gates);
            }),
            py::arg("cell"), py::arg("weight_ih").none(false), py::arg("weight_hh"),
-           py::arg("bias_ih"), py::arg("bias_hh"), py::arg("weight_unit"), py::arg("precision"),
-           py::arg("path"), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(), py::keep_alive<1, 5>(),
-           py::keep_alive<1, 6>(), py::keep_alive<1, 7>())
+           py::arg("bias_ih"), py::arg("bias_hh"), py::arg("weight_unit"), py::arg("weight_hr"),
+           py::arg("precision"), py::arg("path"), py::arg("functions"), py::arg("gate_clip"),
+           py::arg("coupled"), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(),
+           py::keep_alive<1, 5>(), py::keep_alive<1, 6>(), py::keep_alive<1, 7>(),
+           py::keep_alive<1, 8>())
       .def_property_readonly("cell", [](const Weights& w) { return w.info().name; })
       .def_property_readonly("input_size", [](const Weights& w) { return w.layer.I; })
       .def_property_readonly("hidden_size", [](const Weights& w) { return w.layer.H; })
-      .def_property_readonly("state_count", [](const Weights& w) { return w.info().state_count; });
+      .def_property_readonly("state_sizes", [](const Weights& w) {
+        py::tuple sizes(w.info().state_count);
+        for (int k = 0; k < w.info().state_count; ++k)
+          sizes[static_cast<size_t>(k)] = w.state_size(k);
+        return sizes;
+      });
 }
 
 void register_plan(py::module_& m) {
@@ -103,30 +116,35 @@ void register_plan(py::module_& m) {
 void register_scan(py::module_& m) {
   m.def(
       "sizes",
-      [](const Weights& weights, const DevicePlan& plan, bool training) {
-        const Sizes s = sizes(weights, plan, training);
-        return std::make_tuple(s.states, s.saved, s.forward, s.backward);
+      [](const Weights& weights, const DevicePlan& plan, bool training, bool factors) {
+        const Sizes s = sizes(weights, plan, training, factors);
+        const std::vector<int64_t> states(s.states, s.states + weights.info().state_count);
+        return std::make_tuple(states, s.saved, s.forward, s.backward);
       },
-      py::arg("weights"), py::arg("plan"), py::arg("training"));
+      py::arg("weights"), py::arg("plan"), py::arg("training"), py::arg("factors"));
   m.def(
       "forward",
       [](const Weights& weights, const DevicePlan& plan, Argument x, Argument y,
-         const Arrays& others, const Arrays& updates, const Arrays& initial, const Arrays& final,
-         const Arrays& states, Argument saved, Argument scratch, uintptr_t stream) {
+         const Arrays& others, const Arrays& updates, double cell_clip, Argument factors,
+         const Arrays& initial, const Arrays& final, const Arrays& states, Argument saved,
+         Argument scratch, uintptr_t stream) {
         const py::gil_scoped_release release;
-        forward(weights, plan, {x, y, others, updates, initial, final, states, saved, scratch},
+        forward(weights, plan,
+                {x, y, others, updates, cell_clip, factors, initial, final, states, saved, scratch},
                 stream);
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("y").none(false),
-      py::arg("others"), py::arg("updates"), py::arg("initial"), py::arg("final"),
-      py::arg("states"), py::arg("saved"), py::arg("scratch").none(false), py::arg("stream"));
+      py::arg("others"), py::arg("updates"), py::arg("cell_clip"), py::arg("factors"),
+      py::arg("initial"), py::arg("final"), py::arg("states"), py::arg("saved"),
+      py::arg("scratch").none(false), py::arg("stream"));
   m.def(
       "backward",
       [](const Weights& weights, const DevicePlan& plan, Argument x, Argument dy, Argument dx,
-         bool accumulate_dx, const Arrays& dothers, const Arrays& updates, const Arrays& dfinal,
+         bool accumulate_dx, const Arrays& dothers, const Arrays& updates, double cell_clip,
+         Argument factors, double clip_value, double clip_norm, const Arrays& dfinal,
          const Arrays& dinitial, const Arrays& states, Argument saved, Argument dweight_ih,
          Argument dweight_hh, Argument dbias_ih, Argument dbias_hh, Argument dweight_unit,
-         Argument scratch, uintptr_t stream) {
+         Argument dweight_hr, Argument scratch, uintptr_t stream) {
         const py::gil_scoped_release release;
         backward(weights, plan,
                  {x,
@@ -135,20 +153,25 @@ void register_scan(py::module_& m) {
                   accumulate_dx,
                   dothers,
                   updates,
+                  cell_clip,
+                  factors,
+                  clip_value,
+                  clip_norm,
                   dfinal,
                   dinitial,
                   states,
                   saved,
-                  {dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit},
+                  {dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr},
                   scratch},
                  stream);
       },
       py::arg("weights"), py::arg("plan"), py::arg("x").none(false), py::arg("dy"), py::arg("dx"),
-      py::arg("accumulate_dx"), py::arg("dothers"), py::arg("updates"), py::arg("dfinal"),
+      py::arg("accumulate_dx"), py::arg("dothers"), py::arg("updates"), py::arg("cell_clip"),
+      py::arg("factors"), py::arg("clip_value"), py::arg("clip_norm"), py::arg("dfinal"),
       py::arg("dinitial"), py::arg("states"), py::arg("saved").none(false),
       py::arg("dweight_ih").none(false), py::arg("dweight_hh"), py::arg("dbias_ih"),
-      py::arg("dbias_hh"), py::arg("dweight_unit"), py::arg("scratch").none(false),
-      py::arg("stream"));
+      py::arg("dbias_hh"), py::arg("dweight_unit"), py::arg("dweight_hr"),
+      py::arg("scratch").none(false), py::arg("stream"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "api/limits.hpp"
 #include "cuda/host/ensure.hpp"
 #include "cuda/host/key.hpp"
 
@@ -49,33 +50,48 @@ class Arguments {
     note(name, argument);
     return found;
   }
-  // One array a state, or none of them where they may be missing. `prefix` and the state's name are
-  // what an array is called.
+  // One (B, H) array a state, or none of them where they may be missing. `prefix` and the state's
+  // name are what an array is called.
   template <class T>
-  void states(const char* prefix, const char* letters, std::initializer_list<int64_t> shape,
+  void states(const char* prefix, const Weights& weights, int64_t B,
               const std::vector<Argument>& given, bool may_miss, T** out) {
     if (given.empty() && may_miss) return;
     check_count("state arrays", 0, given);
     for (int k = 0; k < info_.state_count; ++k) {
       const std::string name = std::string(prefix) + info_.states[k];
-      out[k] = array<T>(name.c_str(), letters, shape, given[static_cast<size_t>(k)]);
+      out[k] = array<T>(name.c_str(), letters(k, "(B, H)", "(B, R)"), {B, weights.state_size(k)},
+                        given[static_cast<size_t>(k)]);
     }
   }
   // (T, B, H) arrays of the states from number `first` on, all or none.
   template <class T>
-  void step_states(const char* prefix, int first, std::initializer_list<int64_t> shape,
-                   const std::vector<Argument>& given, Sequence<T>* out) {
+  void step_states(const char* prefix, int first, const Weights& weights, int64_t T_steps,
+                   int64_t B, const std::vector<Argument>& given, Sequence<T>* out) {
     if (given.empty()) return;
     check_count((std::string("arrays ") + prefix + " of shape (T, B, H)").c_str(), first, given);
     for (int k = first; k < info_.state_count; ++k) {
       const std::string name = std::string(prefix) + " of " + info_.states[k];
-      out[k] = sequence<T>(name.c_str(), "(T, B, H)", shape, given[static_cast<size_t>(k - first)]);
+      out[k] =
+          sequence<T>(name.c_str(), letters(k, "(T, B, H)", "(T, B, R)"),
+                      {T_steps, B, weights.state_size(k)}, given[static_cast<size_t>(k - first)]);
     }
+  }
+  // The memory of the states that enter each token, as `sizes` tells.
+  template <class T>
+  void entering_states(const Sizes& sizes, const std::vector<Argument>& given, T** out) {
+    check_count("state arrays", 0, given);
+    for (int k = 0; k < info_.state_count; ++k)
+      out[k] = array<T>((std::string("states of ") + info_.states[k]).c_str(), "(tokens*H,)",
+                        {sizes.states[k]}, given[static_cast<size_t>(k)]);
+  }
+  // Of the shape of a state: `projected` where it is an h that has columns of its own.
+  const char* letters(int k, const char* usual, const char* projected) const {
+    return k == 0 && info_.projects ? projected : usual;
   }
   // Parameters, or, where they are written, their gradients. All that the cell has must be there,
   // but for biases.
   template <class T>
-  LayerParameters<T> parameters(const ParameterArguments& given, int64_t I, int64_t H) {
+  LayerParameters<T> parameters(const ParameterArguments& given, int64_t I, int64_t H, int64_t R) {
     const auto take = [&](const char* name, const char* letters,
                           std::initializer_list<int64_t> shape, Argument argument, bool possible,
                           bool needed) {
@@ -88,12 +104,15 @@ class Arguments {
     };
     const int64_t rows = info_.gate_count * H;
     const bool recurrent = info_.recurrent, units = info_.unit_count > 0;
+    const bool projects = info_.projects;
     return {take("dweight_ih", "(G*H, I)", {rows, I}, given.weight_ih, true, true),
-            take("dweight_hh", "(G*H, H)", {rows, H}, given.weight_hh, recurrent, recurrent),
+            take("dweight_hh", projects ? "(G*H, R)" : "(G*H, H)", {rows, R}, given.weight_hh,
+                 recurrent, recurrent),
             take("dbias_ih", "(G*H,)", {rows}, given.bias_ih, true, false),
             take("dbias_hh", "(G*H,)", {rows}, given.bias_hh, recurrent, false),
-            take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units, units),
-            nullptr};  // no cell projects here
+            take("dweight_unit", "(P*H,)", {info_.unit_count * H}, given.weight_unit, units,
+                 units && info_.function_count == 0),
+            take("dweight_hr", "(R, H)", {R, H}, given.weight_hr, projects, projects)};
   }
   // The device of all arrays, -1 where only an address would tell.
   int known_device() const { return device_; }
@@ -153,17 +172,21 @@ void clear(const Sequence<float>& to, int64_t T, int64_t B, int64_t width, cudaS
 
 }  // namespace
 
-Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path)
+Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path,
+                 const GateChoice& gates)
     : math(math), path(path) {
   layer.cell = find_cell(cell);
   layer.precision = math == Math::kBf16 ? Precision::kBf16 : Precision::kFull;
   if (!has(layer.cell, layer.precision))
     fail_value("[", cell, "] expected precision 'full' or 'tf32' for this cell, got 'bf16'");
+  layer.gates = gate_options<float>(info(), gates);
   const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
   const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
+  const int64_t R = layer.R = info().projects ? axis(view(arrays.weight_hh), 1) : H;
   Arguments given(info());
-  layer.weights = given.parameters<const float>(arrays, I, H);
+  layer.weights = given.parameters<const float>(arrays, I, H, R);
   device = given.known_device();
+  if (R < 1) fail_value("[", cell, "] expected proj_size of at least 1, got ", R);
   if (I < 1 || H < 1)
     fail_value("[", cell, "] expected input_size and hidden_size of at least 1, got ", I, " and ",
                H);
@@ -202,63 +225,75 @@ void DevicePlan::upload(const DeviceArray& memory, uintptr_t stream, bool wait) 
       plan.resets == nullptr ? nullptr : reinterpret_cast<const uint8_t*>(device.order + plan.B);
 }
 
-Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training) {
-  const Layer& layer = weights.layer;
-  return sizes(layer.cell, layer.precision, layer.I, layer.H, plan.host.view(), training);
+Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training, bool factors) {
+  return sizes(weights.layer, plan.host.view(), training, factors);
 }
 
 void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,
              uintptr_t stream) {
-  const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
-  const Sizes size = sizes(weights, plan, arrays.saved != nullptr);
+  const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, R = weights.layer.R;
+  check_cell_clip(weights.info(), arrays.cell_clip);
+  check_factors(weights.info(), arrays.factors != nullptr);
+  const Sizes size = sizes(weights, plan, arrays.saved != nullptr, arrays.factors != nullptr);
   Arguments given(weights);
   Forward args{};
   args.layer = weights.layer;
   args.plan = &plan.host.view();
   args.arrays = plan.device;
   args.x = given.sequence<const float>("x", "(T, B, I)", {T, B, I}, arrays.x);
-  args.y[0] = given.sequence<float>("out", "(T, B, H)", {T, B, H}, arrays.y);
-  given.step_states<float>("steps", 1, {T, B, H}, arrays.others, args.y);
-  given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
-  given.states<const float>("state ", "(B, H)", {B, H}, arrays.initial, true, args.initial);
-  given.states<float>("state ", "(B, H)", {B, H}, arrays.final, false, args.final);
-  given.states<float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
-                      args.states);
+  args.y[0] =
+      given.sequence<float>("out", given.letters(0, "(T, B, H)", "(T, B, R)"), {T, B, R}, arrays.y);
+  given.step_states<float>("steps", 1, weights, T, B, arrays.others, args.y);
+  given.step_states<const float>("update", 0, weights, T, B, arrays.updates, args.update);
+  args.cell_limit = static_cast<float>(arrays.cell_clip);
+  args.factors = given.array<const float>("recurrent_factors", given.letters(0, "(B, H)", "(B, R)"),
+                                          {B, R}, arrays.factors);
+  given.states<const float>("state ", weights, B, arrays.initial, true, args.initial);
+  given.states<float>("state ", weights, B, arrays.final, false, args.final);
+  given.entering_states<float>(size, arrays.states, args.states);
   args.saved = given.array<float>("saved", "(saved,)", {size.saved}, arrays.saved);
   args.scratch = given.array<float>("scratch", "(scratch,)", {size.forward}, arrays.scratch);
   args.path = weights.path;
 
   const CurrentDevice current(given.device());
   Context& context = Context::of(given.device(), reinterpret_cast<void*>(stream));
-  for (const Sequence<float>& y : args.y)
-    if (y.data != nullptr && !args.plan->ordered)
-      clear(y, T, B, H, reinterpret_cast<cudaStream_t>(stream));
+  for (int k = 0; k < kMaxStates && !args.plan->ordered; ++k)
+    if (args.y[k].data != nullptr)
+      clear(args.y[k], T, B, weights.state_size(k), reinterpret_cast<cudaStream_t>(stream));
   const Key key('f', weights.math, args.layer, *args.plan, args.arrays, args.x, args.y, args.update,
-                args.initial, args.final, args.states, args.saved, args.scratch, args.path);
+                args.factors, args.cell_limit, args.initial, args.final, args.states, args.saved,
+                args.scratch, args.path);
   context.run(weights.math, key.bytes(), [&] { forward(args, context); });
 }
 
 void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,
               uintptr_t stream) {
-  const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I, H = weights.layer.H;
-  const Sizes size = sizes(weights, plan, true);
+  const int64_t T = plan.T_steps, B = plan.B, I = weights.layer.I;
+  const int64_t H = weights.layer.H, R = weights.layer.R;
+  check_clip_gradient(weights.info(), arrays.clip_value, arrays.clip_norm);
+  const Sizes size = sizes(weights, plan, true, arrays.factors != nullptr);
   Arguments given(weights);
   Backward args{};
   args.layer = weights.layer;
   args.plan = &plan.host.view();
   args.arrays = plan.device;
   args.x = given.sequence<const float>("x", "(T, B, I)", {T, B, I}, arrays.x);
-  args.dy[0] = given.sequence<const float>("dy", "(T, B, H)", {T, B, H}, arrays.dy);
-  given.step_states<const float>("dsteps", 1, {T, B, H}, arrays.dothers, args.dy);
-  given.step_states<const float>("update", 0, {T, B, H}, arrays.updates, args.update);
+  args.dy[0] = given.sequence<const float>("dy", given.letters(0, "(T, B, H)", "(T, B, R)"),
+                                           {T, B, R}, arrays.dy);
+  given.step_states<const float>("dsteps", 1, weights, T, B, arrays.dothers, args.dy);
+  given.step_states<const float>("update", 0, weights, T, B, arrays.updates, args.update);
+  args.cell_limit = static_cast<float>(arrays.cell_clip);
+  args.factors = given.array<const float>("recurrent_factors", given.letters(0, "(B, H)", "(B, R)"),
+                                          {B, R}, arrays.factors);
+  args.clip_value = static_cast<float>(arrays.clip_value);
+  args.clip_norm = static_cast<float>(arrays.clip_norm);
   args.dx = given.sequence<float>("dx", "(T, B, I)", {T, B, I}, arrays.dx);
   args.accumulate_dx = arrays.accumulate_dx;
-  given.states<const float>("dstate ", "(B, H)", {B, H}, arrays.dfinal, true, args.dfinal);
-  given.states<float>("dstate ", "(B, H)", {B, H}, arrays.dinitial, false, args.dinitial);
-  given.states<const float>("states of ", "(tokens*H,)", {size.states}, arrays.states, false,
-                            args.states);
+  given.states<const float>("dstate ", weights, B, arrays.dfinal, true, args.dfinal);
+  given.states<float>("dstate ", weights, B, arrays.dinitial, false, args.dinitial);
+  given.entering_states<const float>(size, arrays.states, args.states);
   args.saved = given.array<const float>("saved", "(saved,)", {size.saved}, arrays.saved);
-  args.grads = given.parameters<float>(arrays.grads, I, H);
+  args.grads = given.parameters<float>(arrays.grads, I, H, R);
   args.scratch = given.array<float>("scratch", "(scratch,)", {size.backward}, arrays.scratch);
   args.path = weights.path;
 
@@ -267,8 +302,9 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   if (args.dx.data != nullptr && !args.accumulate_dx && !args.plan->ordered)
     clear(args.dx, T, B, I, reinterpret_cast<cudaStream_t>(stream));
   const Key key('b', weights.math, args.layer, *args.plan, args.arrays, args.x, args.dy, args.dx,
-                args.update, args.accumulate_dx, args.dfinal, args.dinitial, args.states,
-                args.saved, args.grads, args.scratch, args.path);
+                args.update, args.factors, args.cell_limit, args.clip_value, args.clip_norm,
+                args.accumulate_dx, args.dfinal, args.dinitial, args.states, args.saved, args.grads,
+                args.scratch, args.path);
   context.run(weights.math, key.bytes(), [&] { backward(args, context); });
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "api/gates.hpp"
 #include "api/plan.hpp"
 #include "cuda/host/context.hpp"
 #include "cuda/host/device_array.hpp"
@@ -16,13 +17,15 @@ using Argument = const DeviceArray*;  // null where it was left out
 
 // In torch's shapes; null is what the cell does not have, and biases may be.
 struct ParameterArguments {
-  Argument weight_ih, weight_hh, bias_ih, bias_hh, weight_unit;
+  Argument weight_ih, weight_hh, bias_ih, bias_hh, weight_unit, weight_hr;
 };
 
 // The parameters of one direction of one layer: views of the caller's arrays.
 struct Weights {
-  Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path);
+  Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path,
+          const GateChoice& gates);
   const CellInfo& info() const { return cells()[layer.cell]; }
+  int64_t state_size(int k) const { return k == 0 ? layer.R : layer.H; }
 
   Layer layer;
   Math math;
@@ -51,6 +54,8 @@ class DevicePlan {
 struct ForwardArguments {
   Argument x, y;
   std::vector<Argument> others, updates;  // may be empty: not wanted, no zoneout
+  double cell_clip;                       // infinity: none
+  Argument factors;                       // may be null
   std::vector<Argument> initial, final;   // initial may be empty: zeros
   std::vector<Argument> states;           // memory that `sizes` tells
   Argument saved, scratch;                // likewise; saved null at inference
@@ -60,6 +65,9 @@ struct BackwardArguments {
   Argument x, dy, dx;  // dy and dx may be null
   bool accumulate_dx;
   std::vector<Argument> dothers, updates;
+  double cell_clip;  // as in forward, as are factors
+  Argument factors;
+  double clip_value, clip_norm;            // infinity: none
   std::vector<Argument> dfinal, dinitial;  // dfinal may be empty: zeros
   std::vector<Argument> states;
   Argument saved;
@@ -67,8 +75,8 @@ struct BackwardArguments {
   Argument scratch;
 };
 
-// Work and memory for the scans of a plan.
-Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training);
+// Work and memory for the scans of a plan; `factors`: with some.
+Sizes sizes(const Weights& weights, const DevicePlan& plan, bool training, bool factors);
 void forward(const Weights& weights, const DevicePlan& plan, const ForwardArguments& arrays,
              uintptr_t stream);
 void backward(const Weights& weights, const DevicePlan& plan, const BackwardArguments& arrays,

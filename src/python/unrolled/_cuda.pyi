@@ -37,8 +37,12 @@ class Weights:
         bias_ih: Array | None,  # (G*H,)
         bias_hh: Array | None,  # (G*H,)
         weight_unit: Array | None,  # (P*H,)
+        weight_hr: Array | None,  # (R, H)
         precision: str,
         path: str,
+        functions: Sequence[tuple[str, float, float]],
+        gate_clip: float,  # inf: none
+        coupled: bool,
     ) -> None: ...
     @property
     def cell(self) -> str: ...
@@ -47,7 +51,7 @@ class Weights:
     @property
     def hidden_size(self) -> int: ...
     @property
-    def state_count(self) -> int: ...
+    def state_sizes(self) -> tuple[int, ...]: ...
 
 class Plan:
     def __init__(
@@ -63,7 +67,9 @@ class Plan:
     def nbytes(self) -> int: ...
     def upload(self, memory: Array, stream: int, wait: bool) -> None: ...
 
-def sizes(weights: Weights, plan: Plan, training: bool) -> tuple[int, int, int, int]: ...
+def sizes(
+    weights: Weights, plan: Plan, training: bool, factors: bool
+) -> tuple[list[int], int, int, int]: ...
 def forward(
     weights: Weights,
     plan: Plan,
@@ -71,6 +77,8 @@ def forward(
     y: Array,  # (T, B, H)
     others: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
     updates: Sequence[Array],  # (T, B, H) each; may be empty
+    cell_clip: float,  # inf: none
+    factors: Array | None,  # (B, H)
     initial: Sequence[Array],  # (B, H) each; empty: zeros
     final: Sequence[Array],  # (B, H) each
     states: Sequence[Array],
@@ -87,6 +95,10 @@ def backward(
     accumulate_dx: bool,
     dothers: Sequence[Array],  # (T, B, H) each, of the states but the first; may be empty
     updates: Sequence[Array],  # (T, B, H) each; may be empty
+    cell_clip: float,  # inf: none
+    factors: Array | None,  # (B, H)
+    clip_value: float,  # inf: none
+    clip_norm: float,  # inf: none
     dfinal: Sequence[Array],  # (B, H) each; empty: zeros
     dinitial: Sequence[Array],  # (B, H) each
     states: Sequence[Array],
@@ -96,6 +108,7 @@ def backward(
     dbias_ih: Array | None,  # (G*H,)
     dbias_hh: Array | None,  # (G*H,)
     dweight_unit: Array | None,  # (P*H,)
+    dweight_hr: Array | None,  # (R, H)
     scratch: Array,
     stream: int,
 ) -> None: ...

@@ -6,11 +6,11 @@
     y, (h, c), saved = unrolled.cuda.scan_vjp(weights, x)       # CuPy arrays, or torch tensors
     dx, dstates = unrolled.cuda.scan_backward(saved, dy, grads=grads)
 
-`pack`, `scan`, `scan_vjp` and `scan_backward` have the arguments, the results and the errors of
-`unrolled.functional`. Arrays are whatever lies on a CUDA device and gives DLPack capsules or the
-CUDA array interface, float32; they are neither copied nor cast. Results come from the library that
-x comes from, CuPy or torch, and from CuPy for all others. Everything is put on that library's
-current stream and nothing waits for it.
+`pack`, `scan`, `scan_vjp`, `scan_backward` and `Stream` have the arguments, the results and the
+errors of `unrolled.functional`. Arrays are whatever lies on a CUDA device and gives DLPack capsules
+or the CUDA array interface, float32; they are neither copied nor cast. Results come from the
+library that x comes from, CuPy or torch, and from CuPy for all others. Everything is put on that
+library's current stream and nothing waits for it.
 
 Needs a build with `-Ccmake.define.UNROLLED_CUDA=ON`, a driver of CUDA 13, and cuBLAS out of
 `pip install "unrolled[cuda]"`. Compiled and emulated, not yet run on a GPU.
@@ -30,3 +30,4 @@ from ._scan import pack as pack
 from ._scan import scan as scan
 from ._scan import scan_backward as scan_backward
 from ._scan import scan_vjp as scan_vjp
+from ._stream import Stream as Stream

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..functional._scan_arguments import gradients_of, lengths_of, resets_of
+from ..functional._gates import NO_CHOICE, Gates
+from ..functional._scan_arguments import (
+    GradientClip,
+    clip_limits,
+    gradients_of,
+    lengths_of,
+    resets_of,
+)
 from ._arrays import ArrayModule, array_module, to_host
 from ._library import require
+from ._views import Views, full_plan, upload
 
 if TYPE_CHECKING:
     from .. import _cuda
@@ -33,7 +41,7 @@ Path = Literal["auto", "steps", "persistent"]
 "steps": a product of cuBLAS and one kernel a step, from the third call with the same arrays on as
     one CUDA graph.
 "persistent": one kernel for all steps, which keeps the recurrent weights on the chip. For hidden
-    sizes that fit.
+    sizes that fit, and not where BPTT clips a norm.
 "auto": what suits the shape.
 """
 
@@ -68,17 +76,17 @@ class Weights:
         return self._core.hidden_size
 
     @property
-    def state_count(self) -> int:
-        """How many states the cell has."""
-        return self._core.state_count
+    def state_sizes(self) -> tuple[int, ...]:
+        """The columns of each state: H, or R of the h of a cell that projects."""
+        return self._core.state_sizes
 
 
 @dataclass(frozen=True)
 class Saved:
     """What `scan_vjp` keeps for its pullbacks; may be used for any number of them.
 
-    It refers to the caller's x, updates and parameters (no copy is made): they must not change
-    before the last pullback.
+    It refers to the caller's x, updates, factors and parameters (no copy is made): they must not
+    change before the last pullback.
     """
 
     weights: Weights
@@ -87,6 +95,8 @@ class Saved:
     _plan: _cuda.Plan
     _x: Any
     _updates: tuple[Any, ...]
+    _cell_clip: float
+    _factors: Any | None
     _states: tuple[Any, ...]
     _values: Any
 
@@ -103,31 +113,31 @@ def pack(
     bias_ih: Any | None = None,
     bias_hh: Any | None = None,
     weight_unit: Any | None = None,
-    weight_hr: None = None,
+    weight_hr: Any | None = None,
     *,
     precision: Precision = "full",
     backward: bool = True,
+    gates: Gates = NO_CHOICE,
     path: Path = "auto",
 ) -> Weights:
     """Takes the parameters of one direction of one layer, C-contiguous arrays on a device.
 
     Shapes: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None; torch's names and gate
     order. weight_unit is (P*H,) where the cell has `units`; where it is not `recurrent`, weight_hh
-    and bias_hh are None. The result is no snapshot as that of `functional.pack` is; see `Weights`.
-    Cells in two phases (projected, reset before the product, normalised) run on the host alone.
+    and bias_hh are None; where it `projects`, weight_hh is (G*H, R) and weight_hr (R, H). The
+    result is no snapshot as that of `functional.pack` is; see `Weights`.
 
     Args:
         cell: a name out of `functional.cells()`.
         precision: in which numbers the products multiply; see `Precision`.
         backward: as in `functional.pack`; nothing depends on it here.
+        gates: what the gates of a cell with `functions` apply.
         path: how the steps run; see `Path`.
     """
     require()
     from .. import _cuda
 
-    if weight_hr is not None:
-        raise ValueError(f"[{cell}] expected no weight_hr: on CUDA no cell projects")
-    views = _Views(cell, array_module(cell, weight_ih).stream)
+    views = Views(cell, array_module(cell, weight_ih).stream)
     return Weights(
         _cuda.Weights(
             cell,
@@ -136,8 +146,10 @@ def pack(
             views.of_some("bias_ih", bias_ih),
             views.of_some("bias_hh", bias_hh),
             views.of_some("weight_unit", weight_unit),
+            views.of_some("weight_hr", weight_hr),
             precision,
             path,
+            *gates.arguments(),
         )
     )
 
@@ -153,21 +165,31 @@ def scan(
     out: Any | None = None,
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
-    cell_clip: None = None,
-    recurrent_factors: None = None,
+    cell_clip: float | None = None,
+    recurrent_factors: Any | None = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Runs a cell over sequences; see `functional.scan`.
 
     Shapes: x (T, B, I) with unit stride along I; states one (B, H) for each state of the cell;
-    lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H).
+    lengths (B,) integers 0 .. T; resets (T, B) bool; out and the result (T, B, H). The h of a cell
+    that projects has R columns instead.
 
     Lengths and resets are arrays on the host. On the device they cost a copy that waits for it.
-    `steps_out` and `updates` are as in `functional.scan`. On a device there is no `cell_clip` and
-    there are no `recurrent_factors`.
+    `steps_out`, `updates`, `cell_clip` and `recurrent_factors` are as in `functional.scan`.
     """
-    _refuse(weights.cell, cell_clip=cell_clip, recurrent_factors=recurrent_factors)
     y, final, _ = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=False
+        weights,
+        x,
+        states,
+        lengths,
+        resets,
+        reverse,
+        out,
+        steps_out,
+        updates,
+        cell_clip,
+        recurrent_factors,
+        save=False,
     )
     return y, final
 
@@ -183,18 +205,28 @@ def scan_vjp(
     out: Any | None = None,
     steps_out: Sequence[Any] = (),
     updates: Sequence[Any] = (),
-    cell_clip: None = None,
-    recurrent_factors: None = None,
+    cell_clip: float | None = None,
+    recurrent_factors: Any | None = None,
     recompute: Literal["none"] = "none",
 ) -> tuple[Any, tuple[Any, ...], Saved]:
     """`scan` that also returns what `scan_backward` needs. All values are stored."""
-    _refuse(weights.cell, cell_clip=cell_clip, recurrent_factors=recurrent_factors)
     if recompute != "none":
         raise ValueError(
             f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'
         )
     y, final, saved = _run_scan(
-        weights, x, states, lengths, resets, reverse, out, steps_out, updates, save=True
+        weights,
+        x,
+        states,
+        lengths,
+        resets,
+        reverse,
+        out,
+        steps_out,
+        updates,
+        cell_clip,
+        recurrent_factors,
+        save=True,
     )
     assert saved is not None
     return y, final, saved
@@ -210,7 +242,7 @@ def scan_backward(
     dx: Any | None = None,
     accumulate_dx: bool = False,
     needs_dx: bool = True,
-    clip_gradient: None = None,
+    clip_gradient: GradientClip = None,
 ) -> tuple[Any | None, tuple[Any, ...]]:
     """Back-propagation through time; see `functional.scan_backward`.
 
@@ -225,7 +257,8 @@ def scan_backward(
         dx: array for the gradient of x; a new one if None.
         accumulate_dx: add to `dx` instead of overwriting it.
         needs_dx: False skips dx (the first layer of a network) and returns None for it.
-        clip_gradient: None; there is none on a device.
+        clip_gradient: of h, on its way from a step to the one before; see
+            `functional.GradientClip`.
 
     Returns:
         dx (zero where no token is) and the gradients of the initial states.
@@ -234,18 +267,19 @@ def scan_backward(
 
     weights = saved.weights
     cell, (steps, batch) = weights.cell, saved.shape
-    dweight_ih, (dweight_hh, dbias_ih, dbias_hh, dweight_unit, _) = gradients_of(cell, grads)
-    _refuse(cell, clip_gradient=clip_gradient)
+    dweight_ih, others = gradients_of(cell, grads)
+    dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr = others
+    clip_value, clip_norm = clip_limits(cell, clip_gradient)
     if needs_dx and dx is None and accumulate_dx:
         raise ValueError(f"[{cell}] expected dx with accumulate_dx=True, got None")
     arrays = array_module(cell, saved._x)
-    views = _Views(cell, arrays.stream)
+    views = Views(cell, arrays.stream)
     if not needs_dx:
         dx = None
     elif dx is None:
         dx = arrays.empty((steps, batch, weights.input_size))
     dinitial = _empty_states(arrays, weights, batch)
-    scratch = _cuda.sizes(weights._core, saved._plan, True)[3]
+    scratch = _cuda.sizes(weights._core, saved._plan, True, saved._factors is not None)[3]
     _cuda.backward(
         weights._core,
         saved._plan,
@@ -255,6 +289,10 @@ def scan_backward(
         accumulate_dx,
         views.of_all("dsteps", dsteps),
         views.of_all("updates", saved._updates),
+        saved._cell_clip,
+        views.of_some("recurrent_factors", saved._factors),
+        clip_value,
+        clip_norm,
         views.of_all("dstate", dstates),
         views.of_all("dstate", dinitial),
         views.of_all("states", saved._states),
@@ -264,42 +302,11 @@ def scan_backward(
         views.of_some("dbias_ih", dbias_ih),
         views.of_some("dbias_hh", dbias_hh),
         views.of_some("dweight_unit", dweight_unit),
+        views.of_some("dweight_hr", dweight_hr),
         views.of("scratch", arrays.empty((scratch,))),
         views.stream,
     )
     return dx, dinitial
-
-
-def _refuse(cell: str, **options: object) -> None:
-    """Raises ValueError for an option that the host alone has, unless it is None."""
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(f"[{cell}] expected {name} to be None on a CUDA device")
-
-
-@dataclass(frozen=True)
-class _Views:
-    """Views of one call's arrays."""
-
-    cell: str
-    stream: int
-
-    def of(self, name: str, array: Any) -> _cuda.Array:
-        from .. import _cuda
-
-        return _cuda.Array(self.cell, name, array, self.stream)
-
-    def of_some(self, name: str, array: Any | None) -> _cuda.Array | None:
-        return None if array is None else self.of(name, array)
-
-    def of_all(self, name: str, arrays: Sequence[Any] | None) -> list[_cuda.Array]:
-        if arrays is None:
-            return []
-        if not isinstance(arrays, tuple | list):
-            raise TypeError(
-                f"[{self.cell}] expected {name} as a tuple of arrays, got {type(arrays).__name__}"
-            )
-        return [self.of(name, array) for array in arrays]
 
 
 def _run_scan(
@@ -312,6 +319,8 @@ def _run_scan(
     out: Any | None,
     steps_out: Sequence[Any],
     updates: Sequence[Any],
+    cell_clip: float | None,
+    factors: Any | None,
     *,
     save: bool,
 ) -> tuple[Any, tuple[Any, ...], Saved | None]:
@@ -319,22 +328,25 @@ def _run_scan(
 
     cell = weights.cell
     arrays = array_module(cell, x)
-    views = _Views(cell, arrays.stream)
+    views = Views(cell, arrays.stream)
     seen = views.of("x", x)
     if len(seen.shape) != 3:
         raise ValueError(f"[{cell}] expected x of shape (T, B, I), got {seen.shape}")
     steps, batch, _ = seen.shape
     if lengths is None and resets is None:
-        plan = _full_plan(cell, arrays, views.stream, steps, batch, reverse)
+        plan = full_plan(cell, arrays, views.stream, steps, batch, reverse)
     else:
         ends = lengths_of(cell, None if lengths is None else to_host(lengths))
         cuts = resets_of(cell, None if resets is None else to_host(resets))
         plan = _cuda.Plan(cell, steps, batch, ends, cuts, reverse)
-        _upload(plan, arrays, views, wait=False)
-    state_size, saved_size, scratch_size, _ = _cuda.sizes(weights._core, plan, save)
-    y = arrays.empty((steps, batch, weights.hidden_size)) if out is None else out
+        upload(plan, arrays, views, wait=False)
+    limit = math.inf if cell_clip is None else cell_clip
+    state_sizes, saved_size, scratch_size, _ = _cuda.sizes(
+        weights._core, plan, save, factors is not None
+    )
+    y = arrays.empty((steps, batch, weights.state_sizes[0])) if out is None else out
     final = _empty_states(arrays, weights, batch)
-    kept = tuple(arrays.empty((state_size,)) for _ in range(weights.state_count))
+    kept = tuple(arrays.empty((size,)) for size in state_sizes)
     values = arrays.empty((saved_size,)) if save else None
     _cuda.forward(
         weights._core,
@@ -343,6 +355,8 @@ def _run_scan(
         views.of("out", y),
         views.of_all("steps_out", steps_out),
         views.of_all("updates", updates),
+        limit,
+        views.of_some("recurrent_factors", factors),
         views.of_all("states", states),
         views.of_all("states", final),
         views.of_all("states", kept),
@@ -352,24 +366,9 @@ def _run_scan(
     )
     if not save:
         return y, final, None
-    return y, final, Saved(weights, (steps, batch), plan, x, tuple(updates), kept, values)
+    saved = Saved(weights, (steps, batch), plan, x, tuple(updates), limit, factors, kept, values)
+    return y, final, saved
 
 
 def _empty_states(arrays: ArrayModule, weights: Weights, batch: int) -> tuple[Any, ...]:
-    return tuple(arrays.empty((batch, weights.hidden_size)) for _ in range(weights.state_count))
-
-
-@lru_cache(maxsize=256)
-def _full_plan(
-    cell: str, arrays: ArrayModule, stream: int, steps: int, batch: int, reverse: bool
-) -> _cuda.Plan:
-    """The plan of a batch without ends and resets, which is the same for all: copied once."""
-    from .. import _cuda
-
-    plan = _cuda.Plan(cell, steps, batch, None, None, reverse)
-    _upload(plan, arrays, _Views(cell, stream), wait=True)
-    return plan
-
-
-def _upload(plan: _cuda.Plan, arrays: ArrayModule, views: _Views, *, wait: bool) -> None:
-    plan.upload(views.of("plan", arrays.empty((plan.nbytes,), np.uint8)), views.stream, wait)
+    return tuple(arrays.empty((batch, size)) for size in weights.state_sizes)

@@ -1,6 +1,6 @@
 """Stacked, bidirectional recurrent layers over any cell: the shared base of RNN, LSTM and GRU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -331,15 +331,17 @@ class Recurrent(StackScans[StateT]):
         """
         if self.num_directions == 2:
             raise ValueError(f"[{self._where}] a bidirectional layer cannot stream")
-        weights = [scan.pack(self._parameters, self.precision) for scan in self._scans]
+        parameters: Mapping[str, Array] = self._parameters
+        if self.place == "cuda":  # packed weights are views there
+            parameters = {name: array.copy() for name, array in parameters.items()}
         return Stream(
-            weights,
+            [scan.pack(parameters, self.precision) for scan in self._scans],
             batch,
             self.zoneout.shares,
             cell_clip=self.cell_clip,
             form=self._form,
             residual=[sizes.residual for sizes in self._layers],
-            initial=[scan.begin(self._parameters, 1) for scan in self._scans],
+            initial=[scan.begin(parameters, 1) for scan in self._scans],
         )
 
     def steps_vjp(

@@ -81,6 +81,8 @@ class ScanParameters:
         functions = functions_of(parameters[self.keys["weight_ih"]])
         if functions is cuda:
             options["updates"] = [move(update, "cuda") for update in options["updates"]]
+            if options.get("recurrent_factors") is not None:
+                options["recurrent_factors"] = move(options["recurrent_factors"], "cuda")
         if mask is None:
             return functions.scan(weights, x, states, **options)[1], None
         _, final, saved = functions.scan_vjp(weights, x, states, recompute=recompute, **options)

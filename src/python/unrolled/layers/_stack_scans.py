@@ -92,7 +92,7 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
                     weight_masks.append(weight_mask)
                     self._expect(self._scans[scan].names(begins=begins))
                 if every is not None:
-                    others = [np.empty((steps, batch, size), self.dtype) for size in columns[1:]]
+                    others = [self._new((steps, batch, size)) for size in columns[1:]]
                     options["steps_out"] = others
                 run = partial(
                     self._scans[scan].run, self._parameters, self.precision, weight_mask, packed

@@ -1,12 +1,12 @@
 """A recurrent layer one step at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, cast
 
 import numpy as np
 
-from .. import functional
+from .. import cuda, functional
 from ._checks import checked_size
 from ._state import StateForm, StateT, as_state
 from ._types import Array
@@ -23,7 +23,8 @@ class Stream(Generic[StateT]):
 
     Weights are packed once, at the creation of the stream, and are a snapshot: later changes to the
     layer's parameters do not reach it. The outputs are, bit for bit, those of the layer over the
-    whole sequence at once. A stream serves one caller; `fork` starts more over the same weights.
+    whole sequence at once (on a CUDA device up to rounding). A stream serves one caller; `fork`
+    starts more over the same weights.
 
     Shapes: B batch, I input, H hidden, L layers; x_t (B, I), y_t (B, H), states (L, B, H) each, as
     those of the layer.
@@ -55,18 +56,18 @@ class Stream(Generic[StateT]):
         self._weights = tuple(weights)
         self._batch = checked_size("stream", "batch", batch)
         first, last = self._weights[0], self._weights[-1]
-        if not isinstance(first, functional.Weights):
-            raise ValueError(
-                "[stream] expected a layer on the host, got one on a CUDA device; "
-                'call layer.to("cpu")'
-            )
+        on_host = isinstance(first, functional.Weights)
+        self._new_array: Callable[..., Array] = np.empty if on_host else cuda.empty
+        self._new_steps: Callable[..., functional.Stream] = (
+            functional.Stream if on_host else cuda.Stream  # type: ignore[assignment]
+        )
         self._dtype = first.dtype
         self._output_shape = (self._batch, last.state_sizes[0])
         self._updates, self._cell_clip = tuple(updates), cell_clip
         self._form, self._residual, self._initial = form, tuple(residual), tuple(initial)
         # The kernels read and write these arrays in place, in every step.
         self._states = [
-            tuple(np.zeros((self._batch, size), self._dtype) for size in each.state_sizes)
+            tuple(self._new_array((self._batch, size), self._dtype) for size in each.state_sizes)
             for each in self._weights
         ]
         self._parts = self._make_parts()
@@ -81,11 +82,12 @@ class Stream(Generic[StateT]):
         ]
         parts, begin = [], 0
         for end in ends:
-            steps = functional.Stream(
+            steps = self._new_steps(
                 self._weights[begin:end], self._states[begin:end], self._updates, self._cell_clip
             )
             shape = (self._batch, self._weights[end - 1].state_sizes[0])
-            parts.append(_Part(steps, self._residual[begin], np.empty(shape, self._dtype)))
+            room = self._new_array(shape, self._dtype)
+            parts.append(_Part(steps, self._residual[begin], room))
             begin = end
         return parts
 
@@ -104,7 +106,7 @@ class Stream(Generic[StateT]):
             ValueError: a shape or a layout does not fit; TypeError: a dtype does not fit.
         """
         if out is None:
-            out = np.empty(self._output_shape, self._dtype)
+            out = self._new_array(self._output_shape, self._dtype)
         for part in self._parts:
             y = out if part is self._parts[-1] else part.room
             part.steps.step(x_t, y)

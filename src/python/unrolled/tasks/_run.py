@@ -143,7 +143,7 @@ def _train(
         model,
         rng,
         budget=budget,
-        validate=lambda: task.validate(model),
+        validate=task.validation(model),
         save=save,
         callbacks=[*shown, *reports.callbacks],
     )

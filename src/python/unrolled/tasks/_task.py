@@ -29,6 +29,7 @@ from unrolled.training import (
     Metric,
     Optimizer,
     Schedule,
+    Validation,
 )
 
 from ._options import TrainOptions
@@ -133,6 +134,10 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     @abstractmethod
     def validate(self, model: ModelT) -> float:
         """Returns the mean held-out loss while training; a part of the data will do."""
+
+    def validation(self, model: ModelT) -> Validation:
+        """Returns how validations score a model: by default by `validate` alone."""
+        return Validation(lambda: self.validate(model))
 
     def score(self, model: ModelT) -> float:
         """Returns the mean loss on all held-out data, once at the end."""

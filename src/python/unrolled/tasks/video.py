@@ -31,6 +31,7 @@ from unrolled.training import (
     LossAndPullback,
     Metric,
     Optimizer,
+    Validation,
 )
 from unrolled.video import Normalisation, measured_normalisation
 
@@ -189,6 +190,19 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
             loss, targeted = self.answer.loss(model, images, lengths, targets)
             total, count = total + loss * targeted, count + targeted
         return total / max(count, 1)
+
+    def validation(self, model: Any) -> Validation:
+        """Scores all held-out clips, by what is read in them too where errors choose the model."""
+        by_loss = super().validation(model)
+        if not self.answer.chosen_by_errors:
+            return by_loss
+        return Validation(by_loss.loss, lambda: self._wrong(model))
+
+    def _wrong(self, model: Any) -> float:
+        readings: list[Reading] = []
+        for some, images, lengths in in_parts(self.held_out, self._prepare(model)):
+            readings += self.answer.read(model, images, lengths, [shot.times for shot in some])
+        return self.answer.wrong(self.held_out, readings)
 
     def read(self, trained: Watcher, shots: Sequence[Shot]) -> list[Reading]:
         """Returns what a model says of each clip."""

@@ -15,11 +15,18 @@ class Point:
         step: updates made.
         seconds: time spent training, over all parts of a resumed run.
         loss: mean loss.
+        error: part of answers that are wrong; None where the loss alone was measured.
     """
 
     step: int
     seconds: float
     loss: float
+    error: float | None = None
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Lower is better: the error, where there is one, and then the loss."""
+        return (0.0 if self.error is None else self.error, self.loss)
 
 
 @dataclass
@@ -28,7 +35,7 @@ class History:
 
     Attributes:
         training: mean losses between one point and the next.
-        validation: the loss of each validation.
+        validation: the score of each validation.
         pending_loss: sum over the targets since the last point of `training`.
         pending_targets: how many these are.
     """
@@ -53,11 +60,15 @@ class History:
         """Returns the loss of each validation so far, the oldest first."""
         return [point.loss for point in self.validation]
 
+    def best(self) -> Point | None:
+        """Returns the best validation so far, the first of equals; None where no loss is finite."""
+        known = [point for point in self.validation if math.isfinite(point.loss)]
+        return min(known, key=lambda point: point.rank, default=None)
+
     def validations_since_best(self) -> int:
-        """Returns how many validations came after the best one, the first of equals."""
-        losses = self.validation_losses()
-        known = [loss for loss in losses if not math.isnan(loss)]
-        return len(losses) - 1 - losses.index(min(known)) if known else len(losses)
+        """Returns how many validations came after the best one."""
+        best, count = self.best(), len(self.validation)
+        return count if best is None else count - 1 - self.validation.index(best)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the history as JSON-able values."""

@@ -34,7 +34,8 @@ class JsonLog(Summarizer):
       says.
     * `update`: a `Summary`: updates since the `update` line before, about a thousand in a run.
     * `statistics`: the newest `Measurement` of `statistics`.
-    * `validation`: `step`, `seconds`, `loss`, `score` in the metric and whether it is the `best`.
+    * `validation`: `step`, `seconds`, `loss`, `score` in the metric, `error` (the part of answers
+      that is wrong; null where it is not measured) and whether it is the `best`.
     * `end`: the `reason` ("finished", "stopped early", "stopped" by Ctrl-C, or "failed" with an
       `error`), `best_loss`.
     * `score`: after the end, the best model's `loss` and `score` on all held-out data (`scored`).

@@ -26,6 +26,7 @@ from ._signals import StopRequest
 from ._state_arrays import carry_arrays, carry_of, part_of
 from ._trainer_values import TrainerValues
 from ._types import Array, Batches, BatchT, Carry, LossFunction
+from ._validation import Validation
 
 #: Points of the training curve over the whole budget.
 _CURVE_POINTS = 200
@@ -67,7 +68,8 @@ class Trainer(Generic[BatchT]):
             Parameters, gradients and the optimizer stay in the model's dtype; validation is in the
             precision that the layers have.
         averaging: average of the parameters that is validated and kept in their place.
-        validate: returns the mean loss on held-out data; it must not use `rng`.
+        validate: returns the mean loss on held-out data, or tells how models are scored, see
+            `Validation`; it must not use `rng`.
         validations: how many validations, evenly spread; the last is at the end. With a budget in
             minutes some are left out where they would take more than a tenth of the time.
         patience: end the run after so many validations in a row without a new best one; None:
@@ -85,7 +87,7 @@ class Trainer(Generic[BatchT]):
         steps: updates made, skipped ones included.
         targets: targets seen.
         seconds: time spent, over all parts of a resumed run.
-        best_loss: lowest validation loss so far, None before the first.
+        best_loss: loss of the best validation so far, None before the first.
         best_values: (P,) the parameters that reached it, None before the first validation.
         history: the loss curve.
         stopped: True if Ctrl-C ended the run before its budget did.
@@ -111,7 +113,7 @@ class Trainer(Generic[BatchT]):
         clip_value: float | None = None,
         precision: functional.Precision = "full",
         averaging: Averaging | None = None,
-        validate: Callable[[], float] | None = None,
+        validate: Callable[[], float] | Validation | None = None,
         validations: int = 10,
         patience: int | None = None,
         max_skipped: int = 10,
@@ -153,7 +155,7 @@ class Trainer(Generic[BatchT]):
         self._clip_norm = clip_norm
         self._clip_value = math.inf if clip_value is None else clip_value
         self._precision = precision
-        self._validate = validate
+        self._validation = Validation(validate) if callable(validate) else validate
         self._validations = validations
         self._patience = patience
         self._guard = Guard(max_skipped)
@@ -286,21 +288,20 @@ class Trainer(Generic[BatchT]):
         return self._last_validation_seconds <= _VALIDATION_SHARE * training
 
     def _run_validation(self) -> None:
-        if self._validate is None:
+        if self._validation is None:
             return
         self._guard.check(self.steps, {"parameters": self.model.flat.values})
         started = self.seconds
-        with nullcontext() if self.averaging is None else self.averaging.applied():
-            loss = self._group.broadcast(self._validate() if self._group.rank == 0 else 0.0)
+        loss, error = self._validation.run(self.averaging, self._group)
         self._tick()
         self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started
-        best = loss < (math.inf if self.best_loss is None else self.best_loss)
+        point = Point(self.steps, self.seconds, loss, error)
+        self.history.validation.append(point)
+        best = self.history.best() is point
         if best:
             self.best_loss = loss
             self.best_values = self.values.copy()
-        point = Point(self.steps, self.seconds, loss)
-        self.history.validation.append(point)
         if self._patience is not None:
             self.stopped_early = self.history.validations_since_best() >= self._patience
         self._tell("validated", point, best)

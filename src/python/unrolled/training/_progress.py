@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from .._extras import import_extra
+from ._history import Point
 from ._metrics import Metric
 
 
@@ -36,7 +37,7 @@ class Progress(Protocol):
     def update(self, status: Status) -> None:
         """Called a few times per second."""
 
-    def validated(self, status: Status, loss: float, best: bool) -> None:
+    def validated(self, status: Status, point: Point, best: bool) -> None:
         """Called after each validation; `best`: no earlier one was better."""
 
     def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
@@ -52,7 +53,7 @@ class SilentProgress:
     def update(self, status: Status) -> None:
         """Does nothing."""
 
-    def validated(self, status: Status, loss: float, best: bool) -> None:
+    def validated(self, status: Status, point: Point, best: bool) -> None:
         """Does nothing."""
 
     def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
@@ -84,9 +85,9 @@ class PlainProgress:
         if time.monotonic() - self._last >= self._every:
             self._write(f"{_head(status)}  {describe(status, self._metric)}")
 
-    def validated(self, status: Status, loss: float, best: bool) -> None:
+    def validated(self, status: Status, point: Point, best: bool) -> None:
         """Writes the score."""
-        self._write(_validation(status, self._metric, loss, best))
+        self._write(_validation(status, self._metric, point, best))
 
     def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
         """Writes what was skipped."""
@@ -129,9 +130,9 @@ class RichProgress:
             self._task, completed=status.fraction, description=describe(status, self._metric)
         )
 
-    def validated(self, status: Status, loss: float, best: bool) -> None:
+    def validated(self, status: Status, point: Point, best: bool) -> None:
         """Writes the score above the bar."""
-        self._bar.console.print(_validation(status, self._metric, loss, best), highlight=False)
+        self._bar.console.print(_validation(status, self._metric, point, best), highlight=False)
 
     def skipped(self, status: Status, loss: float, grad_norm: float) -> None:
         """Writes what was skipped above the bar."""
@@ -171,8 +172,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _validation(status: Status, metric: Metric, loss: float, best: bool) -> str:
-    text = f"held out {metric.text(loss)} {metric.name}"
+def _validation(status: Status, metric: Metric, point: Point, best: bool) -> str:
+    text = f"held out {metric.text(point.loss)} {metric.name}"
+    text += "" if point.error is None else f", {point.error:.2%} wrong"
     return f"{_head(status)}  {text}{' (best)' if best else ''}"
 
 

@@ -49,7 +49,7 @@ class ShowProgress(Callback):
     def validated(self, trainer: Trainer[Any], point: Point, best: bool) -> None:
         """Shows the score; the time that it took does not count as slow training."""
         self._shown_at, self._shown_targets = trainer.seconds, trainer.targets
-        self._progress.validated(self._status(trainer), point.loss, best)
+        self._progress.validated(self._status(trainer), point, best)
 
     def ended(self, trainer: Trainer[Any]) -> None:
         """Closes what shows it."""

@@ -81,6 +81,8 @@ class TensorBoard(Summarizer):
         """Writes the score."""
         self._write("validation/loss", point.loss, point.step)
         self._write("validation/score", self._metric.from_loss(point.loss), point.step)
+        if point.error is not None:
+            self._write("validation/error", point.error, point.step)
 
     def ended(self, trainer: Trainer[Any]) -> None:
         """Closes the file."""

@@ -25,10 +25,12 @@ class Answer(ABC):
     Attributes:
         kind: its name on the command line.
         unit: what its loss is the mean over.
+        chosen_by_errors: models are chosen by the part that is `wrong`, not by their loss.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str]
+    chosen_by_errors: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -90,6 +92,10 @@ class Answer(ABC):
         times: Sequence[Times],
     ) -> list[Reading]:
         """Returns what the model says of each clip."""
+
+    def wrong(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> float:
+        """Returns the part of readings that is wrong, where `chosen_by_errors`."""
+        raise NotImplementedError
 
     @abstractmethod
     def errors(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> Iterator[str]:

@@ -58,6 +58,7 @@ class SentenceAnswer(LogitsAnswer):
 
     kind: ClassVar[str] = "sentence"
     unit: ClassVar[str] = "symbols"
+    chosen_by_errors: ClassVar[bool] = True
 
     symbols: tuple[str, ...]
     spelled: bool
@@ -178,6 +179,11 @@ class SentenceAnswer(LogitsAnswer):
             for label, (frames, sure) in zip(labels, aligned(logits, labels), strict=True)
         )
 
+    def wrong(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> float:
+        """The word error rate: the loss of CTC grows where it is sure of what is wrong."""
+        said = [shot.text.split() for shot in shots]
+        return error_rate(said, [reading.text.split() for reading in readings])
+
     def errors(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> Iterator[str]:
         """Word and sentence accuracy; of characters, their error rate too."""
         said = [shot.text.split() for shot in shots]
@@ -188,7 +194,7 @@ class SentenceAnswer(LogitsAnswer):
                 [list(shot.text) for shot in shots], [list(r.text) for r in readings]
             )
             yield f"characters {letters:.2%} wrong"
-        yield f"words      {1.0 - error_rate(said, seen):.2%} right, of {len(said):,} clips"
+        yield f"words      {1.0 - self.wrong(shots, readings):.2%} right, of {len(said):,} clips"
         yield f"sentences  {exact / max(len(said), 1):.2%} exact"
 
 
