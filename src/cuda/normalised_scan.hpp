@@ -91,17 +91,12 @@ struct NormalisedScan {
              {scan, here, later, through, a.saved + inverse_at(layer, plan), dx, dr, dcell, cell},
              rows, kStepThreads, kRowSharedBytes, device.stream);
     };
-    // Rows without any step; what this gives to the others is overwritten.
-    const Position outside = position(plan, -1);
-    if (plan.T == 0 || plan.live[0] < plan.B) step(outside, outside, nullptr, plan.B);
-    for (int64_t s = plan.T - 1; s >= -1; --s) {
-      const Position here = position(plan, s), later = position(plan, s + 1);
+    const auto multiply_later = [&](const Position& later) {
       multiply<float>(device, false, false, later.live, H, G * H,
                       {scan.drecurrent + later.token * G * H, G * H}, {layer.weights.weight_hh, H},
                       0.0f, {product, H});
-      step(here, later, clip_of_norm(a, scan, product, later.live, device),
-           larger(here.live, later.live));
-    }
+    };
+    walk_back(a, scan, product, device, multiply_later, step);
     input_backward<float>(a, G * H, scan.dinput, layer.weights.weight_ih, a.scratch + at.gathered,
                           device);
     add_product(a.grads.weight_hh, scan.drecurrent, G * H, entering_h(a, a.scratch + at.h, device),

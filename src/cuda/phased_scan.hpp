@@ -104,17 +104,12 @@ struct PhasedScan {
                       {second_weight(layer.weights, H), H}, 0.0f, {dmiddle, H});
       launch(first_backward<Cell>, args, step_blocks(rows, H), kStepThreads, 0, device.stream);
     };
-    // Rows without any step; what this gives to the others is overwritten.
-    const Position outside = position(plan, -1);
-    if (plan.T == 0 || plan.live[0] < plan.B) step(outside, outside, nullptr, plan.B);
-    for (int64_t s = plan.T - 1; s >= -1; --s) {
-      const Position here = position(plan, s), later = position(plan, s + 1);
+    const auto multiply_later = [&](const Position& later) {
       multiply<float>(device, false, false, later.live, R, F * H,
                       {scan.drecurrent + later.token * F * H, F * H}, {layer.weights.weight_hh, R},
                       0.0f, {product, R});
-      step(here, later, clip_of_norm(a, scan, product, later.live, device),
-           larger(here.live, later.live));
-    }
+    };
+    walk_back(a, scan, product, device, multiply_later, step);
     input_backward<float>(a, G * H, scan.dinput, layer.weights.weight_ih, a.scratch + at.gathered,
                           device);
     add_column_sums(scan.dinput, plan.tokens, G * H, a.grads.bias_ih, device);

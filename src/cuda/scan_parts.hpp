@@ -82,4 +82,21 @@ const float* clip_of_norm(const Backward& a, const BackwardScan<E>& scan, const 
   return nullptr;
 }
 
+// All steps back: rows without any step first, what this gives to the others is overwritten; then
+// from the last position to the one before the first the product (rows, R) of the later step with
+// W_hh, and the step. What of the product the step has still to add, it is given.
+template <class Multiply, class Step>
+void walk_back(const Backward& a, const BackwardScan<float>& scan, float* product, Device& device,
+               Multiply multiply_later, Step step) {
+  const Plan& plan = *a.plan;
+  const Position outside = position(plan, -1);
+  if (plan.T == 0 || plan.live[0] < plan.B) step(outside, outside, nullptr, plan.B);
+  for (int64_t s = plan.T - 1; s >= -1; --s) {
+    const Position here = position(plan, s), later = position(plan, s + 1);
+    multiply_later(later);
+    step(here, later, clip_of_norm(a, scan, product, later.live, device),
+         larger(here.live, later.live));
+  }
+}
+
 }  // namespace unrolled::cuda
