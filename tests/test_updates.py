@@ -185,6 +185,18 @@ class TestErrors:
         assert [point.error for point in second.history.validation] == [*self.ERRORS, 0.1, 0.05]
         assert second.best_loss == 2.6, "of the last one alone: 0.1 with 2.6 is worse than with 2.5"
 
+    def test_losses_of_a_run_before_do_not_stand_against_errors(self) -> None:
+        """As those of a checkpoint that was written when none were counted."""
+        first = make_trainer(validate=lambda: 1.0, validations=1, budget=Budget(steps=1))
+        first.run()
+        arrays, values = first.state()
+        second = make_trainer(
+            validate=Validation(lambda: 2.0, lambda: 0.5), validations=2, budget=Budget(steps=2)
+        )
+        second.load_state(arrays, json.loads(json.dumps(values)), first.best_values)
+        second.run()
+        assert second.best_loss == 2.0
+
 
 def test_the_schedule_knows_the_validations() -> None:
     scores = iter([3.0, 2.0])

@@ -199,18 +199,12 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
         return Validation(by_loss.loss, lambda: self._wrong(model))
 
     def _wrong(self, model: Any) -> float:
-        readings: list[Reading] = []
-        for some, images, lengths in in_parts(self.held_out, self._prepare(model)):
-            readings += self.answer.read(model, images, lengths, [shot.times for shot in some])
+        readings = _read(self.answer, model, self._prepare(model), self.held_out)
         return self.answer.wrong(self.held_out, readings)
 
     def read(self, trained: Watcher, shots: Sequence[Shot]) -> list[Reading]:
         """Returns what a model says of each clip."""
-        readings: list[Reading] = []
-        for some, images, lengths in in_parts(shots, trained.prepared):
-            times = [shot.times for shot in some]
-            readings += trained.answer.read(trained.model, images, lengths, times)
-        return readings
+        return _read(trained.answer, trained.model, trained.prepared, shots)
 
     def assets(self, model: Any) -> dict[str, Any]:
         """The architecture, what is read, its figures, and what may be said."""
@@ -280,6 +274,15 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
                 yield f"    true     {truth}"
                 yield f"    answer   {reading.text}"
         yield from self.answer.errors(shots, readings)
+
+
+def _read(
+    answer: Answer, model: Any, prepare: Callable[[NDArray[Any]], Array], shots: Sequence[Shot]
+) -> list[Reading]:
+    readings: list[Reading] = []
+    for some, images, lengths in in_parts(shots, prepare):
+        readings += answer.read(model, images, lengths, [shot.times for shot in some])
+    return readings
 
 
 def train(

@@ -25,8 +25,8 @@ class Point:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Lower is better: the error, where there is one, and then the loss."""
-        return (0.0 if self.error is None else self.error, self.loss)
+        """Lower is better: the error, and then the loss; behind all others without an error."""
+        return (math.inf if self.error is None else self.error, self.loss)
 
 
 @dataclass
