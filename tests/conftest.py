@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cuda_devices import CupyDevice, TorchDevice, build_emulated, load, use_emulated
+from cuda_devices import (
+    CupyDevice,
+    TorchDevice,
+    build_emulated,
+    build_once,
+    build_program,
+    load,
+    use_emulated,
+)
 from problems import DIMS, NARROW_CELLS, Dims
 from unrolled import cuda, functional
 
@@ -97,8 +105,14 @@ def one_thread(threads: None) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, Path]:
     """The module _cuda of the emulated device, see cuda_devices.py, and its file."""
-    path = build_emulated(tmp_path_factory.mktemp("emulated"))
+    path = build_once(build_emulated, tmp_path_factory)
     return load(path), path
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernels of src/cuda under AddressSanitizer, see tests/cuda."""
+    return build_once(build_program, tmp_path_factory)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""Problems of problems.py for tests/cuda/run_scan, and its results against the reference."""
+"""Problems of problems.py for the program of tests/cuda, and its results against the reference."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuda_devices import run_program
 from problems import Problem, present
 from stacks import as_tuple
 from tolerances import assert_close
@@ -20,12 +20,12 @@ PATHS = ["auto", "steps", "persistent"]  # in the order of cuda::Path
 PRECISIONS = ["full", "bf16"]  # in the order of Precision
 NUMBERS = {info.name: number for number, info in enumerate(functional.cells())}
 BARRIERS = {"all": 0, "no block barriers": 1, "no grid barriers": 2}
-UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what run_scan puts into y and dx, and into gradients
+UNTOUCHED, GRADS_BEFORE = 7.0, 1.0  # what the program puts into y and dx, and into gradients
 SHARED_BYTES = 48 * 1024  # of the emulated device
 
 
 class Case(NamedTuple):
-    """A problem and how run_scan gets it."""
+    """A problem and how the program gets it."""
 
     problem: Problem
     path: str
@@ -42,7 +42,6 @@ class Case(NamedTuple):
     def run(self, program: Path) -> dict[str, Any]:
         """The results that Problem.reference has, and all states after every step."""
         p, options = self.problem, self.problem.options
-        given, output = program.with_name("given"), program.with_name("results")
         numbers = [
             NUMBERS[p.cell],
             PRECISIONS.index(p.precision),
@@ -55,7 +54,7 @@ class Case(NamedTuple):
         numbers += [PATHS.index(self.path), self.multiprocessors, SHARED_BYTES]
         numbers += [BARRIERS[self.barriers], self.seed]
         limits = [options.get("cell_clip", np.inf), *clip_limits("scan", self.clip)]
-        given.write_bytes(
+        given = (
             np.array(numbers, np.int64).tobytes()
             + np.array(limits, np.float32).tobytes()
             + gate_choice(p).tobytes()
@@ -69,11 +68,7 @@ class Case(NamedTuple):
             + optional(None if self.zeros else self.by_state(self.dy()))
             + optional(None if self.zeros else joined(p.dstates))
         )
-        done = subprocess.run(
-            [program, given, output], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        values, begin = np.fromfile(output, np.float32), 0
+        values, begin = run_program(program, "scan", given), 0
 
         def take(like: np.ndarray) -> np.ndarray:
             nonlocal begin

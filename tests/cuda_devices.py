@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,6 +27,22 @@ from dlpack import Managed, ManagedVersioned, capsule_name, capsule_pointer
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAM = 0x5000  # of the emulated device: neither the default nor one of the protocols' names
+
+
+def build_once(build: Callable[[Path], Path], factory: pytest.TempPathFactory) -> Path:
+    """What `build(folder)` makes, once for all processes of pytest-xdist."""
+    fcntl = pytest.importorskip("fcntl", reason="the emulation is for Linux")
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / build.__name__
+    folder.mkdir(exist_ok=True)
+    made = folder / "made"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not made.exists():
+            made.write_text(str(build(folder)))
+    return Path(made.read_text())
 
 
 def build_emulated(folder: Path) -> Path:
@@ -56,6 +73,37 @@ def build_emulated(folder: Path) -> Path:
         check=True,
     )
     return module
+
+
+def build_program(folder: Path) -> Path:
+    """Compiles tests/cuda with the kernels, which takes longer than all its runs."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs g++ or clang++")
+    sources = [
+        *sorted((ROOT / "src" / "cuda").glob("*.cu")),
+        *sorted((ROOT / "tests" / "cuda").glob("*.cpp")),
+        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
+    ]
+    includes = [f"-I{ROOT / path}" for path in ("src", "src/cpp", "tests")]
+    flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    program = folder / "program"
+    subprocess.run(
+        [compiler, *flags, *warnings, *includes, "-x", "c++", *sources, "-o", program], check=True
+    )
+    return program
+
+
+def run_program(program: Path, what: str, given: bytes) -> np.ndarray:
+    """What the program writes of what it is given."""
+    path, output = program.with_name("given"), program.with_name("results")
+    path.write_bytes(given)
+    done = subprocess.run(
+        [program, what, path, output], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return np.fromfile(output, np.float32)
 
 
 def load(path: Path) -> ModuleType:

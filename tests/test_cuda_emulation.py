@@ -7,8 +7,6 @@ tests/cuda/emulation.hpp.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,27 +36,6 @@ pytestmark = [
     pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"),
     pytest.mark.skipif(sys.platform != "linux", reason="the fibers are those of glibc"),
 ]
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tests/cuda/run_scan; to compile it takes longer than all its runs."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("needs g++ or clang++")
-    program = tmp_path_factory.mktemp("cuda") / "run_scan"
-    sources = [
-        *sorted((ROOT / "src" / "cuda").glob("*.cu")),
-        *sorted((ROOT / "tests" / "cuda").glob("*.cpp")),
-        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
-    ]
-    includes = [f"-I{ROOT / folder}" for folder in ("src", "src/cpp", "tests")]
-    flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    subprocess.run(
-        [compiler, *flags, *warnings, *includes, "-x", "c++", *sources, "-o", program], check=True
-    )
-    return program
 
 
 def on_paths(cells: Sequence[str]) -> Any:

@@ -13,6 +13,7 @@ import pytest
 import unrolled
 from cuda_devices import TorchDevice
 from tolerances import assert_close, assert_same_bits
+from unrolled import layers
 
 ROOT = Path(__file__).resolve().parents[1]
 T, B, I, H = 5, 4, 3, 6  # noqa: E741
@@ -135,8 +136,8 @@ def test_what_runs_on_the_host_alone(emulated_device: Any) -> None:
     x, mask = emulated_device.put(np.zeros((T, B, I), np.float32)), np.ones((T, B), bool)
     with pytest.raises(ValueError, match="expected a layer on the host"):
         layer(x, mask=mask)
-    with pytest.raises(TypeError, match=r"expected recurrent layers of float32.*got Linear"):
-        unrolled.Linear(2, 3).to("cuda")
+    with pytest.raises(TypeError, match=r"layers of float32 that run on a CUDA.*got BatchNorm2d"):
+        layers.BatchNorm2d(3).to("cuda")
     with pytest.raises(TypeError, match="got LSTM of float64"):
         make_layer(dtype=np.float64).to("cuda")
     with pytest.raises(ValueError, match="expected one of cpu, cuda, got 'gpu'"):

@@ -124,12 +124,6 @@ struct Scan {
   }
 
  private:
-  // Scratch from `at` on.
-  template <class T, class Args>
-  static T* piece(const Args& a, int64_t at) {
-    return reinterpret_cast<T*>(a.scratch + at);
-  }
-
   static void forward_steps(const Forward& a, const ForwardScan<E>& scan, const ForwardPieces& at,
                             Device& device) {
     const Plan& plan = *a.plan;

@@ -18,6 +18,12 @@ struct Pieces {
   }
 };
 
+// Scratch from `at` on.
+template <class T, class Args>
+T* piece(const Args& a, int64_t at) {
+  return reinterpret_cast<T*>(a.scratch + at);
+}
+
 // Rows of each of Forward::states; see state_row.
 inline int64_t state_rows(const Plan& plan, bool training) {
   return training ? plan.tokens : 2 * plan.B;

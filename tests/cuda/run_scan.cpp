@@ -1,82 +1,18 @@
-// run_scan INPUT OUTPUT: runs one scan, forward and, with gradients, back, in the emulation.
+// Runs one scan, forward and, with gradients, back, in the emulation.
 //
-// INPUT: 16 numbers, three limits, what gates apply, then the arrays in the order of main(), one
-// behind the other; each optional one after the number 1, or the number 0 alone. OUTPUT: the
-// results, likewise in the order of main(). Memory that a scan has to write before it reads is NaN;
-// y and dx begin as kUntouched.
-#include <cstdio>
-#include <cstdlib>
-#include <limits>
+// Input: 16 numbers, three limits, what gates apply, then the arrays in the order of run_scan(),
+// one behind the other; each optional one after the number 1, or the number 0 alone. Output: the
+// results, likewise in the order of run_scan(). Memory that a scan has to write before it reads is
+// NaN; y and dx begin as kUntouched.
 #include <utility>
-#include <vector>
 
 #include "api/plan.hpp"
-#include "cuda/bf16.hpp"
-#include "cuda/emulation.hpp"
+#include "cuda/program.hpp"
 
+namespace unrolled {
 namespace {
 
-using namespace unrolled;
-
 constexpr float kUntouched = 7.0f;  // tests/test_cuda_emulation.py knows it, too
-
-class PlainDevice : public cuda::Device {
- public:
-  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
-            int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) override {
-    multiply(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
-  }
-  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-            const cuda::Bf16* a, int64_t lda, const cuda::Bf16* b, int64_t ldb, float beta,
-            float* c, int64_t ldc) override {
-    multiply(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
-  }
-
- private:
-  template <class E>
-  static void multiply(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                       const E* a, int64_t lda, const E* b, int64_t ldb, float beta, float* c,
-                       int64_t ldc) {
-    for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) {
-        float sum = 0.0f;
-        for (int64_t l = 0; l < k; ++l)
-          sum += cuda::to_float(transpose_a ? a[l * lda + i] : a[i * lda + l]) *
-                 cuda::to_float(transpose_b ? b[j * ldb + l] : b[l * ldb + j]);
-        float& to = c[i * ldc + j];
-        to = beta == 0.0f ? sum : sum + beta * to;
-      }
-  }
-};
-
-struct Input {
-  std::FILE* file;
-
-  template <class T>
-  std::vector<T> array(int64_t size) {
-    std::vector<T> values(static_cast<size_t>(size));
-    if (size > 0 && std::fread(values.data(), sizeof(T), values.size(), file) != values.size()) {
-      std::fprintf(stderr, "run_scan: the input is too short\n");
-      std::exit(1);
-    }
-    return values;
-  }
-  int64_t number() { return array<int64_t>(1)[0]; }
-  // Empty, with null data, where it was left out.
-  template <class T>
-  std::vector<T> optional(int64_t size) {
-    return number() != 0 ? array<T>(size) : std::vector<T>();
-  }
-};
-
-std::vector<float> unset(int64_t size, float value = std::numeric_limits<float>::quiet_NaN()) {
-  return std::vector<float>(static_cast<size_t>(size), value);
-}
-
-template <class T>
-T* data(std::vector<T>& values) {
-  return values.empty() ? nullptr : values.data();
-}
 
 template <class T>
 ArrayView view(std::vector<T>& values, std::initializer_list<int64_t> shape) {
@@ -91,19 +27,9 @@ ArrayView view(std::vector<T>& values, std::initializer_list<int64_t> shape) {
   return array;
 }
 
-void write(std::FILE* file, const std::vector<float>& values) {
-  if (values.empty()) return;
-  if (std::fwrite(values.data(), sizeof(float), values.size(), file) != values.size()) std::exit(1);
-}
-
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc != 3) return 2;
-  Input in{std::fopen(argv[1], "rb")};
-  std::FILE* out = std::fopen(argv[2], "wb");
-  if (in.file == nullptr || out == nullptr) return 2;
-
+void run_scan(Input& in, std::FILE* out) {
   const int cell = static_cast<int>(in.number());
   const auto precision = static_cast<Precision>(in.number());
   const int64_t I = in.number(), H = in.number(), R = in.number();
@@ -186,7 +112,7 @@ int main(int argc, char** argv) {
   cuda::forward(forward, device);
   write(out, y);
   write(out, final);
-  if (!training) return std::fclose(out);
+  if (!training) return;
 
   auto dx = unset(T * B * I, kUntouched), dinitial = unset(B * widths);
   const auto gradient = [](const std::vector<float>& of) { return unset(std::ssize(of), 1.0f); };
@@ -221,5 +147,6 @@ int main(int argc, char** argv) {
   for (const auto* values :
        {&dx, &dinitial, &dweight_ih, &dweight_hh, &dbias_ih, &dbias_hh, &dweight_unit, &dweight_hr})
     write(out, *values);
-  return std::fclose(out);
 }
+
+}  // namespace unrolled

@@ -5,13 +5,19 @@
 
 #include <cstdint>
 
+#if defined(__CUDACC__)
+#define UNROLLED_ANYWHERE __host__ __device__
+#else
+#define UNROLLED_ANYWHERE
+#endif
+
 namespace unrolled {
 
 struct PhiloxBlock {
   uint32_t word[4];
 };
 
-inline PhiloxBlock philox(uint64_t seed, uint64_t counter) {
+UNROLLED_ANYWHERE inline PhiloxBlock philox(uint64_t seed, uint64_t counter) {
   uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
   PhiloxBlock x{{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0}};
   for (int round = 0; round < 10; ++round) {

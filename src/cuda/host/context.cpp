@@ -73,13 +73,25 @@ void Context::use(void* chosen) {
   cublas_.use(chosen, workspace_, workspace_bytes_);
 }
 
-void Context::run(Math math, const std::string& key, const std::function<void()>& launch) {
-  const std::lock_guard lock(busy_);
+void Context::check_not_captured() const {
   cudaStreamCaptureStatus status;
   ensure(cudaStreamIsCapturing(stream_of(own_stream_), &status), "to know if a stream is captured");
   if (status != cudaStreamCaptureStatusNone)
     throw std::runtime_error(
         "[cuda] expected a stream that is not being captured: scans make graphs of their own");
+}
+
+void Context::run(Math math, const std::function<void()>& launch) {
+  const std::lock_guard lock(busy_);
+  check_not_captured();
+  math_ = math;
+  use(own_stream_);
+  launch();
+}
+
+void Context::run(Math math, const std::string& key, const std::function<void()>& launch) {
+  const std::lock_guard lock(busy_);
+  check_not_captured();
   math_ = math;
   bool known = false;
   Graph& graph = find(key, known);

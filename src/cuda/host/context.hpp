@@ -41,6 +41,8 @@ class Context final : public Device {
   // graph, which costs about two launches, and launched as a whole from then on: a scan in steps is
   // thousands of small kernels, and the device would wait for this thread.
   void run(Math math, const std::string& key, const std::function<void()>& launch);
+  // The same without graphs, for a few launches.
+  void run(Math math, const std::function<void()>& launch);
 
  private:
   struct Graph {
@@ -49,6 +51,7 @@ class Context final : public Device {
   };
 
   Context(int device, void* stream);
+  void check_not_captured() const;
   void use(void* chosen);
   void* capture(const std::function<void()>& launch);
   Graph& find(const std::string& key, bool& known);

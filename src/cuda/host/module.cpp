@@ -11,6 +11,8 @@
 
 #include "bindings/arrays.hpp"
 #include "cuda/host/ensure.hpp"
+#include "cuda/host/head.hpp"
+#include "cuda/host/optimizer.hpp"
 #include "cuda/host/scan.hpp"
 
 namespace unrolled::cuda {
@@ -174,6 +176,94 @@ void register_scan(py::module_& m) {
       py::arg("scratch").none(false), py::arg("stream"));
 }
 
+void register_head(py::module_& m) {
+  m.def("linear", &linear, py::arg("x").none(false), py::arg("weight").none(false), py::arg("bias"),
+        py::arg("y").none(false), py::arg("stream"));
+  m.def("linear_backward", &linear_backward, py::arg("x").none(false),
+        py::arg("weight").none(false), py::arg("dy").none(false), py::arg("dx"),
+        py::arg("dweight").none(false), py::arg("dbias"), py::arg("stream"));
+  m.def(
+      "cross_entropy_scratch",
+      [](const DeviceArray& x, const DeviceArray& weight, bool gradients,
+         const std::string& precision) {
+        return cross_entropy_scratch(axis(x.view(), 0), axis(x.view(), 1), axis(weight.view(), 0),
+                                     gradients, precision);
+      },
+      py::arg("x"), py::arg("weight"), py::arg("gradients"), py::arg("precision"));
+  m.def(
+      "cross_entropy",
+      [](Argument x, Argument weight, Argument bias, const py::array& targets, Argument losses,
+         double scale, double smoothing, Argument dx, Argument dweight, Argument dbias,
+         Argument memory, Argument scratch, const std::string& precision, uintptr_t stream) {
+        cross_entropy({x, weight, bias, view_of(targets), losses, scale, smoothing, dx, dweight,
+                       dbias, memory, scratch, precision},
+                      stream);
+      },
+      py::arg("x").none(false), py::arg("weight").none(false), py::arg("bias"),
+      py::arg("targets").noconvert(), py::arg("losses").none(false), py::arg("scale"),
+      py::arg("smoothing"), py::arg("dx"), py::arg("dweight"), py::arg("dbias"),
+      py::arg("memory").none(false), py::arg("scratch").none(false), py::arg("precision"),
+      py::arg("stream"));
+  m.def(
+      "embedding",
+      [](const py::array& indices, Argument weight, Argument out, Argument memory,
+         uintptr_t stream) { embedding(view_of(indices), weight, out, memory, stream); },
+      py::arg("indices").noconvert(), py::arg("weight").none(false), py::arg("out").none(false),
+      py::arg("memory").none(false), py::arg("stream"));
+  m.def(
+      "embedding_backward",
+      [](const py::array& indices, Argument dy, Argument dweight, Argument memory,
+         uintptr_t stream) { embedding_backward(view_of(indices), dy, dweight, memory, stream); },
+      py::arg("indices").noconvert(), py::arg("dy").none(false), py::arg("dweight").none(false),
+      py::arg("memory").none(false), py::arg("stream"));
+  m.def("dropout", &dropout, py::arg("x").none(false), py::arg("out").none(false), py::arg("p"),
+        py::arg("seed"), py::arg("offset"), py::arg("stream"));
+}
+
+void register_optimizer(py::module_& m) {
+  m.def(
+      "adam_step",
+      [](Argument params, Argument grads, Argument first, Argument second, double lr, double beta1,
+         double beta2, double eps, double weight_decay, bool decoupled, int64_t step,
+         double grad_scale, double clip_value, uintptr_t stream) {
+        adam_step(params, grads, first, second,
+                  {lr, beta1, beta2, eps, weight_decay, step, decoupled, {grad_scale, clip_value}},
+                  stream);
+      },
+      py::arg("params").none(false), py::arg("grads").none(false), py::arg("m").none(false),
+      py::arg("v").none(false), py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
+      py::arg("weight_decay"), py::arg("decoupled"), py::arg("step"), py::arg("grad_scale"),
+      py::arg("clip_value"), py::arg("stream"));
+  m.def(
+      "sgd_step",
+      [](Argument params, Argument grads, Argument velocity, double lr, double momentum,
+         bool nesterov, double weight_decay, double grad_scale, double clip_value,
+         uintptr_t stream) {
+        sgd_step(params, grads, velocity,
+                 {lr, momentum, weight_decay, nesterov, {grad_scale, clip_value}}, stream);
+      },
+      py::arg("params").none(false), py::arg("grads").none(false), py::arg("velocity"),
+      py::arg("lr"), py::arg("momentum"), py::arg("nesterov"), py::arg("weight_decay"),
+      py::arg("grad_scale"), py::arg("clip_value"), py::arg("stream"));
+  m.def(
+      "rmsprop_step",
+      [](Argument params, Argument grads, Argument square, Argument mean, Argument velocity,
+         double lr, double alpha, double eps, double momentum, double weight_decay,
+         double grad_scale, double clip_value, uintptr_t stream) {
+        rmsprop_step(params, grads, square, mean, velocity,
+                     {lr, alpha, eps, momentum, weight_decay, {grad_scale, clip_value}}, stream);
+      },
+      py::arg("params").none(false), py::arg("grads").none(false), py::arg("square").none(false),
+      py::arg("mean"), py::arg("velocity"), py::arg("lr"), py::arg("alpha"), py::arg("eps"),
+      py::arg("momentum"), py::arg("weight_decay"), py::arg("grad_scale"), py::arg("clip_value"),
+      py::arg("stream"));
+  m.def("average_step", &average_step, py::arg("params").none(false),
+        py::arg("average").none(false), py::arg("weight"), py::arg("stream"));
+  m.def("square_sum_count", &square_sum_count, py::arg("flat").none(false));
+  m.def("square_sums", &square_sums, py::arg("flat").none(false), py::arg("sums").none(false),
+        py::arg("stream"));
+}
+
 }  // namespace
 }  // namespace unrolled::cuda
 
@@ -192,4 +282,6 @@ PYBIND11_MODULE(_cuda, m, pybind11::mod_gil_not_used()) {
   unrolled::cuda::register_weights(m);
   unrolled::cuda::register_plan(m);
   unrolled::cuda::register_scan(m);
+  unrolled::cuda::register_head(m);
+  unrolled::cuda::register_optimizer(m);
 }

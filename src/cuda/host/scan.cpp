@@ -7,17 +7,12 @@
 #include <initializer_list>
 
 #include "api/limits.hpp"
+#include "cuda/host/arguments.hpp"
 #include "cuda/host/ensure.hpp"
 #include "cuda/host/key.hpp"
 
 namespace unrolled::cuda {
 namespace {
-
-constexpr ArrayView kAbsent{};
-
-const ArrayView& view(Argument argument) {
-  return argument == nullptr ? kAbsent : argument->view();
-}
 
 int find_cell(const std::string& name) {
   std::string names;
@@ -28,28 +23,13 @@ int find_cell(const std::string& name) {
   fail_value("[cell] expected one of ", names, ", got '", name, "'");
 }
 
-// Takes the arguments of one call to pointers, all of one device.
-class Arguments {
+// Those of a scan.
+class ScanArguments : public Arguments {
  public:
-  explicit Arguments(const CellInfo& info) : info_(info) {}
-  explicit Arguments(const Weights& weights) : info_(weights.info()), device_(weights.device) {}
+  explicit ScanArguments(const CellInfo& info) : Arguments(info.name), info_(info) {}
+  explicit ScanArguments(const Weights& weights)
+      : Arguments(weights.info().name, weights.device), info_(weights.info()) {}
 
-  template <class T>
-  T* array(const char* name, const char* letters, std::initializer_list<int64_t> shape,
-           Argument argument) {
-    const Expected expected{info_.name, name, letters, shape};
-    T* data = contiguous<T>(expected, view(argument), access<T>());
-    note(name, argument);
-    return data;
-  }
-  template <class T>
-  Sequence<T> sequence(const char* name, const char* letters, std::initializer_list<int64_t> shape,
-                       Argument argument) {
-    const Expected expected{info_.name, name, letters, shape};
-    const Sequence<T> found = unrolled::sequence<T>(expected, view(argument), access<T>());
-    note(name, argument);
-    return found;
-  }
   // One (B, H) array a state, or none of them where they may be missing. `prefix` and the state's
   // name are what an array is called.
   template <class T>
@@ -114,43 +94,16 @@ class Arguments {
                  units && info_.function_count == 0),
             take("dweight_hr", "(R, H)", {R, H}, given.weight_hr, projects, projects)};
   }
-  // The device of all arrays, -1 where only an address would tell.
-  int known_device() const { return device_; }
-  int device() const {
-    if (device_ >= 0) return device_;
-    cudaPointerAttributes attributes{};
-    if (address_ != nullptr)
-      ensure(cudaPointerGetAttributes(&attributes, address_), "an address on a device");
-    return attributes.device;
-  }
 
  private:
-  template <class T>
-  static constexpr Access access() {
-    return std::is_const_v<T> ? Access::kRead : Access::kWrite;
-  }
   void check_count(const char* what, int first, const std::vector<Argument>& given) const {
     const int expected = info_.state_count - first;
     if (static_cast<int>(given.size()) != expected)
       fail_value("[", info_.name, "] expected ", expected, " ", what, " for cell ", info_.name,
                  ", got ", given.size());
   }
-  void note(const char* name, Argument argument) {
-    if (argument == nullptr) return;
-    if (address_ == nullptr) address_ = argument->view().data;
-    note_device(name, argument->device());
-  }
-  void note_device(const char* name, int device) {
-    if (device < 0) return;
-    if (device_ >= 0 && device != device_)
-      fail_value("[", info_.name, "] expected all arrays on one device, cuda:", device_, ", got ",
-                 name, " on cuda:", device);
-    device_ = device;
-  }
 
   const CellInfo& info_;
-  int device_ = -1;
-  const void* address_ = nullptr;
 };
 
 // Zeros a (T, B, width) array.
@@ -183,7 +136,7 @@ Weights::Weights(const std::string& cell, const ParameterArguments& arrays, Math
   const int64_t I = layer.I = axis(view(arrays.weight_ih), 1);
   const int64_t H = layer.H = axis(view(arrays.weight_ih), 0) / info().gate_count;
   const int64_t R = layer.R = info().projects ? axis(view(arrays.weight_hh), 1) : H;
-  Arguments given(info());
+  ScanArguments given(info());
   layer.weights = given.parameters<const float>(arrays, I, H, R);
   device = given.known_device();
   if (R < 1) fail_value("[", cell, "] expected proj_size of at least 1, got ", R);
@@ -235,7 +188,7 @@ void forward(const Weights& weights, const DevicePlan& plan, const ForwardArgume
   check_cell_clip(weights.info(), arrays.cell_clip);
   check_factors(weights.info(), arrays.factors != nullptr);
   const Sizes size = sizes(weights, plan, arrays.saved != nullptr, arrays.factors != nullptr);
-  Arguments given(weights);
+  ScanArguments given(weights);
   Forward args{};
   args.layer = weights.layer;
   args.plan = &plan.host.view();
@@ -272,7 +225,7 @@ void backward(const Weights& weights, const DevicePlan& plan, const BackwardArgu
   const int64_t H = weights.layer.H, R = weights.layer.R;
   check_clip_gradient(weights.info(), arrays.clip_value, arrays.clip_norm);
   const Sizes size = sizes(weights, plan, true, arrays.factors != nullptr);
-  Arguments given(weights);
+  ScanArguments given(weights);
   Backward args{};
   args.layer = weights.layer;
   args.plan = &plan.host.view();

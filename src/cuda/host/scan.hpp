@@ -8,12 +8,10 @@
 
 #include "api/gates.hpp"
 #include "api/plan.hpp"
+#include "cuda/host/arguments.hpp"
 #include "cuda/host/context.hpp"
-#include "cuda/host/device_array.hpp"
 
 namespace unrolled::cuda {
-
-using Argument = const DeviceArray*;  // null where it was left out
 
 // In torch's shapes; null is what the cell does not have, and biases may be.
 struct ParameterArguments {

@@ -112,3 +112,97 @@ def backward(
     scratch: Array,
     stream: int,
 ) -> None: ...
+def linear(
+    x: Array,  # (..., I)
+    weight: Array,  # (O, I)
+    bias: Array | None,  # (O,)
+    y: Array,  # (..., O)
+    stream: int,
+) -> None: ...
+def linear_backward(
+    x: Array,  # (..., I)
+    weight: Array,  # (O, I)
+    dy: Array,  # (..., O)
+    dx: Array | None,  # (..., I)
+    dweight: Array,  # (O, I)
+    dbias: Array | None,  # (O,)
+    stream: int,
+) -> None: ...
+def cross_entropy_scratch(x: Array, weight: Array, gradients: bool, precision: str) -> int: ...
+def cross_entropy(
+    x: Array,  # (N, H)
+    weight: Array,  # (V, H)
+    bias: Array | None,  # (V,)
+    targets: NDArray[np.int64],  # (N,)
+    losses: Array,  # (N,)
+    scale: float,
+    smoothing: float,
+    dx: Array | None,  # (N, H)
+    dweight: Array | None,  # (V, H)
+    dbias: Array | None,  # (V,)
+    memory: Array,  # (N,) int64
+    scratch: Array,
+    precision: str,
+    stream: int,
+) -> None: ...
+def embedding(
+    indices: NDArray[np.int64],  # (N,)
+    weight: Array,  # (V, E)
+    out: Array,  # (N, E)
+    memory: Array,  # (N,) int64
+    stream: int,
+) -> None: ...
+def embedding_backward(
+    indices: NDArray[np.int64],  # (N,)
+    dy: Array,  # (..., E)
+    dweight: Array,  # (V, E)
+    memory: Array,  # (3 * N + 1,) int64
+    stream: int,
+) -> None: ...
+def dropout(x: Array, out: Array, p: float, seed: int, offset: int, stream: int) -> None: ...
+def adam_step(
+    params: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    grad_scale: float,
+    clip_value: float,
+    stream: int,
+) -> None: ...
+def sgd_step(
+    params: Array,
+    grads: Array,
+    velocity: Array | None,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    grad_scale: float,
+    clip_value: float,
+    stream: int,
+) -> None: ...
+def rmsprop_step(
+    params: Array,
+    grads: Array,
+    square: Array,
+    mean: Array | None,
+    velocity: Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+    grad_scale: float,
+    clip_value: float,
+    stream: int,
+) -> None: ...
+def average_step(params: Array, average: Array, weight: float, stream: int) -> None: ...
+def square_sum_count(flat: Array) -> int: ...
+def square_sums(flat: Array, sums: Array, stream: int) -> None: ...  # sums: float64

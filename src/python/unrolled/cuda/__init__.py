@@ -1,4 +1,4 @@
-"""The recurrent layers of `unrolled.functional` on arrays in the memory of a CUDA device.
+"""The functions of `unrolled.functional` that run on a CUDA device.
 
     import cupy, unrolled
 
@@ -6,11 +6,11 @@
     y, (h, c), saved = unrolled.cuda.scan_vjp(weights, x)       # CuPy arrays, or torch tensors
     dx, dstates = unrolled.cuda.scan_backward(saved, dy, grads=grads)
 
-`pack`, `scan`, `scan_vjp`, `scan_backward` and `Stream` have the arguments, the results and the
-errors of `unrolled.functional`. Arrays are whatever lies on a CUDA device and gives DLPack capsules
-or the CUDA array interface, float32; they are neither copied nor cast. Results come from the
-library that x comes from, CuPy or torch, and from CuPy for all others. Everything is put on that
-library's current stream and nothing waits for it.
+Functions have the arguments, the results and the errors of those of the same names there. Arrays
+are whatever lies on a CUDA device and gives DLPack capsules or the CUDA array interface, float32;
+they are neither copied nor cast. Indices and targets are integers on the host. Results come from
+the library that x comes from, CuPy or torch, and from CuPy for all others. Everything is put on
+that library's current stream and nothing waits for it, unless it says so.
 
 Needs a build with `-Ccmake.define.UNROLLED_CUDA=ON`, a driver of CUDA 13, and cuBLAS out of
 `pip install "unrolled[cuda]"`. Compiled and emulated, not yet run on a GPU.
@@ -21,7 +21,20 @@ from ._arrays import is_device_array as is_device_array
 from ._arrays import to_device as to_device
 from ._arrays import to_host as to_host
 from ._arrays import zero as zero
+from ._embedding import embedding as embedding
+from ._embedding import embedding_backward as embedding_backward
+from ._head import dropout as dropout
+from ._head import linear as linear
+from ._head import linear_backward as linear_backward
+from ._head import linear_cross_entropy as linear_cross_entropy
+from ._head import linear_cross_entropy_vjp as linear_cross_entropy_vjp
 from ._library import is_available as is_available
+from ._library import require as require
+from ._optimizer import adam_step as adam_step
+from ._optimizer import average_step as average_step
+from ._optimizer import global_norm as global_norm
+from ._optimizer import rmsprop_step as rmsprop_step
+from ._optimizer import sgd_step as sgd_step
 from ._scan import Path as Path
 from ._scan import Precision as Precision
 from ._scan import Saved as Saved

@@ -40,6 +40,11 @@ class Views:
         return [self.of(name, array) for array in arrays]
 
 
+def integers(arrays: ArrayModule, views: Views, count: int) -> _cuda.Array:
+    """Memory for so many int64."""
+    return views.of("memory", arrays.empty((count,), np.int64))
+
+
 @lru_cache(maxsize=256)
 def full_plan(
     cell: str, arrays: ArrayModule, stream: int, steps: int, batch: int, reverse: bool

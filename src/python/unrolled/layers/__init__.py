@@ -29,6 +29,7 @@ from ._linear import Linear as Linear
 from ._listener import GradientListener as GradientListener
 from ._lstm import LSTM as LSTM
 from ._memory import LayerMemory as LayerMemory
+from ._place import Place as Place
 from ._pooling import AvgPool2d as AvgPool2d
 from ._pooling import GlobalAvgPool2d as GlobalAvgPool2d
 from ._pooling import MaxPool2d as MaxPool2d

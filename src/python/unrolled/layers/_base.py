@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 
 from .. import functional
 from ._flat import FlatBuffer
 from ._listener import GradientListener
-from ._options import PrecisionOption, ScanOptions
-from ._place import Place, functions_of, move, on_device
+from ._options import PrecisionOption
+from ._place import Place, assign, functions_of, move, on_device
 from ._types import Array, DType
 
 LayerT = TypeVar("LayerT", bound="Layer")
@@ -46,6 +46,7 @@ class Layer:
         children: sub-layers by name. A layer has one parent at most.
     """
 
+    _runs_on_cuda: ClassVar[bool] = False  # it computes where its arrays lie, see `to`
     _listener: GradientListener | None = None
     _prefix = ""  # of this layer's names, as the listener knows them
 
@@ -135,7 +136,9 @@ class Layer:
             y, (h, c) = lstm(cupy.asarray(x))      # CuPy arrays in and out
 
         Parameters are then arrays of CuPy on its current device; see `unrolled.cuda`. What runs
-        there is a recurrent layer with `vjp`, in float32.
+        there, in float32: recurrent layers, `Linear`, `SoftmaxHead`, `Embedding`, `Dropout`, and
+        the models `LanguageModel` and `SequenceModel`. Tokens and targets stay on the host. An
+        optimizer is made for a model where it lies then.
 
         Returns:
             the layer itself.
@@ -147,11 +150,9 @@ class Layer:
         if place not in get_args(Place):
             raise ValueError(f"[{where}] expected one of cpu, cuda, got {place!r}")
         for layer in self._walk():
-            if place == "cuda" and not (
-                isinstance(layer, ScanOptions) and layer.dtype == np.float32
-            ):
+            if place == "cuda" and not (layer._runs_on_cuda and layer.dtype == np.float32):
                 raise TypeError(
-                    f"[{where}] expected recurrent layers of float32, which run on a CUDA device, "
+                    f"[{where}] expected layers of float32 that run on a CUDA device, "
                     f"got {type(layer).__name__} of {layer.dtype}"
                 )
         flat = self._flat = self.flat.moved(lambda array: move(array, place))
@@ -254,7 +255,7 @@ class Layer:
                     f"[{where}] expected {name} of dtype {parameter.dtype}, got {array.dtype}"
                 )
         for name, parameter in self._parameters.items():
-            parameter[...] = move(arrays[name], "cuda") if on_device(parameter) else arrays[name]
+            assign(parameter, arrays[name])
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy copies and pickles a view as an array of its own, which would cut parameters off

@@ -29,6 +29,8 @@ class Dropout(Layer):
     application of dropout in recurrent neural networks", 2016.
     """
 
+    _runs_on_cuda = True
+
     def __init__(self, p: float = 0.5, *, variational: bool = False) -> None:
         self.p = checked_probability("Dropout", "p", p)
         self.variational = bool(variational)

@@ -10,6 +10,7 @@ from ._base import Layer
 from ._checks import checked_dtype, checked_probability, checked_size
 from ._initialisers import Initialiser, initialise
 from ._mask import draw_mask
+from ._place import functions_of, move
 from ._specs import ParameterSpec
 from ._types import Array
 
@@ -40,6 +41,8 @@ class Embedding(Layer):
 
     Source: names and shapes as torch.nn.Embedding.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -84,7 +87,8 @@ class Embedding(Layer):
 
     def __call__(self, indices: Array) -> Array:
         """Returns y (..., E); ValueError if an index is outside 0 .. V-1."""
-        return functional.embedding(indices, self.weight)
+        y: Array = functions_of(self.weight).embedding(indices, self.weight)
+        return y
 
     def vjp(
         self, indices: Array, *, rng: np.random.Generator | None = None
@@ -98,11 +102,12 @@ class Embedding(Layer):
         self._table._expect(("weight",))
         rows = self._draw_rows(rng)
         y = self(indices)
-        scale = None if rows is None else rows[indices]
+        scale = None if rows is None else move(rows[indices], self._table.place)
 
         def pullback(dy: Array) -> None:
             dy = dy if scale is None else dy * scale
-            functional.embedding_backward(indices, dy, dweight=self._table.grads["weight"])
+            dweight = self._table.grads["weight"]
+            functions_of(dweight).embedding_backward(indices, dy, dweight=dweight)
             self._table._added(("weight",))
 
         return y if scale is None else y * scale, pullback
@@ -119,7 +124,10 @@ class Embedding(Layer):
         row of the table once rather than each token; its result is the same.
         """
         lookup = functional.Lookup(indices, self.weight)
-        return lookup if lookup.pays else self(indices)
+        return lookup if self._pays(lookup) else self(indices)
+
+    def _pays(self, lookup: functional.Lookup) -> bool:
+        return lookup.pays and self._table.place == "cpu"
 
     def lookup_vjp(
         self, indices: Array, *, rng: np.random.Generator | None = None
@@ -129,7 +137,7 @@ class Embedding(Layer):
         That is the gradient of the table, (V, E), for a lookup, and of y, (..., E), otherwise.
         """
         lookup = functional.Lookup(indices, self.weight)
-        if not lookup.pays:
+        if not self._pays(lookup):
             return self.vjp(indices, rng=rng)
         self._table._expect(("weight",))
         rows = self._draw_rows(rng)

@@ -1,14 +1,17 @@
 """An affine map."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import functional
+from .. import cuda, functional
 from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._initialisers import Initialiser, initialise
+from ._place import functions_of
 from ._specs import linear_specs
 from ._types import Array
 
@@ -37,6 +40,8 @@ class Linear(Layer):
     Source: names and shapes as torch.nn.Linear.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         input_size: int,
@@ -63,11 +68,17 @@ class Linear(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Returns y (..., O) of x (..., I)."""
-        return functional.linear(x, self._parameters["weight"], self._parameters.get("bias"))
+        weight = self._parameters["weight"]
+        y: Array = functions_of(weight).linear(x, weight, self._parameters.get("bias"))
+        return y
 
-    def packed(self) -> functional.PackedLinear:
+    def packed(self) -> Callable[[Array], Array]:
         """Returns the map for many calls with few rows, (N, I) -> (N, O), with copied weights."""
-        return functional.PackedLinear(self._parameters["weight"], self._parameters.get("bias"))
+        weight, bias = self._parameters["weight"], self._parameters.get("bias")
+        if self.place == "cpu":
+            return functional.PackedLinear(weight, bias)
+        copied = None if bias is None else bias.copy()
+        return partial(cuda.linear, weight=weight.copy(), bias=copied)
 
     def vjp(self, x: Array) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback.
@@ -78,9 +89,10 @@ class Linear(Layer):
         self._expect(self._own_names)
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
-            dx = functional.linear_backward(
+            weight = self._parameters["weight"]
+            dx = functions_of(weight).linear_backward(
                 x,
-                self._parameters["weight"],
+                weight,
                 dy,
                 dweight=self._grads["weight"],
                 dbias=self._grads.get("bias"),

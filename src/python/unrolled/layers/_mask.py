@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import cuda, functional
-from ._place import on_device
+from ._place import functions_of
 from ._types import Array, DType
 
 
@@ -14,8 +13,7 @@ class Mask:
     """One draw of dropout: some elements become zero, the others are divided by 1 - p.
 
     It multiplies element by element, so `mask(dy)` is the pullback of `mask(x)`. Nothing is stored
-    but the seed: a counter-based generator makes the same bits again. For a CUDA device the host
-    makes them: it drops the same.
+    but the seed: a counter-based generator makes the same bits again, on a CUDA device too.
 
     Attributes:
         p: probability of dropping an element; with 0 the mask returns its argument itself.
@@ -32,10 +30,8 @@ class Mask:
         """Returns x masked, of the same shape."""
         if self.p == 0.0:
             return x
-        if on_device(x):
-            factors: Array = cuda.to_device(self(np.ones(x.shape, x.dtype)))
-            return x * factors
-        return functional.dropout(x, self.p, seed=self.seed, variational=self.variational)
+        y: Array = functions_of(x).dropout(x, self.p, seed=self.seed, variational=self.variational)
+        return y
 
 
 def drawn_factors(mask: Mask, shape: tuple[int, ...], dtype: DType) -> Array | None:

@@ -25,6 +25,11 @@ def functions_of(array: Array) -> Any:
     return cuda if on_device(array) else functional
 
 
+def assign(target: Array, values: Array) -> None:
+    """Copies values, wherever they lie, into an array of the same shape."""
+    target[...] = move(values, "cuda" if on_device(target) else "cpu")
+
+
 def move(array: Array, place: Place) -> Array:
     """A copy of an array in another place, or the array itself if it lies there."""
     if place == "cpu":

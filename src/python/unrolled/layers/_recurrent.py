@@ -93,6 +93,8 @@ class Recurrent(StackScans[StateT]):
         TypeError: another dtype.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         cell: str | functional.CellInfo,

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import functional
 from ._base import Layer
 from ._linear import Linear
 from ._options import LossOptions
+from ._place import functions_of
 from ._types import Array
 
 
@@ -33,9 +33,10 @@ class SoftmaxHead(Linear, LossOptions):
     def losses(self, x: Array, targets: Array) -> Array:
         """Returns the loss of every position, (...) in nats; 0 where the target is -1."""
         check_targets(self, x, targets)
-        losses = functional.linear_cross_entropy(
+        weight = self._parameters["weight"]
+        losses: Array = functions_of(weight).linear_cross_entropy(
             x.reshape(-1, self.input_size),
-            self._parameters["weight"],
+            weight,
             self._parameters.get("bias"),
             targets.reshape(-1),
             precision=self._loss_precision,
@@ -60,9 +61,10 @@ class SoftmaxHead(Linear, LossOptions):
         check_targets(self, x, targets)
         self._expect(self._own_names)
         counted = int(np.count_nonzero(targets >= 0))
-        losses, dx, dweight, dbias = functional.linear_cross_entropy_vjp(
+        weight = self._parameters["weight"]
+        losses, dx, dweight, dbias = functions_of(weight).linear_cross_entropy_vjp(
             x.reshape(-1, self.input_size),
-            self._parameters["weight"],
+            weight,
             self._parameters.get("bias"),
             targets.reshape(-1),
             smoothing=smoothing,

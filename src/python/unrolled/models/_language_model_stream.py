@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from .. import functional
 from ..layers import Stream
+from ..layers._place import functions_of
 from ..layers._types import Array
 
 
@@ -36,7 +36,7 @@ class LanguageModelStream:
                 f"[LanguageModel] expected tokens of shape (B,) = ({self._rnn.batch},), "
                 f"got {tokens.shape}"
             )
-        embedded = functional.embedding(tokens, self._table)
+        embedded = functions_of(self._table).embedding(tokens, self._table)
         return self._head(self._rnn(embedded))
 
     @property

@@ -72,6 +72,8 @@ class LanguageModel(ConfiguredModel):
         ValueError: a size or probability out of range, an unknown cell, tied with E != H.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         vocab_size: int,

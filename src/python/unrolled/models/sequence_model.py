@@ -47,6 +47,8 @@ class SequenceModel(ConfiguredModel):
         ValueError: a size below 1, an unknown cell or initialiser.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         input_size: int,

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from unrolled import cuda
+from unrolled.layers._place import assign
 from unrolled.training import (
     Array,
     Callback,
@@ -21,6 +23,7 @@ from unrolled.training import (
     import_extra,
     make_progress,
     mpi_group,
+    on_host,
 )
 
 from ._options import TrainOptions
@@ -126,7 +129,7 @@ def _train(
     data = task.load()
     say(f"data       {data}")
     rng = np.random.default_rng(options.seed)
-    model = task.build(rng)
+    model = _placed(task.build(rng), task)
     say(f"model      {model.num_parameters:,} parameters, {model.dtype}")
     reports = NoReports()
     if group.rank == 0:
@@ -170,11 +173,12 @@ def _train(
     if trainer.stopped_early:
         ending = f"stopped early, after {options.patience} validations without a better one"
         say(ending)
-    model.flat.values[...] = best_values(trainer)
+    assign(model.flat.values, best_values(trainer))
     finished = task.finish(model)
     if target is not None and finished:
         write_run(target, task, model, trainer, finished)
-    trained = task.restore(options, {**task.assets(model), **finished}, model.parameters)
+    weights = on_host(model.parameters)
+    trained = task.restore(options, {**task.assets(model), **finished}, weights)
     if group.rank:
         return trained
     loss = task.score(model)
@@ -184,6 +188,19 @@ def _train(
     for line in (*_summary(trainer, task.metric, loss, target), *files, *samples):
         say(line)
     return trained
+
+
+def _placed(model: ModelT, task: Task[Any, ModelT, Any, Any]) -> ModelT:
+    """Returns the model where its task trains it."""
+    if task.place == "cpu":
+        return model
+    if task.group.size > 1:
+        raise ValueError("training on a CUDA device is for one process: leave out --distributed")
+    try:
+        cuda.require()
+        return model.to(task.place)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"this model cannot train on a CUDA device: {error}") from error
 
 
 def make_trainer(

@@ -23,6 +23,7 @@ from unrolled.training import (
     carry_of,
     from_json,
     load_checkpoint,
+    on_host,
     save_checkpoint,
 )
 
@@ -34,9 +35,10 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 _WEIGHTS, _TRAINER = "model.", "trainer."
 
-#: Options that a resumed run may change: it is given more time, or less, and reports otherwise.
+#: Options that a resumed run may change: it is given more time, or less, and reports otherwise or
+#: runs elsewhere.
 _BUDGET = ("minutes", "epochs", "steps")
-_REPORTS = ("statistics", "tensorboard")
+_OTHERS = ("statistics", "tensorboard", "device")
 
 
 def with_suffix(path: PathLike) -> Path:
@@ -71,7 +73,7 @@ def write_run(
     best = trainer.values if trainer.best_values is None else trainer.best_values
     best = best if finished is None else model.flat.values
     arrays = {
-        **{_WEIGHTS + name: array for name, array in model.flat.views(best).items()},
+        **{_WEIGHTS + name: array for name, array in on_host(model.flat.views(best)).items()},
         **{_TRAINER + name: array for name, array in state.items()},
     }
     metadata = {**_metadata(task, model), "trainer": values, "finished": dict(finished or {})}
@@ -215,16 +217,16 @@ class Saved:
         changed = [
             f"--{name.replace('_', '-')} {value} (the run has {before.get(name)})"
             for name, value in given.items()
-            if name not in _BUDGET + _REPORTS and value != before.get(name)
+            if name not in _BUDGET + _OTHERS and value != before.get(name)
         ]
         if changed:
             raise ValueError(
                 f"{self.path} cannot be resumed with {', '.join(changed)}; "
-                f"only {', '.join(_BUDGET + _REPORTS)} may change"
+                f"only {', '.join(_BUDGET + _OTHERS)} may change"
             )
         if any(name in given for name in _BUDGET):
             before.update({name: given.get(name) for name in _BUDGET})
-        before.update({name: given[name] for name in _REPORTS if name in given})
+        before.update({name: given[name] for name in _OTHERS if name in given})
         return task_class.options_type(**before)
 
     def restore(self, task_class: type[Task[Any, Any, Any, TrainedT]]) -> TrainedT:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.layers import map_state
+from unrolled.layers._place import move
 from unrolled.models import LanguageModel
 from unrolled.training import Array
 
@@ -129,7 +130,8 @@ def token_losses(
     for hidden, places in read_side_by_side(model, tokens, _CHUNK):
         counted = places >= 0
         targets = np.where(counted, tokens[places].astype(np.int64), -1)
-        result[places[counted]] += model.head.losses(hidden, targets)[counted]
+        losses = move(model.head.losses(hidden, targets), "cpu")
+        result[places[counted]] += losses[counted]
     return result
 
 

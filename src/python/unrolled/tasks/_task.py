@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from unrolled import functional
-from unrolled.layers import Layer
+from unrolled.layers import Layer, Place
 from unrolled.training import (
     Array,
     Averaging,
@@ -100,6 +100,11 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     @abstractmethod
     def build(self, rng: np.random.Generator) -> ModelT:
         """Returns a new model; called after `load`."""
+
+    @property
+    def place(self) -> Place:
+        """Where the model lies while it is trained, scored and finished; see `Layer.to`."""
+        return "cpu"
 
     @abstractmethod
     def loss(

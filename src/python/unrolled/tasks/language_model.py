@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.layers import frequency_cutoffs
+from unrolled.layers import Place, frequency_cutoffs
 from unrolled.models import LanguageModel
 from unrolled.training import (
     Array,
@@ -81,6 +81,7 @@ class Options(TrainOptions):
     alpha: float = option(0.0, "weight of the penalty on large outputs (AR)")
     beta: float = option(0.0, "weight of the penalty on outputs that change quickly (TAR)")
     steps_per_update: int = option(64, "characters or words per sequence and update")
+    device: Literal["cpu", "cuda"] = option("cpu", "where to train; cuda: needs the extra [cuda]")
     vocabulary: int = option(20_000, "largest number of different characters or words, of texts")
     min_count: int = option(3, "rarer characters or words become <unk>, of texts")
 
@@ -181,6 +182,11 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             adaptive=frequency_cutoffs(len(self.vocabulary)) if options.adaptive else (),
             rng=rng,
         )
+
+    @property
+    def place(self) -> Place:
+        """Where it trains."""
+        return self.options.device
 
     def loss(
         self, model: LanguageModel, batch: StreamBatch, carry: Carry, rng: np.random.Generator

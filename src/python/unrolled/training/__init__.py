@@ -60,6 +60,7 @@ from ._schedules import plateau as plateau
 from ._schedules import warmup_cosine as warmup_cosine
 from ._show_progress import ShowProgress as ShowProgress
 from ._state_arrays import carry_of as carry_of
+from ._state_arrays import on_host as on_host
 from ._statistics import Measurement as Measurement
 from ._statistics import ParameterStatistics as ParameterStatistics
 from ._statistics import Statistics as Statistics

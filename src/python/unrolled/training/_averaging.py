@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from unrolled import functional
 from unrolled.layers import Layer
+from unrolled.layers._place import assign, functions_of
 
 from ._types import Array
 
@@ -48,7 +48,7 @@ class Averaging(ABC):
         if self.count == 0:
             self._average[...] = self._live
         else:
-            functional.average_step(self._live, self._average, weight)
+            functions_of(self._live).average_step(self._live, self._average, weight)
         self.count += 1
 
     @property
@@ -84,7 +84,7 @@ class Averaging(ABC):
                 f"[{where}] expected an average of shape (P,) = {self._average.shape}, "
                 f"got {state['average'].shape}"
             )
-        self._average[...] = state["average"]
+        assign(self._average, state["average"])
         self.count = int(state["count"][0])
 
 

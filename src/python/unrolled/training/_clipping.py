@@ -1,6 +1,6 @@
 """Clipping of gradients by their global norm."""
 
-from unrolled import functional
+from unrolled.layers._place import functions_of
 
 from ._types import Array
 
@@ -20,7 +20,7 @@ def clip_scale(grads: Array, max_norm: float | None, count: int = 1) -> tuple[fl
         scale: 1 / count where the norm is small enough, else max_norm / norm / count.
     """
     count = max(count, 1)
-    norm = functional.global_norm(grads) / count
+    norm: float = functions_of(grads).global_norm(grads) / count
     if max_norm is None or norm <= max_norm:
         return norm, 1.0 / count
     return norm, max_norm / norm / count

@@ -11,6 +11,7 @@ import numpy as np
 
 from unrolled import functional
 from unrolled.layers import Layer
+from unrolled.layers._place import assign
 
 from ._averaging import Averaging
 from ._budget import Budget, passed
@@ -23,7 +24,7 @@ from ._json import from_json
 from ._optimizers import Optimizer
 from ._schedules import Schedule, constant
 from ._signals import StopRequest
-from ._state_arrays import carry_arrays, carry_of, part_of
+from ._state_arrays import carry_arrays, carry_of, on_host, part_of
 from ._trainer_values import TrainerValues
 from ._types import Array, Batches, BatchT, Carry, LossFunction
 from ._validation import Validation
@@ -333,7 +334,7 @@ class Trainer(Generic[BatchT]):
             getattr(callback, event)(self, *arguments)
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Returns what a run needs to go on: arrays (live, not copies) and JSON-able values.
+        """Returns what a run needs to go on: arrays (live, of a device copies), JSON-able values.
 
         `best_values` is not among them: a checkpoint has it already, as the model to use. All ranks
         of a group call this, and get the state of all of them.
@@ -356,7 +357,7 @@ class Trainer(Generic[BatchT]):
             "batches": self.batches.state(),
             "rng": self._rng.bit_generator.state,
         }
-        return arrays, values
+        return on_host(arrays), values
 
     def load_state(
         self,
@@ -374,8 +375,7 @@ class Trainer(Generic[BatchT]):
         Raises:
             ValueError: the state belongs to another model, optimizer or data.
         """
-        mine = self.model.flat.values
-        loaded = arrays["values"]
+        mine, loaded = self.model.flat.values, arrays["values"]
         if loaded.shape != mine.shape or loaded.dtype != mine.dtype:
             raise ValueError(
                 f"[Trainer] expected values of shape {mine.shape} and dtype {mine.dtype}, "
@@ -390,8 +390,8 @@ class Trainer(Generic[BatchT]):
         run = from_json(TrainerValues, values, "trainer")
         self.batches.load_state(run.batches)
         self._rng.bit_generator.state = run.rng
-        mine[...] = loaded
-        self._carry = carry_of(arrays, self._group)
+        assign(mine, loaded)
+        self._carry = carry_of(arrays, self._group, self.model.place)
         self.steps, self.targets, self.seconds = run.steps, run.targets, run.seconds
         self._guard.skipped, self._guard.in_a_row = run.skipped
         self.best_loss = run.best_loss

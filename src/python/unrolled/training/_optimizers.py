@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from unrolled import functional
 from unrolled.layers import Layer
+from unrolled.layers._place import assign, functions_of
 
 from ._types import Array
 
@@ -18,7 +18,7 @@ class Optimizer(ABC):
     Weight decay acts on matrices only: biases and gains have no direction to shrink in.
 
     Args:
-        model: the outermost layer; its flat buffer is what gets updated.
+        model: the outermost layer; its flat buffer is what gets updated, where it lies now.
         lr: the learning rate at a schedule of 1.
         weight_decay: how strongly matrices are pulled to zero.
 
@@ -35,7 +35,7 @@ class Optimizer(ABC):
         self.lr = lr
         self.weight_decay = weight_decay
         self.steps = 0
-        self._flat = model.flat
+        self._model, self._flat = model, model.flat
         #: Parts of the buffer, each with its weight decay and its factor of the learning rate.
         self._parts = [
             (self._flat.matrices, weight_decay, 1.0),
@@ -76,7 +76,15 @@ class Optimizer(ABC):
             lr_scale: factor of the learning rate, usually from a schedule.
             grad_scale: factor of the gradients, usually from `clip_scale`.
             clip_value: each gradient, after that factor, is clamped to -clip_value..clip_value.
+
+        Raises:
+            RuntimeError: the model was moved to a device, or into another, since.
         """
+        if self._model.flat is not self._flat:
+            raise RuntimeError(
+                f"[{type(self).__name__}] the model lies elsewhere than when this optimizer was "
+                "made; make it after model.to"
+            )
         self.steps += 1
         lr = self.lr * lr_scale
         gradient = {"grad_scale": grad_scale, "clip_value": clip_value}
@@ -120,7 +128,7 @@ class Optimizer(ABC):
                     f"got {state[name].shape} and {state[name].dtype}"
                 )
         for name, array in self._arrays().items():
-            array[...] = state[name]
+            assign(array, state[name])
         self.steps = int(state["steps"][0])
 
 
@@ -161,7 +169,7 @@ class SGD(Optimizer):
     def _update(
         self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
     ) -> None:
-        functional.sgd_step(
+        functions_of(self._flat.values).sgd_step(
             self._flat.values[part],
             self._flat.grads[part],
             None if self._velocity is None else self._velocity[part],
@@ -222,7 +230,7 @@ class RMSprop(Optimizer):
     def _update(
         self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
     ) -> None:
-        functional.rmsprop_step(
+        functions_of(self._flat.values).rmsprop_step(
             self._flat.values[part],
             self._flat.grads[part],
             self._square[part],
@@ -283,7 +291,7 @@ class Adam(Optimizer):
     def _update(
         self, part: slice, lr: float, weight_decay: float, gradient: Mapping[str, float]
     ) -> None:
-        functional.adam_step(
+        functions_of(self._flat.values).adam_step(
             self._flat.values[part],
             self._flat.grads[part],
             self._m[part],

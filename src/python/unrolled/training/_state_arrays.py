@@ -5,6 +5,8 @@ The arrays of a carry have the rows of all ranks.
 
 from collections.abc import Mapping
 
+from unrolled.layers._place import Place, move
+
 from ._group import Group
 from ._types import Array, Carry
 
@@ -20,18 +22,22 @@ def carry_arrays(carry: Carry, group: Group) -> dict[str, Array]:
     return {_NAME: group.gather(carry)}
 
 
-def carry_of(arrays: Mapping[str, Array], group: Group) -> Carry:
-    """Returns this rank's share of the carry that `carry_arrays` made arrays of; a copy.
+def on_host(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the same arrays, or copies of those that lie on a device."""
+    return {name: move(array, "cpu") for name, array in arrays.items()}
+
+
+def carry_of(arrays: Mapping[str, Array], group: Group, place: Place = "cpu") -> Carry:
+    """Returns this rank's share of the carry that `carry_arrays` made arrays of; a copy there.
 
     Raises:
         ValueError: its rows cannot be divided evenly among the ranks.
     """
     if _NAME in arrays:
-        carry: Array = group.share(arrays[_NAME]).copy()
-        return carry
+        return move(group.share(arrays[_NAME]).copy(), place)
     count = sum(name.startswith(_NAME + ".") for name in arrays)
     parts = (arrays[f"{_NAME}.{index}"] for index in range(count))
-    return tuple(group.share(part).copy() for part in parts) or None
+    return tuple(move(group.share(part).copy(), place) for part in parts) or None
 
 
 def part_of(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.functional import global_norm
+from unrolled.layers._place import move
 
 from ._callbacks import Callback, Update
 from ._types import Array
@@ -95,13 +96,13 @@ class Statistics(Callback):
     def before_step(self, trainer: Trainer[Any], update: Update) -> None:
         """Keeps the values of before, if it is time for a measurement."""
         if self._is_due(update.step):
-            self._before = trainer.model.flat.values.copy()
+            self._before = move(trainer.model.flat.values, "cpu").copy()
 
     def updated(self, trainer: Trainer[Any], update: Update) -> None:
         """Measures, if the values of before were kept."""
         if self._before is None:
             return
-        flat = trainer.model.flat
+        flat = trainer.model.flat.moved(lambda array: move(array, "cpu"))
         places = {name: flat.slices[name] for name in flat.shapes}  # in the order of the model
         value_norms = {name: global_norm(self._before[place]) for name, place in places.items()}
         change = np.subtract(flat.values, self._before, out=self._before)

@@ -34,10 +34,14 @@ class StreamBatch:
             return None
         if not self.fresh.any():
             return carry
-        begun: Carry = map_state(
-            lambda part: np.where(self.fresh[:, None], part.dtype.type(0), part), carry
-        )
+        begun: Carry = map_state(self._without_fresh, carry)
         return begun
+
+    def _without_fresh(self, part: Array) -> Array:
+        part = part.copy()
+        for row in np.flatnonzero(self.fresh).tolist():  # numbers index arrays of any library
+            part[:, row] = 0
+        return part
 
 
 class StreamBatches:
