@@ -9,6 +9,7 @@ import pytest
 
 from unrolled import functional
 
+ALWAYS = 512 << 20  # bytes that may lie unused in any case
 SHAPE = (1 << 19, 3)  # 6 MB
 
 
@@ -53,3 +54,29 @@ def test_work_that_moves_on_to_other_sizes_finds_its_memory_again() -> None:
         del array
     assert found
     assert functional.trim_memory() == new[0]
+
+
+def test_as_much_is_kept_as_was_in_use_at_once() -> None:
+    """A training step of a gigabyte finds its memory again; smaller work after it lets it go."""
+    gc.collect()
+    functional.trim_memory()
+    for _ in range(3):
+        step = [functional.empty((part << 20,), np.uint8) for part in (300, 300, 500)]
+        addresses = {array.ctypes.data for array in step}
+        del step
+    step = [functional.empty((part << 20,), np.uint8) for part in (500, 300, 300)]
+    assert {array.ctypes.data for array in step} == addresses
+    del step
+    for _ in range(3000):
+        functional.empty((2 << 20,), np.uint8)
+    other = functional.empty((100 << 20,), np.uint8)  # what is given back makes room for itself
+    del other
+    assert 100 << 20 <= functional.trim_memory() <= ALWAYS
+
+
+def test_more_than_was_in_use_is_not_kept() -> None:
+    gc.collect()
+    functional.trim_memory()
+    for part in (300, 310, 620):  # one after the other: 620 MiB at once
+        functional.empty((part << 20,), np.uint8)
+    assert functional.trim_memory() == 620 << 20

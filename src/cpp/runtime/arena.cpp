@@ -10,9 +10,11 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace unrolled {
@@ -22,10 +24,14 @@ constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
 // Half a huge page is better than many small ones, which meet in some sets of L2: a stream of two
 // GRUs of 256 units, 1.5 MB each, takes a step in 95 instead of 105 us.
 constexpr size_t kHugeFrom = kHugePage / 2;
-// Bytes that may lie unused; beyond them what was given back longest ago is freed. None where
-// AddressSanitizer looks for whoever uses released memory.
-constexpr size_t kKeptLimit = kGuardBytes > 0 ? 0 : size_t{512} << 20;
+// What may lie unused; beyond it what was given back longest ago is freed. So many bytes in any
+// case, and up to a multiple of them where all memory together stays within what was lately in use
+// at once: a training step that needs more finds its memory again, and the next smaller work lets
+// it go. None where AddressSanitizer looks for whoever uses released memory.
+constexpr bool kKeeps = kGuardBytes == 0;
+constexpr size_t kKeptAlways = size_t{512} << 20, kKeptMost = 8 * kKeptAlways;
 constexpr size_t kKeptBlocks = 256;
+constexpr int kLately = 1024;  // blocks taken, to twice as many
 
 struct Block {
   void* memory;
@@ -35,10 +41,23 @@ struct Block {
 struct Store {
   std::mutex mutex;
   std::vector<Block> kept;  // in the order in which they were given back
-  size_t kept_bytes = 0;
+  size_t kept_bytes = 0, used_bytes = 0;
+  size_t peak = 0, peak_before = 0;  // of used_bytes, since `taken` was last zero, and before
+  int taken = 0;
 
-  bool has_room(size_t bytes) const {
-    return kept.size() < kKeptBlocks && kept_bytes + bytes <= kKeptLimit;
+  // Whether `all` bytes may lie unused.
+  bool may_keep(size_t all) const {
+    const size_t lately = std::max(peak, peak_before);
+    return all <= kKeptAlways || (all <= kKeptMost && all + used_bytes <= lately);
+  }
+
+  void use(size_t bytes) {
+    used_bytes += bytes;
+    if (++taken == kLately) {
+      peak_before = std::exchange(peak, 0);
+      taken = 0;
+    }
+    peak = std::max(peak, used_bytes);
   }
 
   Block take(size_t i) {
@@ -78,6 +97,16 @@ void deallocate(const Block& block) {
   ::operator delete(block.memory, std::align_val_t{alignment});
 }
 
+// What lies unused may be what is missing.
+void* allocate_or_trim(size_t bytes) {
+  try {
+    return allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    if (trim_memory() == 0) throw;
+    return allocate(bytes);
+  }
+}
+
 }  // namespace
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -98,35 +127,39 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
         best = i;
     if (best < s.kept.size()) {
       const Block block = s.take(best);
+      s.use(block.capacity);
       *capacity = block.capacity;
       return block.memory;
     }
   }
   *capacity = bytes;
-  try {
-    return allocate(bytes);
-  } catch (const std::bad_alloc&) {
-    if (trim_memory() == 0) throw;  // what lies unused may be what is missing
-    return allocate(bytes);
-  }
+  void* const memory = allocate_or_trim(bytes);
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  s.use(bytes);
+  return memory;
 }
 
 void release_memory(void* memory, size_t capacity) noexcept {
-  if (capacity > kKeptLimit) return deallocate({memory, capacity});
+  if (!kKeeps) return deallocate({memory, capacity});
+  const Block own{memory, capacity};
   Store& s = store();
-  for (;;) {
-    Block oldest;
+  for (bool released = false;; released = true) {
+    Block leaves = own;
     {
       std::lock_guard<std::mutex> lock(s.mutex);
-      if (s.has_room(capacity)) {
-        s.kept.push_back({memory, capacity});
-        s.kept_bytes += capacity;
-        return;
+      if (!released) s.used_bytes -= capacity;
+      if (s.may_keep(capacity)) {
+        if (s.kept.size() < kKeptBlocks && s.may_keep(s.kept_bytes + capacity)) {
+          s.kept.push_back(own);
+          s.kept_bytes += capacity;
+          return;
+        }
+        // Not the newest: work that moves on to other sizes would never find a block again.
+        leaves = s.take(0);
       }
-      // Not the newest: work that moves on to other sizes would never find a block again.
-      oldest = s.take(0);
     }
-    deallocate(oldest);
+    deallocate(leaves);
+    if (leaves.memory == memory) return;
   }
 }
 

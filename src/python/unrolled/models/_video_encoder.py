@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import functional
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
 from ..layers._types import Array
@@ -204,12 +205,15 @@ def in_context(images: Array, lengths: Lengths, context: int) -> Array:
     """Returns each frame with the `context` - 1 before it in its clip, along the last axis."""
     if context == 1:
         return images
-    frame, (step, _) = np.arange(len(images)), _places(lengths)
     width = images.shape[-1]
-    seen = np.empty((*images.shape[:-1], context * width), images.dtype)
+    seen = functional.empty((*images.shape[:-1], context * width), images.dtype)
+    ends = np.cumsum(lengths)
     for place in range(context):
-        before = np.minimum(step, context - 1 - place)
-        seen[..., place * width : (place + 1) * width] = images[frame - before]
+        before, part = context - 1 - place, seen[..., place * width : (place + 1) * width]
+        for begin, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True):
+            first = min(begin + before, end)  # that has so many before it
+            part[begin:first] = images[begin : begin + 1]
+            part[first:end] = images[begin : end - (first - begin)]
     return seen
 
 
