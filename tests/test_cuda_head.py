@@ -6,6 +6,7 @@ emulated device and on a GPU where there is one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,22 @@ def wide(*arrays: np.ndarray | None) -> list[Any]:
 
 def put(device: Any, *arrays: np.ndarray | None) -> list[Any]:
     return [None if array is None else device.put(array) for array in arrays]
+
+
+def test_signatures_are_those_of_the_host() -> None:
+    """So that a layer calls the one or the other; `pack` has a path beside, which has a default."""
+    shared = {
+        name
+        for name in set(dir(cuda)) & set(dir(functional)) - {"pack", "empty", "zero"}
+        if inspect.isfunction(getattr(cuda, name))
+    }
+    assert len(shared) >= 14
+    for name in shared:
+        own, host = (inspect.signature(getattr(of, name)) for of in (cuda, functional))
+        described = [
+            [(p.name, p.kind, p.default) for p in s.parameters.values()] for s in (own, host)
+        ]
+        assert described[0] == described[1], name
 
 
 @pytest.mark.parametrize("bias", [True, False])
