@@ -26,7 +26,7 @@ from cuda_devices import (
     use_emulated,
 )
 from problems import DIMS, NARROW_CELLS, Dims
-from unrolled import cuda, functional
+from unrolled import bench, cuda, functional
 
 os.environ["UNROLLED_OVERSUBSCRIBE"] = "1"  # teams of three on any machine; read at the first call
 
@@ -100,6 +100,20 @@ def one_thread(threads: None) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def roofline() -> bench.Roofline:
+    """The limits of this machine: to measure them takes longer than most runs of benchmarks."""
+    return bench.measure_roofline(functional.get_num_threads())
+
+
+@pytest.fixture(scope="module")
+def one_roofline(roofline: bench.Roofline) -> Iterator[None]:
+    """Runs of benchmarks take what is known of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unrolled.bench._run.measure_roofline", lambda threads: roofline)
+        yield
 
 
 @pytest.fixture(scope="session")

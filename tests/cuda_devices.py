@@ -30,18 +30,15 @@ STREAM = 0x5000  # of the emulated device: neither the default nor one of the pr
 
 
 def build_once(build: Callable[[Path], Path], factory: pytest.TempPathFactory) -> Path:
-    """What `build(folder)` makes, once for all processes of pytest-xdist."""
-    fcntl = pytest.importorskip("fcntl", reason="the emulation is for Linux")
-    root = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder = root / build.__name__
-    folder.mkdir(exist_ok=True)
+    """What `build(folder)` makes; below $UNROLLED_TEST_BUILDS, where it stays for the next run."""
+    kept = os.environ.get("UNROLLED_TEST_BUILDS")
+    if not kept:
+        return build(factory.mktemp(build.__name__))
+    folder = Path(kept, build.__name__)
     made = folder / "made"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
-        if not made.exists():
-            made.write_text(str(build(folder)))
+    if not made.exists():
+        folder.mkdir(parents=True)
+        made.write_text(str(build(folder)))
     return Path(made.read_text())
 
 

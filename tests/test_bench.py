@@ -14,9 +14,11 @@ from unrolled import bench, functional
 
 SHAPE = bench.Shape(steps=3, batch=2, inputs=5, hidden=7)
 
+pytestmark = pytest.mark.usefixtures("one_roofline")
+
 
 @pytest.fixture(scope="module")
-def report() -> bench.Report:
+def report(one_roofline: None) -> bench.Report:
     return bench.run("tiny", threads=1, peers=False, seconds=0.001)
 
 

@@ -14,7 +14,7 @@ import pytest
 from unrolled import bench, functional
 from unrolled.bench import SUITES, DeepBenchRow, Shape
 
-pytestmark = pytest.mark.usefixtures("threads")
+pytestmark = pytest.mark.usefixtures("threads", "one_roofline")
 
 SMALL = {
     "tiny": {},
@@ -51,17 +51,8 @@ def run(name: str, **options: Any) -> bench.Report:
     return bench.run(replace(SUITES[name], **SMALL[name]), seconds=0.001, **options)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_roofline() -> Iterator[None]:
-    """Measures the machine once for all the runs of this file, as it takes longer than they do."""
-    limits = bench.measure_roofline(functional.get_num_threads())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unrolled.bench._run.measure_roofline", lambda _: limits)
-        yield
-
-
 @pytest.fixture(scope="module", params=SUITES)
-def report(request: pytest.FixtureRequest) -> bench.Report:
+def report(request: pytest.FixtureRequest, one_roofline: None) -> bench.Report:
     return run(request.param)
 
 

@@ -248,7 +248,7 @@ def test_tokenize(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert text in capsys.readouterr().err
 
 
-def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str], one_roofline: None) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib comes with the extra [train]")
     files = [tmp_path / name for name in ("t.json", "t.md", "t.png", "roofline.png")]
     names = ("--json", "--markdown", "--png", "--roofline")

@@ -10,7 +10,7 @@ import pytest
 
 from bowl import Bowl, Numbers, make_trainer
 from unrolled import LanguageModel
-from unrolled.training import SGD, Budget, Callback, Point, Trainer, Update, Validation
+from unrolled.training import SGD, Budget, Callback, Point, Score, Trainer, Update
 from unrolled.training import LossAndPullback as Result
 
 
@@ -144,9 +144,10 @@ class TestErrors:
 
     def trainer(self, **options: Any) -> Trainer[Any]:
         losses, errors = iter(self.LOSSES), iter(self.ERRORS)
-        validation = Validation(lambda: next(losses), lambda: next(errors))
         return make_trainer(
-            validate=validation, validations=5, **{"budget": Budget(steps=5), **options}
+            validate=lambda: Score(next(losses), next(errors)),
+            validations=5,
+            **{"budget": Budget(steps=5), **options},
         )
 
     def test_they_choose(self) -> None:
@@ -175,7 +176,7 @@ class TestErrors:
         arrays, values = first.state()
         worse = iter([0.1, 0.05])
         second = make_trainer(
-            validate=Validation(lambda: 2.6, lambda: next(worse)),
+            validate=lambda: Score(2.6, next(worse)),
             validations=7,
             budget=Budget(steps=7),
         )
@@ -191,7 +192,7 @@ class TestErrors:
         first.run()
         arrays, values = first.state()
         second = make_trainer(
-            validate=Validation(lambda: 2.0, lambda: 0.5), validations=2, budget=Budget(steps=2)
+            validate=lambda: Score(2.0, 0.5), validations=2, budget=Budget(steps=2)
         )
         second.load_state(arrays, json.loads(json.dumps(values)), first.best_values)
         second.run()

@@ -3,7 +3,7 @@
 #include "cuda/head.hpp"
 #include "cuda/scan_parts.hpp"
 #include "cuda/softmax.hpp"
-#include "runtime/philox.hpp"
+#include "kernels/philox.hpp"
 
 namespace unrolled::cuda {
 namespace {

@@ -12,7 +12,7 @@ mkdir -p "$work"
 say() { printf '\n=== %s\n' "$*"; }
 
 # What runs the kernel tests, and what builds the module.
-test_packages=(numpy "pytest>=8" "pytest-xdist>=3.6" "pytest-benchmark>=4" "hypothesis>=6.100")
+test_packages=(numpy "pytest>=8" "pytest-benchmark>=4" "hypothesis>=6.100")
 build_packages=("scikit-build-core>=1.1" "pybind11>=3.1" "cmake>=3.28" ninja)
 
 # The tests that run compiled code: kernels, threads, what stands around the layers, bad input.

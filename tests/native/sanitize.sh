@@ -50,8 +50,7 @@ else
   # A sanitizer ends the process where `new` would throw. Its report goes past pytest, which would
   # keep it to itself until the end that does not come.
   mapfile -t files < <(kernel_test_files | grep -vE "out_of_memory|kept_memory")
-  command=(python -m pytest -q --capture=sys -p no:cacheprovider -p no:benchmark
-    --numprocesses="$(nproc)" --dist=loadfile "$@" "${files[@]}")
+  command=(python -m pytest -q --capture=sys -p no:cacheprovider -p no:benchmark "$@" "${files[@]}")
 fi
 # ThreadSanitizer needs its shadow where address randomisation might put the program.
 sanitized() { LD_PRELOAD=$preload setarch "$(uname -m)" --addr-no-randomize "$@"; }

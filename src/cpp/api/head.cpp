@@ -8,8 +8,8 @@
 
 #include "api/plan.hpp"
 #include "api/weights.hpp"
+#include "kernels/philox.hpp"
 #include "runtime/dispatch.hpp"
-#include "runtime/philox.hpp"
 #include "runtime/threads.hpp"
 
 namespace unrolled {

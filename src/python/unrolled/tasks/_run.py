@@ -146,7 +146,7 @@ def _train(
         model,
         rng,
         budget=budget,
-        validate=task.validation(model),
+        validate=lambda: task.validate(model),
         save=save,
         callbacks=[*shown, *reports.callbacks],
     )

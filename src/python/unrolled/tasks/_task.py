@@ -29,7 +29,7 @@ from unrolled.training import (
     Metric,
     Optimizer,
     Schedule,
-    Validation,
+    Score,
 )
 
 from ._options import TrainOptions
@@ -137,16 +137,15 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
         """What the score is called and how it follows from the mean loss."""
 
     @abstractmethod
-    def validate(self, model: ModelT) -> float:
-        """Returns the mean held-out loss while training; a part of the data will do."""
+    def validate(self, model: ModelT) -> float | Score:
+        """Returns the mean held-out loss while training; a part of the data will do.
 
-    def validation(self, model: ModelT) -> Validation:
-        """Returns how validations score a model: by default by `validate` alone."""
-        return Validation(lambda: self.validate(model))
+        A `Score` has the part of answers that are wrong beside it, by which models are chosen.
+        """
 
     def score(self, model: ModelT) -> float:
         """Returns the mean loss on all held-out data, once at the end."""
-        return self.validate(model)
+        return Score.of(self.validate(model)).loss
 
     @property
     def baseline(self) -> float | None:

@@ -31,7 +31,7 @@ from unrolled.training import (
     LossAndPullback,
     Metric,
     Optimizer,
-    Validation,
+    Score,
 )
 from unrolled.video import Normalisation, measured_normalisation
 
@@ -182,25 +182,17 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
         image, normalisation = model.encoder.image, self.normalisation
         return lambda frames: self.eyes.prepared(frames, image, normalisation)
 
-    def validate(self, model: Any) -> float:
-        """Scores all held-out clips."""
-        total, count = 0.0, 0
+    def validate(self, model: Any) -> Score:
+        """Scores all held-out clips, by what is read in them too where errors choose the model."""
+        total, count, readings = 0.0, 0, list[Reading]()
         for some, images, lengths in in_parts(self.held_out, self._prepare(model)):
             targets = self.answer.together([self.answer.target(s, s.times) for s in some])
-            loss, targeted = self.answer.loss(model, images, lengths, targets)
+            times = [shot.times for shot in some]
+            (loss, targeted), read = self.answer.score(model, images, lengths, targets, times)
             total, count = total + loss * targeted, count + targeted
-        return total / max(count, 1)
-
-    def validation(self, model: Any) -> Validation:
-        """Scores all held-out clips, by what is read in them too where errors choose the model."""
-        by_loss = super().validation(model)
-        if not self.answer.chosen_by_errors:
-            return by_loss
-        return Validation(by_loss.loss, lambda: self._wrong(model))
-
-    def _wrong(self, model: Any) -> float:
-        readings = _read(self.answer, model, self._prepare(model), self.held_out)
-        return self.answer.wrong(self.held_out, readings)
+            readings += read
+        error = self.answer.wrong(self.held_out, readings) if readings else None
+        return Score(total / max(count, 1), error)
 
     def read(self, trained: Watcher, shots: Sequence[Shot]) -> list[Reading]:
         """Returns what a model says of each clip."""

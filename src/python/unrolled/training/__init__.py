@@ -78,4 +78,4 @@ from ._types import Batches as Batches
 from ._types import Carry as Carry
 from ._types import LossAndPullback as LossAndPullback
 from ._types import LossFunction as LossFunction
-from ._validation import Validation as Validation
+from ._validation import Score as Score

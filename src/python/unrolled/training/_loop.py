@@ -27,7 +27,7 @@ from ._signals import StopRequest
 from ._state_arrays import carry_arrays, carry_of, on_host, part_of
 from ._trainer_values import TrainerValues
 from ._types import Array, Batches, BatchT, Carry, LossFunction
-from ._validation import Validation
+from ._validation import Score, run_validation
 
 #: Points of the training curve over the whole budget.
 _CURVE_POINTS = 200
@@ -69,8 +69,8 @@ class Trainer(Generic[BatchT]):
             Parameters, gradients and the optimizer stay in the model's dtype; validation is in the
             precision that the layers have.
         averaging: average of the parameters that is validated and kept in their place.
-        validate: returns the mean loss on held-out data, or tells how models are scored, see
-            `Validation`; it must not use `rng`.
+        validate: returns the mean loss on held-out data, or a `Score` with errors that choose the
+            model; it must not use `rng`.
         validations: how many validations, evenly spread; the last is at the end. With a budget in
             minutes some are left out where they would take more than a tenth of the time.
         patience: end the run after so many validations in a row without a new best one; None:
@@ -114,7 +114,7 @@ class Trainer(Generic[BatchT]):
         clip_value: float | None = None,
         precision: functional.Precision = "full",
         averaging: Averaging | None = None,
-        validate: Callable[[], float] | Validation | None = None,
+        validate: Callable[[], float | Score] | None = None,
         validations: int = 10,
         patience: int | None = None,
         max_skipped: int = 10,
@@ -156,7 +156,7 @@ class Trainer(Generic[BatchT]):
         self._clip_norm = clip_norm
         self._clip_value = math.inf if clip_value is None else clip_value
         self._precision = precision
-        self._validation = Validation(validate) if callable(validate) else validate
+        self._validate = validate
         self._validations = validations
         self._patience = patience
         self._guard = Guard(max_skipped)
@@ -289,11 +289,11 @@ class Trainer(Generic[BatchT]):
         return self._last_validation_seconds <= _VALIDATION_SHARE * training
 
     def _run_validation(self) -> None:
-        if self._validation is None:
+        if self._validate is None:
             return
         self._guard.check(self.steps, {"parameters": self.model.flat.values})
         started = self.seconds
-        loss, error = self._validation.run(self.averaging, self._group)
+        loss, error = run_validation(self._validate, self.averaging, self._group)
         self._tick()
         self._validated_at = self.seconds
         self._last_validation_seconds = self.seconds - started

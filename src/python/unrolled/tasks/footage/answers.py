@@ -25,12 +25,10 @@ class Answer(ABC):
     Attributes:
         kind: its name on the command line.
         unit: what its loss is the mean over.
-        chosen_by_errors: models are chosen by the part that is `wrong`, not by their loss.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str]
-    chosen_by_errors: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -93,8 +91,22 @@ class Answer(ABC):
     ) -> list[Reading]:
         """Returns what the model says of each clip."""
 
+    def score(
+        self,
+        model: Any,
+        images: Array,
+        lengths: Integers,
+        targets: Any,
+        times: Sequence[Times],
+    ) -> tuple[tuple[float, int], list[Reading]]:
+        """Returns `loss`, and `read` where the part of readings that is `wrong` chooses models.
+
+        Where they are chosen by their loss, as here, there are no readings.
+        """
+        return self.loss(model, images, lengths, targets), []
+
     def wrong(self, shots: Sequence[Shot], readings: Sequence[Reading]) -> float:
-        """Returns the part of readings that is wrong, where `chosen_by_errors`."""
+        """Returns the part of the readings of `score` that is wrong."""
         raise NotImplementedError
 
     @abstractmethod

@@ -58,7 +58,6 @@ class SentenceAnswer(LogitsAnswer):
 
     kind: ClassVar[str] = "sentence"
     unit: ClassVar[str] = "symbols"
-    chosen_by_errors: ClassVar[bool] = True
 
     symbols: tuple[str, ...]
     spelled: bool
@@ -140,7 +139,22 @@ class SentenceAnswer(LogitsAnswer):
         times: Sequence[Times],
     ) -> list[Reading]:
         """The most probable sentences; the search sums over all ways to place the symbols."""
+        return self._read(model(images, lengths), lengths, times)
+
+    def score(
+        self,
+        model: VideoModel,
+        images: Array,
+        lengths: Integers,
+        targets: Any,
+        times: Sequence[Times],
+    ) -> tuple[tuple[float, int], list[Reading]]:
+        """Both of one look at the clips: the loss of CTC grows where the model is sure."""
         logits = model(images, lengths)
+        loss, _ = self.logits_loss_vjp(logits, lengths, targets)
+        return loss, self._read(logits, lengths, times)
+
+    def _read(self, logits: Array, lengths: Integers, times: Sequence[Times]) -> list[Reading]:
         readings = []
         for row, (length, shown) in enumerate(zip(lengths, times, strict=True)):
             mine = np.ascontiguousarray(logits[:length, row])
