@@ -173,12 +173,34 @@ struct Int8Tiles : Int8 {
     to[depth(K) / 4] = scale;
   }
 
+  // One row by itself, as in a stream: an instruction of tiles takes as long for it as for sixteen.
+  // Sums of integers are exact, so that they are the same.
+  template <int NV>
+  UNROLLED_INLINE void multiply_row(const float* a, const float* packed, int64_t words,
+                                    Vec<float> (&sum)[NV]) {
+    static_assert(kInt8Bias != 0, "rows are without a sign, for both");
+    constexpr int L = kLanes<float>;
+    NativeI32 even[NV] = {}, odd[NV] = {};  // chains that do not wait for each other
+    for (int64_t k = 0; k < words; k += 2, packed += 2 * NV * L) {
+      const Vec<float> first(a[k]), second(a[k + 1]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) {
+        accumulate_int8(even[v], first, load(packed + v * L));
+        accumulate_int8(odd[v], second, load(packed + (NV + v) * L));
+      }
+    }
+    for (int v = 0; v < NV; ++v) sum[v] = of_bits(even[v] + odd[v]);
+  }
+
   template <int NV>
   UNROLLED_INLINE void tiles(const float* a, int64_t stride, const float* packed, int64_t K,
                              int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
     constexpr int L = kLanes<float>;
     const int64_t count = depth(K) / 4;
-    multiply_tile_registers<NV, true>(a, stride, packed, count, rows, sum, ahead);
+    if (rows == 1)
+      multiply_row(a, packed, count, sum[0]);
+    else
+      multiply_tile_registers<NV, true>(a, stride, packed, count, rows, sum, ahead);
     const float* scales = packed + count * NV * L;
     for (int64_t r = 0; r < rows; ++r) {
       const Vec<float> scale(a[r * stride + count]);
