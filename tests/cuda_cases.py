@@ -131,6 +131,10 @@ class Case(NamedTuple):
                 assert_close(a, e, K=roundings, kind=kind, what=f"{key} {i}")
 
 
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32)
+
+
 def joined(arrays: Sequence[np.ndarray] | None) -> np.ndarray | None:
     """One array a state, one behind the other."""
     return None if arrays is None else np.concatenate([array.reshape(-1) for array in arrays])

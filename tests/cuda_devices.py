@@ -44,52 +44,42 @@ def build_once(build: Callable[[Path], Path], factory: pytest.TempPathFactory) -
 
 def build_emulated(folder: Path) -> Path:
     """Compiles the module; takes most of a minute."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
     pybind11 = pytest.importorskip("pybind11", reason='pip install "unrolled[test]"')
-    if compiler is None:
-        pytest.skip("needs g++ or clang++")
     sources = [
-        *sorted((ROOT / "src" / "cuda").glob("*.cu")),
         *sorted((ROOT / "src" / "cuda" / "host").glob("*.cpp")),
-        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
         ROOT / "tests" / "cuda" / "emulation.cpp",
         *sorted((ROOT / "tests" / "cuda_runtime").glob("*.cpp")),
     ]
-    includes = [ROOT / path for path in ("tests/cuda_runtime", "src", "src/cpp", "tests")]
     system = [pybind11.get_include(), sysconfig.get_path("include")]
-    module = folder / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
-    subprocess.run(
-        [
-            compiler,
-            *("-std=c++20", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread"),
-            *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
-            *(f"-I{path}" for path in includes),
-            *(f"-isystem{path}" for path in system),
-            *("-x", "c++", *sources, "-o", module),
-        ],
-        check=True,
+    return _compile(
+        folder / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}",
+        sources,
+        *("-shared", "-fPIC", "-fvisibility=hidden", "-pthread"),
+        *(f"-I{ROOT / 'tests' / 'cuda_runtime'}", *(f"-isystem{path}" for path in system)),
     )
-    return module
 
 
 def build_program(folder: Path) -> Path:
     """Compiles tests/cuda with the kernels, which takes longer than all its runs."""
+    sources = sorted((ROOT / "tests" / "cuda").glob("*.cpp"))
+    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    return _compile(folder / "program", sources, *sanitizers)
+
+
+def _compile(output: Path, sources: Sequence[Path], *flags: str) -> Path:
+    """Compiles sources with the kernels as plain C++."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("needs g++ or clang++")
-    sources = [
+    kernels = [
         *sorted((ROOT / "src" / "cuda").glob("*.cu")),
-        *sorted((ROOT / "tests" / "cuda").glob("*.cpp")),
         *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
     ]
     includes = [f"-I{ROOT / path}" for path in ("src", "src/cpp", "tests")]
-    flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    program = folder / "program"
-    subprocess.run(
-        [compiler, *flags, *warnings, *includes, "-x", "c++", *sources, "-o", program], check=True
-    )
-    return program
+    given = [*flags, *includes, *warnings, "-x", "c++", *kernels, *sources, "-o", output]
+    subprocess.run([compiler, "-std=c++20", "-O1", *given], check=True)
+    return output
 
 
 def run_program(program: Path, what: str, given: bytes) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_cases import optional
+from cuda_cases import draw, optional
 from cuda_devices import run_program
 from tolerances import assert_close
 from unrolled import functional
@@ -24,10 +24,6 @@ SEEDS = [0, 1]  # of the order of threads
 pytestmark = pytest.mark.skipif(
     not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"
 )
-
-
-def draw(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32)
 
 
 def run(program: Path, which: int, seed: int, sizes: list[int], *arrays: Any) -> Any:

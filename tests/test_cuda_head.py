@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cuda_cases import draw
 from tolerances import assert_close, assert_same_bits
 from unrolled import cuda, functional
 
@@ -22,10 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(
     not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"
 )
-
-
-def draw(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32)
 
 
 def wide(*arrays: np.ndarray | None) -> list[Any]:

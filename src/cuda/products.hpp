@@ -37,8 +37,7 @@ bool in_place(const Plan& plan, const Sequence<T>& user, int64_t width) {
 template <class E>
 const E* operand(const float* from, int64_t size, E* scratch, Device& device) {
   if constexpr (!kIsRounded<E>) return from;
-  launch(round_all<E>, {from, scratch, size}, ceil_div(size, kRowThreads), kRowThreads, 0,
-         device.stream);
+  launch_flat(round_all<E>, {from, scratch, size}, size, device);
   return scratch;
 }
 

@@ -1,7 +1,7 @@
 // Rows of tokens: between a user's array and the compact order of the plan, and sums over them.
 #pragma once
 
-#include "cuda/step.hpp"
+#include "cuda/flat.hpp"
 
 namespace unrolled::cuda {
 
@@ -63,7 +63,7 @@ struct Rounding {
 
 template <class E>
 __global__ void round_all(Rounding<E> a) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t i = own_element();
   if (i < a.size) a.to[i] = rounded<E>(a.from[i]);
 }
 

@@ -14,8 +14,10 @@ namespace unrolled::cuda {
 
 using Argument = const DeviceArray*;  // null where it was left out
 
-inline ArrayView view(Argument argument) {
-  return argument == nullptr ? ArrayView{} : argument->view();
+inline const ArrayView kAbsent{};
+
+inline const ArrayView& view(Argument argument) {
+  return argument == nullptr ? kAbsent : argument->view();
 }
 
 class Arguments {

@@ -39,7 +39,7 @@ void linear(Argument x, Argument weight, Argument bias, Argument y, uintptr_t st
   args.weight = given.array<const float>("weight", "(O, I)", {O, I}, weight);
   args.bias = given.array<const float>("bias", "(O,)", {O}, bias);
   args.y = given.rows<float>("y", "(..., O)", N, O, y);
-  put(given, Math::kFloat32, stream, [&](Device& device) { linear(args, device); });
+  put(given, stream, [&](Device& device) { linear(args, device); });
 }
 
 void linear_backward(Argument x, Argument weight, Argument dy, Argument dx, Argument dweight,
@@ -55,7 +55,7 @@ void linear_backward(Argument x, Argument weight, Argument dy, Argument dx, Argu
   args.dx = given.rows<float>("dx", "(..., I)", N, I, dx);
   args.dweight = given.array<float>("dweight", "(O, I)", {O, I}, dweight);
   args.dbias = given.array<float>("dbias", "(O,)", {O}, dbias);
-  put(given, Math::kFloat32, stream, [&](Device& device) { linear_backward(args, device); });
+  put(given, stream, [&](Device& device) { linear_backward(args, device); });
 }
 
 int64_t cross_entropy_scratch(int64_t N, int64_t I, int64_t V, bool gradients,
@@ -96,7 +96,7 @@ void cross_entropy(const CrossEntropyArguments& arrays, uintptr_t stream) {
       given.array<float>("scratch", "(scratch,)", {cross_entropy_scratch(args)}, arrays.scratch);
   const int64_t* targets = checked_integers(name, "targets", arrays.targets, N, V - 1, true);
   args.targets = upload(name, targets, N, arrays.memory, given, stream);
-  put(given, Math::kFloat32, stream, [&](Device& device) { cross_entropy(args, device); });
+  put(given, stream, [&](Device& device) { cross_entropy(args, device); });
 }
 
 void embedding(const ArrayView& indices, Argument weight, Argument out, Argument memory,
@@ -109,7 +109,7 @@ void embedding(const ArrayView& indices, Argument weight, Argument out, Argument
   args.out = given.array<float>("out", "(N, E)", {N, E}, out);
   const int64_t* index = checked_integers(name, "indices", indices, N, V - 1);
   args.indices = upload(name, index, N, memory, given, stream);
-  put(given, Math::kFloat32, stream, [&](Device& device) { gather(args, device); });
+  put(given, stream, [&](Device& device) { gather(args, device); });
 }
 
 void embedding_backward(const ArrayView& indices, Argument dy, Argument dweight, Argument memory,
@@ -141,7 +141,7 @@ void embedding_backward(const ArrayView& indices, Argument dy, Argument dweight,
   args.places = upload(name, image.data(), 3 * N + 1, memory, given, stream);
   args.begin = args.places + args.rows;
   args.order = args.begin + args.rows + 1;
-  put(given, Math::kFloat32, stream, [&](Device& device) { scatter_add(args, device); });
+  put(given, stream, [&](Device& device) { scatter_add(args, device); });
 }
 
 void dropout(Argument x, Argument out, double p, uint64_t seed, uint64_t offset, uintptr_t stream) {
@@ -156,7 +156,7 @@ void dropout(Argument x, Argument out, double p, uint64_t seed, uint64_t offset,
   args.factor = static_cast<float>(1.0 / (1.0 - p));
   args.seed = seed, args.offset = offset;
   args.threshold = static_cast<uint64_t>(p * 4294967296.0);
-  put(given, Math::kFloat32, stream, [&](Device& device) { dropout(args, device); });
+  put(given, stream, [&](Device& device) { dropout(args, device); });
 }
 
 }  // namespace unrolled::cuda

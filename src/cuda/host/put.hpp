@@ -6,12 +6,12 @@
 
 namespace unrolled::cuda {
 
-// Calls launch(Device&) for the device of the arrays.
+// Calls launch(Device&) for the device of the arrays, whose products are in float32.
 template <class F>
-void put(const Arguments& given, Math math, uintptr_t stream, F&& launch) {
+void put(const Arguments& given, uintptr_t stream, F&& launch) {
   const CurrentDevice current(given.device());
   Context& context = Context::of(given.device(), reinterpret_cast<void*>(stream));
-  context.run(math, [&] { launch(static_cast<Device&>(context)); });
+  context.run(Math::kFloat32, [&] { launch(static_cast<Device&>(context)); });
 }
 
 }  // namespace unrolled::cuda

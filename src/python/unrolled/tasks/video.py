@@ -196,7 +196,11 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
 
     def read(self, trained: Watcher, shots: Sequence[Shot]) -> list[Reading]:
         """Returns what a model says of each clip."""
-        return _read(trained.answer, trained.model, trained.prepared, shots)
+        readings: list[Reading] = []
+        for some, images, lengths in in_parts(shots, trained.prepared):
+            times = [shot.times for shot in some]
+            readings += trained.answer.read(trained.model, images, lengths, times)
+        return readings
 
     def assets(self, model: Any) -> dict[str, Any]:
         """The architecture, what is read, its figures, and what may be said."""
@@ -266,15 +270,6 @@ class VideoTask(Task[Options, Layer, Batch, Watcher]):
                 yield f"    true     {truth}"
                 yield f"    answer   {reading.text}"
         yield from self.answer.errors(shots, readings)
-
-
-def _read(
-    answer: Answer, model: Any, prepare: Callable[[NDArray[Any]], Array], shots: Sequence[Shot]
-) -> list[Reading]:
-    readings: list[Reading] = []
-    for some, images, lengths in in_parts(shots, prepare):
-        readings += answer.read(model, images, lengths, [shot.times for shot in some])
-    return readings
 
 
 def train(
