@@ -18,8 +18,8 @@ CASES = {
     "scan": ("w = f.pack('rnn_tanh', one, one, backward=False)", "f.scan(w, column)"),
     "scan_vjp": ("w = f.pack('lstm', four, four)", "f.scan_vjp(w, half, out=half)"),
     "scan_backward": (
-        "w = f.pack('lstm', wide, four); long = np.zeros((2000, 1, 4096), np.float32);"
-        "saved = f.scan_vjp(w, long)[2]; grads = [np.zeros_like(a) for a in (wide, four)]",
+        "w = f.pack('lstm', tall, square); long = np.zeros((2000, 1, 1), np.float32);"
+        "saved = f.scan_vjp(w, long)[2]; grads = [np.zeros_like(a) for a in (tall, square)]",
         "fill(); f.scan_backward(saved, None, grads=[*grads, None, None], dx=long)",
     ),
     "stream": (
@@ -60,7 +60,7 @@ def test_memory_error(case: tuple[str, str]) -> None:
         limit = used + (1300 << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         one, three, four = (np.zeros((n, 1), np.float32) for n in (1, 3, 4))
-        wide = np.zeros((4, 4096), np.float32)
+        tall, square = (np.zeros((4 * 512, n), np.float32) for n in (1, 512))
         held = []
 
         def fill():

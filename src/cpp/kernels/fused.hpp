@@ -70,11 +70,12 @@ UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int6
     const float* packed = columns.packed + panel * size;
     const float* next = columns.packed + sweep.after(panel) * size;
     const float* bias = columns.bias + panel * Y::kPanelWidth;
+    typename O::template Panel<NV> panel_columns(packed, columns.K);
     for (int64_t first = 0; first < rows; first += kTileRowsAtOnce) {
       const int64_t count = smaller(kTileRowsAtOnce, rows - first);
       Vec<float> sum[kTileRowsAtOnce][NV];
-      O::template tiles<NV>(from.data + first * from.stride, from.stride, packed, columns.K, count,
-                            sum, ahead_of(next, size, far, first, rows));
+      O::template tiles<NV>(from.data + first * from.stride, from.stride, panel_columns, count, sum,
+                            ahead_of(next, size, far, first, rows));
       for (int64_t r = 0; r < count; ++r) {
         Vec<float> row[NV];
 #pragma GCC unroll 4

@@ -2,7 +2,7 @@
 // multiplies is an operand type, see operand.hpp.
 #pragma once
 
-#include "kernels/tile_registers.hpp"
+#include "kernels/split.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -82,24 +82,27 @@ inline void multiply_in_vectors(const Product<T>& p, Sweep sweep) {
     });
 }
 
-// The same where O's sums are made in tile registers.
+// The same where O's sums are made in tile registers. All panels pass before the next elements
+// along k: the rows' part of them stays in L2.
 template <int NV, class O>
 inline void multiply_in_tiles(const Product<float>& p, Sweep sweep) {
   constexpr int L = kLanes<float>;
   constexpr int64_t kWidth = NV * L;
   const bool far = is_far<float>(sweep.count * O::words(p.K) * kWidth);
-  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
-    int64_t k = 0;
-    do {
-      const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
-      const float* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth;
-      const float* next = next_columns<NV, O>(p, sweep, panel, k + depth);
+  int64_t k = 0;
+  do {
+    const int64_t depth = O::kOnePass ? p.K : smaller(O::kDepth, p.K - k);
+    const auto columns_of = [&](int64_t panel) {
+      return p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth;
+    };
+    for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
+      typename O::template Panel<NV> columns(columns_of(panel), depth);
       for (int64_t first = 0; first < p.rows; first += kTileRowsAtOnce) {
         const int64_t rows = smaller(kTileRowsAtOnce, p.rows - first);
         Vec<float> sum[kTileRowsAtOnce][NV];
-        O::template tiles<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
-                              depth, rows, sum,
-                              ahead_of(next, O::words(depth) * kWidth, far, first, p.rows));
+        O::template tiles<NV>(
+            p.a + first * p.a_stride + O::row_word(k), p.a_stride, columns, rows, sum,
+            ahead_of(columns_of(sweep.after(panel)), O::words(depth) * kWidth, far, first, p.rows));
         for (int64_t r = 0; r < rows; ++r) {
           float* c = p.c + (first + r) * p.c_stride;
 #pragma GCC unroll 4
@@ -115,9 +118,9 @@ inline void multiply_in_tiles(const Product<float>& p, Sweep sweep) {
           }
         }
       }
-      k += depth;
-    } while (k < p.K);
-  }
+    }
+    k += depth;
+  } while (k < p.K);
 }
 
 template <int NV, class O, class T>

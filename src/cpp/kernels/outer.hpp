@@ -1,7 +1,7 @@
 // Outer products: sums over many rows, as the gradients of weights are.
 #pragma once
 
-#include "kernels/tile_registers.hpp"
+#include "kernels/split.hpp"
 
 namespace unrolled::UNROLLED_ISA {
 
@@ -13,6 +13,19 @@ inline constexpr int64_t kOuterBlock = (kVectorRegisters == 32 ? 3 : 6) * kLanes
 template <class T>
 inline constexpr int64_t kOuterScratch =
     kStripRows * (kStripPanels * kPlainPanel<T> + kOuterBlock<T>);
+
+// Rows of a pass, and columns of D in a block: in three parts a row of a block is half as long
+// again.
+template <class O, class T>
+inline constexpr int64_t kOuterRows = kStripRows;
+template <class O, class T>
+inline constexpr int64_t kOuterColumns = kOuterBlock<T>;
+#if defined(__AMX_BF16__)
+template <class T>
+inline constexpr int64_t kOuterRows<SplitTiles, T> = kStripRows / 2;
+template <class T>
+inline constexpr int64_t kOuterColumns<SplitTiles, T> = 2 * kTileRowsAtOnce;
+#endif
 
 // C += D^T X over `rows` rows: element (m, i) gains the sum over n of D[n][m] * X[n][i], for m in
 // `outputs` and all i < columns. The sum of a call is formed apart and then added, so long sums go
@@ -34,7 +47,7 @@ UNROLLED_INLINE Vec<T> outer_word(const T* matrix, int64_t stride, int64_t row, 
   Vec<T> rows[O::kOuterGroup];
 #pragma GCC unroll 2
   for (int i = 0; i < O::kOuterGroup; ++i) {
-    rows[i] = O::kOuterGroup == 1 || row + i < end
+    rows[i] = (O::kOuterGroup == 1 && !O::kTileRegisters) || row + i < end
                   ? load_tail(matrix + (row + i) * stride, at, columns)
                   : Vec<T>(T(0));
     see(rows[i]);
@@ -65,7 +78,7 @@ inline void pack_strip(const OuterProduct<T>& p, int64_t row, int64_t depth, int
 template <class O, class T, class AddSum>
 inline void pack_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int64_t column,
                        int64_t count, T* to, AddSum add_sum) {
-  constexpr int L = kLanes<T>, kVectors = kOuterBlock<T> / L;
+  constexpr int L = kLanes<T>, kVectors = kOuterColumns<O, T> / L;
   Vec<T> sum[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) sum[v] = Vec<T>(T(0));
@@ -75,12 +88,22 @@ inline void pack_block(const OuterProduct<T>& p, int64_t row, int64_t depth, int
   };
   if constexpr (O::kTileRegisters) {  // as rows
     const int64_t words = O::outer_depth(depth) / O::kOuterGroup;
+    const int64_t row_words = O::outer_row_words(depth);
     for (int v = 0; v < kVectors && v * L < count; ++v)
-      for (int64_t n = 0; n < words; n += L) {
-        Vec<T> square[L];
-        for (int i = 0; i < L; ++i) square[i] = word(row + (n + i) * O::kOuterGroup, v);
-        transpose(square);
-        for (int i = 0; i < L; ++i) store(to + (v * L + i) * words + n, square[i]);
+      for (int64_t n = 0; n < words; n += O::kOuterSquares * L) {
+        Vec<T> square[O::kOuterSquares][L];
+        for (int s = 0; s < O::kOuterSquares; ++s) {
+          for (int i = 0; i < L; ++i)
+            square[s][i] = word(row + (n + s * L + i) * O::kOuterGroup, v);
+          transpose(square[s]);
+        }
+        for (int i = 0; i < L; ++i) {
+          T* const block_row = to + (v * L + i) * row_words;
+          if constexpr (O::kOuterSquares == 1)
+            O::store_outer(block_row, n, square[0][i]);
+          else
+            O::store_outer(block_row, n, square[0][i], square[1][i]);
+        }
       }
   } else {
     for (int64_t n = row; n < row + depth; n += O::kOuterGroup, to += kOuterBlock<T>)
@@ -145,17 +168,20 @@ template <class O, class RowOf>
 inline void add_outer_in_tiles(const OuterBlock<float>& b, RowOf row_of) {
   constexpr int NV = kPlainVectors;
   constexpr int64_t kWidth = kPlainPanel<float>;
-  for (int64_t first = 0; first < b.rows; first += kTileRowsAtOnce) {
-    const int64_t rows = smaller(kTileRowsAtOnce, b.rows - first);
-    float* c[kTileRowsAtOnce];
-    for (int64_t r = 0; r < rows; ++r) c[r] = row_of(b.first_row + first + r);
-    for (int64_t panel = 0; panel < b.panels; ++panel) {
-      const int64_t column = (b.first_panel + panel) * kWidth;
-      for (int64_t r = 0; r < rows; ++r)
+  const int64_t depth = b.words * O::kOuterGroup, stride = O::outer_row_words(depth);
+  for (int64_t panel = 0; panel < b.panels; ++panel) {
+    typename O::template Panel<NV> columns(b.strip + panel * b.words * kWidth, depth);
+    const int64_t column = (b.first_panel + panel) * kWidth;
+    for (int64_t first = 0; first < b.rows; first += kTileRowsAtOnce) {
+      const int64_t rows = smaller(kTileRowsAtOnce, b.rows - first);
+      float* c[kTileRowsAtOnce];
+      for (int64_t r = 0; r < rows; ++r) {
+        c[r] = row_of(b.first_row + first + r);
         if (c[r] != nullptr) prefetch(c[r] + column, kWidth);
+      }
       Vec<float> sum[kTileRowsAtOnce][NV];
-      O::template outer_tiles<NV>(b.block + first * b.words, b.words,
-                                  b.strip + panel * b.words * kWidth, b.words, rows, sum);
+      O::template tiles<NV>(b.block + first * stride, stride, columns, rows, sum,
+                            {reinterpret_cast<const char*>(b.strip), 0});
       for (int64_t r = 0; r < rows; ++r)
         if (c[r] != nullptr) add_to_row<NV>(c[r], column, b.columns, sum[r]);
     }
@@ -167,22 +193,23 @@ inline void add_outer_in_tiles(const OuterBlock<float>& b, RowOf row_of) {
 template <class O, class T, class RowOf, class AddSum>
 inline void accumulate_outer(const OuterProduct<T>& p, Range outputs, RowOf row_of,
                              AddSum add_sum) {
-  constexpr int64_t kWidth = kPlainPanel<T>, kBlock = kOuterBlock<T>;
+  constexpr int64_t kWidth = kPlainPanel<T>, kColumns = kOuterColumns<O, T>;
   if (outputs.begin == outputs.end) return;
   const int64_t all_panels = larger(1, ceil_div(p.columns, kWidth));  // one for the sums of D
   T* block = p.scratch + kStripRows * kStripPanels * kWidth;
+  constexpr int64_t kRows = kOuterRows<O, T>;
   // Fewer rows leave room for more panels, so that D passes by less often.
   const int64_t strip =
-      kStripRows * kStripPanels / larger(1, smaller(kStripRows, O::outer_depth(p.rows)));
+      kStripRows * kStripPanels / larger(1, smaller(kRows, O::outer_depth(p.rows)));
   for (int64_t first_panel = 0; first_panel < all_panels; first_panel += strip)
-    for (int64_t n0 = 0; n0 < p.rows; n0 += kStripRows) {
-      const int64_t depth = smaller(kStripRows, p.rows - n0);
+    for (int64_t n0 = 0; n0 < p.rows; n0 += kRows) {
+      const int64_t depth = smaller(kRows, p.rows - n0);
       const int64_t words = O::outer_depth(depth) / O::kOuterGroup;
       const int64_t panels = smaller(strip, all_panels - first_panel);
       pack_strip<O>(p, n0, depth, first_panel * kWidth, panels);
       // D and C, which may lie beyond L2, pass by once; the strip stays.
-      for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kBlock) {
-        const int64_t count = smaller(kBlock, outputs.end - m0);
+      for (int64_t m0 = outputs.begin; m0 < outputs.end; m0 += kColumns) {
+        const int64_t count = smaller(kColumns, outputs.end - m0);
         pack_block<O>(p, n0, depth, m0, count, block, [&](int64_t m, int64_t valid, Vec<T> sum) {
           if (first_panel == 0) add_sum(m, valid, sum);
         });

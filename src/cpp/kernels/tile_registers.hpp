@@ -24,6 +24,10 @@ inline constexpr int64_t kTileRowsAtOnce = 2 * kOperandRows;
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__)
 
+// The compiler does not know what loads of tiles read: it may not leave out or delay what they
+// need.
+UNROLLED_INLINE void finish_stores() { asm volatile("" ::: "memory"); }
+
 // All eight registers with sixteen rows of 64 bytes. The operating system has allowed their use;
 // see runtime/dispatch.cpp.
 struct alignas(64) TileConfiguration {
@@ -112,7 +116,7 @@ template <int NV, bool int8>
 UNROLLED_INLINE void multiply_tile_registers(const float* a, int64_t stride, const float* packed,
                                              int64_t words, int64_t rows,
                                              Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
-  asm volatile("" ::: "memory");  // the compiler does not know what the loads below read
+  finish_stores();
   if (rows <= kOperandRows) {
     multiply_tile_row<NV, int8>(a, stride, packed, words, sum);
     return;
@@ -125,14 +129,30 @@ UNROLLED_INLINE void multiply_tile_registers(const float* a, int64_t stride, con
 }
 
 // In place of `tile` and `outer_tile` these operands have
-//   tiles<NV>(a, stride, packed, K, rows, sum, ahead)   sum[r][v] = row r < rows times vector v
-//   outer_tiles<NV>(a, stride, packed, words, rows, sum)   the same of outer words, D's transposed
+//   kDepth   elements along k of a pass, unless it is one: 256 rows of them are a part of L2
+//   row_word(k)   where an element that begins a pass stands in a prepared row
+//   Panel<NV>(packed, K)   a panel for the rows that follow
+//   tiles<NV>(a, stride, panel, rows, sum, ahead)   sum[r][v] = row r < rows times vector v
+// and outer products, whose panels are K = outer_depth long, read rows that are D's transposed:
+//   outer_row_words(rows)   words of such a row
+//   kOuterSquares   vectors of outer words that
+//   store_outer(row, n, words ...)   writes to it, those from outer word n on
+template <int NV>
+struct TilePanel {
+  const float* packed;
+  int64_t K;
+};
+
 struct Bf16Tiles : Bf16 {
   static constexpr bool kTileRegisters = true;
+  static constexpr int64_t kDepth = 1024;
+  template <int NV>
+  using Panel = TilePanel<NV>;
   UNROLLED_INLINE void begin() { _tile_loadconfig(&kWholeTiles); }
   UNROLLED_INLINE void end() { _tile_release(); }
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 2 * kTileWords) * 2 * kTileWords; }
   UNROLLED_INLINE int64_t words(int64_t K) { return depth(K) / 2; }
+  UNROLLED_INLINE int64_t row_word(int64_t k) { return k / 2; }
   UNROLLED_INLINE int64_t row_words(int64_t K) { return odd_tiles(words(K)); }
 
   UNROLLED_INLINE void prepare(const float* row, int64_t K, float* to) {
@@ -141,27 +161,29 @@ struct Bf16Tiles : Bf16 {
   }
 
   template <int NV>
-  UNROLLED_INLINE void tiles(const float* a, int64_t stride, const float* packed, int64_t K,
-                             int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
-    multiply_tile_registers<NV, false>(a, stride, packed, words(K), rows, sum, ahead);
+  UNROLLED_INLINE void tiles(const float* a, int64_t stride, const Panel<NV>& panel, int64_t rows,
+                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
+    multiply_tile_registers<NV, false>(a, stride, panel.packed, words(panel.K), rows, sum, ahead);
   }
 
   UNROLLED_INLINE int64_t outer_depth(int64_t rows) { return depth(rows); }
-  template <int NV>
-  UNROLLED_INLINE void outer_tiles(const float* a, int64_t stride, const float* packed,
-                                   int64_t words, int64_t rows,
-                                   Vec<float> (&sum)[kTileRowsAtOnce][NV]) {
-    multiply_tile_registers<NV, false>(a, stride, packed, words, rows, sum,
-                                       {reinterpret_cast<const char*>(packed), 0});
+  UNROLLED_INLINE int64_t outer_row_words(int64_t rows) { return words(rows); }
+  static constexpr int kOuterSquares = 1;
+  UNROLLED_INLINE void store_outer(float* row, int64_t n, Vec<float> words) {
+    store(row + n, words);
   }
 };
 
 struct Int8Tiles : Int8 {
   static constexpr bool kTileRegisters = true;
+  static constexpr int64_t kDepth = 0;  // unused: one pass
+  template <int NV>
+  using Panel = TilePanel<NV>;
   UNROLLED_INLINE void begin() { _tile_loadconfig(&kWholeTiles); }
   UNROLLED_INLINE void end() { _tile_release(); }
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 4 * kTileWords) * 4 * kTileWords; }
   UNROLLED_INLINE int64_t words(int64_t K) { return depth(K) / 4 + 2; }
+  UNROLLED_INLINE int64_t row_word(int64_t k) { return k / 4; }
   // The scale has a cache line of its own, so that rows begin with one.
   UNROLLED_INLINE int64_t row_words(int64_t K) { return odd_tiles(depth(K) / 4 + kTileWords); }
 
@@ -193,10 +215,11 @@ struct Int8Tiles : Int8 {
   }
 
   template <int NV>
-  UNROLLED_INLINE void tiles(const float* a, int64_t stride, const float* packed, int64_t K,
-                             int64_t rows, Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
+  UNROLLED_INLINE void tiles(const float* a, int64_t stride, const Panel<NV>& panel, int64_t rows,
+                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
     constexpr int L = kLanes<float>;
-    const int64_t count = depth(K) / 4;
+    const float* packed = panel.packed;
+    const int64_t count = depth(panel.K) / 4;
     if (rows == 1)
       multiply_row(a, packed, count, sum[0]);
     else

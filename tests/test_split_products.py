@@ -1,0 +1,195 @@
+"""float32 products in three bfloat16 parts are as exact as multiply-adds, and keep their promises.
+
+The kernels of `avx512_amx` take them for layers of 256 units and more from 24 rows on, see
+src/cpp/kernels/chosen.hpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from problems import Dims, Problem, make_problem
+from stacks import as_tuple
+from tolerances import assert_close, assert_same_bits
+from unrolled import functional
+from unrolled.layers import Recurrent
+
+# Inputs and units fill the blocks of 32 along k in part, in whole, and beyond a pass of 512; rows
+# fill tiles of 16 and 32 in part.
+SIZES = [
+    Dims(4, 24, 40, 270),
+    Dims(3, 32, 256, 256),
+    Dims(2, 49, 1, 257),
+    Dims(2, 65, 550, 300),
+    Dims(12, 30, 33, 288),
+]
+
+
+@pytest.fixture(params=[isa for isa in functional.available_isas() if isa == "avx512_amx"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The instruction set in use, where the CPU has tile registers."""
+    before = functional.isa()
+    functional._force_isa(request.param)
+    yield request.param
+    functional._force_isa(before)
+
+
+def problem_of(cell: str, size: Dims, **options: Any) -> Problem:
+    return make_problem(cell, size, np.float32, **options)
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_all_results(narrow_cell: str, isa: str, size: Dims, ragged: bool) -> None:
+    problem = problem_of(narrow_cell, size, ragged=ragged, reverse=ragged, resets=ragged)
+    got, truth = problem.vjp(), problem.reference()
+    assert_close(got["y"], truth["y"], K=problem.forward_roundings, kind="forward")
+    assert_same_bits(problem.scan()[0], got["y"])
+    for key in ("states", "dstates", "grads"):
+        for actual, expected in zip(got[key], truth[key], strict=True):
+            kind = "forward" if key == "states" else "gradient"
+            K = problem.forward_roundings if key == "states" else problem.gradient_roundings
+            assert_close(actual, expected, K=K, kind=kind, what=key)
+    assert_close(got["dx"], truth["dx"], K=problem.gradient_roundings, kind="gradient", what="dx")
+
+
+def in_isa(isa: str, run: Callable[[], Any]) -> Any:
+    before = functional.isa()
+    functional._force_isa(isa)
+    try:
+        return run()
+    finally:
+        functional._force_isa(before)
+
+
+def test_errors_are_not_those_of_a_reduced_precision(narrow_cell: str, isa: str) -> None:
+    """Parts of parts that are left out would show here long before a tolerance does."""
+    problem = problem_of(narrow_cell, Dims(3, 48, 700, 320))
+    truth = problem.reference()
+
+    def errors(which: str) -> list[float]:
+        got = in_isa(which, problem.vjp)
+        pairs = [(got[key], truth[key]) for key in ("y", "dx")]
+        pairs += zip(got["grads"][:2], truth["grads"][:2], strict=True)
+        return [float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairs]
+
+    for split, added in zip(errors(isa), errors("avx512"), strict=True):
+        assert split <= 1.1 * added
+
+
+def test_the_choice_is_by_rows_and_units(narrow_cell: str, isa: str) -> None:
+    """What is smaller has the bits of the base."""
+    same = []
+    for size in (Dims(2, 23, 20, 260), Dims(2, 40, 20, 255), Dims(2, 24, 20, 256)):
+        problem = problem_of(narrow_cell, size)
+        results = [in_isa(which, problem.scan)[0] for which in ("avx512", isa)]
+        same.append(bool(np.array_equal(*results)))
+    assert same == [True, True, False]
+
+
+@pytest.mark.parametrize("rows", [24, 31, 32, 33, 48])
+def test_a_row_has_the_same_bits_in_all_batches_from_24_rows_on(
+    narrow_cell: str, isa: str, rows: int
+) -> None:
+    problem = problem_of(narrow_cell, Dims(6, 70, 45, 260), ragged=True, resets=True)
+    y, states = problem.scan()
+    whole = problem.vjp()
+    chosen = np.arange(70 - rows, 70)[::-1]
+    part = problem.but(
+        x=np.ascontiguousarray(problem.x[:, chosen]),
+        states=tuple(s[chosen] for s in problem.states or ()),
+        dy=np.ascontiguousarray(problem.dy[:, chosen]),
+        dstates=tuple(d[chosen] for d in problem.dstates),
+        options={
+            **problem.options,
+            "lengths": problem.options["lengths"][chosen],
+            "resets": np.ascontiguousarray(problem.options["resets"][:, chosen]),
+        },
+    )
+    assert_same_bits(part.scan(), (y[:, chosen], tuple(s[chosen] for s in states)))
+    pulled = part.vjp()
+    assert_same_bits(pulled["dx"], whole["dx"][:, chosen])
+    assert_same_bits(pulled["dstates"], tuple(d[chosen] for d in whole["dstates"]))
+
+
+def test_same_bits_for_any_number_of_threads(narrow_cell: str, isa: str, threads: None) -> None:
+    problem = problem_of(narrow_cell, Dims(8, 66, 65, 300), ragged=True)
+    results = []
+    for count in (1, 2, 3):
+        functional.set_num_threads(count)
+        results.append(tuple(problem.vjp().values()))
+    assert_same_bits(results[1], results[0])
+    assert_same_bits(results[2], results[0])
+
+
+@pytest.mark.parametrize("recompute", ["gates", 1])
+def test_recomputing_gives_the_same_bits(narrow_cell: str, isa: str, recompute: Any) -> None:
+    problem = problem_of(narrow_cell, Dims(30, 25, 9, 256), ragged=True)
+    results = []
+    for choice in ("none", recompute):
+        _, _, saved = functional.scan_vjp(
+            problem.pack(), problem.x, problem.states, recompute=choice, **problem.options
+        )
+        grads = problem.zero_grads()
+        results.append((functional.scan_backward(saved, problem.dy, grads=grads), grads))
+    assert_same_bits(results[1], results[0])
+
+
+@pytest.mark.parametrize("batch", [23, 24])
+def test_stream_and_lookup_equal_the_sequence(
+    narrow_cell: str, isa: str, batch: int, rng: np.random.Generator
+) -> None:
+    layer = Recurrent(narrow_cell, 6, 256, 2, rng=rng)
+    table = rng.standard_normal((11, 6), np.float32)
+    tokens = rng.integers(0, 11, (7, batch))
+    y, final = layer(table[tokens])
+    stream = layer.stream(batch)
+    assert_same_bits(np.stack([stream(table[t]) for t in tokens]), y)
+    assert_same_bits(as_tuple(stream.state), as_tuple(final))
+    assert_same_bits(layer(functional.Lookup(tokens, table))[0], y)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_in_its_row(isa: str, bad: float) -> None:
+    problem = problem_of("gru", Dims(3, 33, 40, 256))
+    clean, _ = problem.scan()
+    x = problem.x.copy()
+    x[1, 7, 3] = bad
+    y, _ = problem.but(x=x).scan()
+    others = np.arange(33) != 7
+    assert_same_bits(y[:, others], clean[:, others])
+    assert_same_bits(y[:1], clean[:1])
+    if np.isnan(bad):
+        assert np.isnan(y[1:, 7]).all()
+
+
+def scaled(factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda a: (a * np.float32(factor)).astype(np.float32)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-20, 1e20, 1e30])
+def test_magnitudes(isa: str, factor: float) -> None:
+    """Powers of two apart, products are the same: x grows as its weights shrink."""
+    problem = problem_of("lstm", Dims(2, 24, 64, 256))
+    w_ih, *others = problem.weights
+    assert w_ih is not None
+    power = 2.0 ** np.round(np.log2(factor))
+    moved = problem.but(x=scaled(power)(problem.x), weights=(scaled(1 / power)(w_ih), *others))
+    truth, _ = problem.reference_scan()
+    assert_close(moved.scan()[0], truth, K=problem.forward_roundings, kind="forward")
+
+
+def test_subnormal_neighbours(isa: str) -> None:
+    """What is too small for a part does not touch the number that shares its word."""
+    problem = problem_of("rnn_tanh", Dims(1, 24, 64, 256))
+    w_ih, *others = problem.weights
+    assert w_ih is not None
+    small = np.where(np.arange(64) % 32 < 16, w_ih, np.float32(1e-39)).astype(np.float32)
+    x = np.where(np.arange(64) % 32 < 16, problem.x, np.float32(1e-39)).astype(np.float32)
+    changed = problem.but(weights=(small, *others), x=x)
+    truth, _ = changed.reference_scan()
+    assert_close(changed.scan()[0], truth, K=problem.forward_roundings, kind="forward")
