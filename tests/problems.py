@@ -120,6 +120,14 @@ class Problem:
         dx, dstates = functional.scan_backward(saved, self.dy, self.dstates, grads=grads, **pulled)
         return {"y": y, "states": states, "dx": dx, "dstates": dstates, "grads": present(grads)}
 
+    def recomputed(self, recompute: functional.Recompute) -> tuple[Any, Any]:
+        """What BPTT gives with this choice: dx and dstates, and grads of what is there."""
+        _, _, saved = functional.scan_vjp(
+            self.pack(), self.x, self.states, recompute=recompute, **self.options
+        )
+        grads = self.zero_grads()
+        return functional.scan_backward(saved, self.dy, grads=grads), present(grads)
+
     def reference_scan(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """y and states from the specification, in float64."""
         return reference.scan(

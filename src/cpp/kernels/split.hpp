@@ -139,10 +139,7 @@ UNROLLED_INLINE void multiply_split_row(const float* a, int64_t stride, SplitPan
                                         Vec<float> (*sum)[NV], Ahead& ahead) {
   constexpr int64_t kSumBytes = NV * sizeof(Vec<float>);
   const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  zero_tiles();
   for_blocks<NV>(panel, 0, [&](auto goes_on, int64_t block) UNROLLED_INLINE_LAMBDA {
     UNROLLED_SPLIT_BLOCK
     UNROLLED_SPLIT_ROW(4, rows, 2)
@@ -185,10 +182,7 @@ UNROLLED_INLINE void multiply_split_square(const float* a, int64_t stride, Split
                                            Vec<float> (*sum)[NV], Ahead& ahead) {
   constexpr int64_t kSumBytes = NV * sizeof(Vec<float>);
   const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  zero_tiles();
   for_blocks<vectors>(panel, v, [&](auto goes_on, int64_t block) UNROLLED_INLINE_LAMBDA {
     UNROLLED_SPLIT_BLOCK
     const float* below = rows + kOperandRows * stride;

@@ -28,6 +28,14 @@ inline constexpr int64_t kTileRowsAtOnce = 2 * kOperandRows;
 // need.
 UNROLLED_INLINE void finish_stores() { asm volatile("" ::: "memory"); }
 
+// Sums begin with zeros.
+UNROLLED_INLINE void zero_tiles() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
 // All eight registers with sixteen rows of 64 bytes. The operating system has allowed their use;
 // see runtime/dispatch.cpp.
 struct alignas(64) TileConfiguration {
@@ -59,10 +67,7 @@ UNROLLED_INLINE void multiply_tile_row(const float* a, int64_t stride, const flo
   static_assert(NV <= 4 && sizeof(Vec<float>) == 64);
   constexpr int64_t kWidth = NV * kLanes<float>, kPanelBytes = kWidth * sizeof(float);
   const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  zero_tiles();
   for (int64_t k = 0; k < words; k += kTileWords, packed += kTileWords * kWidth) {
     _tile_loadd(4, a + k, row_bytes);
     UNROLLED_TILE_COLUMN(0, 5)
@@ -83,10 +88,7 @@ UNROLLED_INLINE void multiply_tile_square(const float* a, int64_t stride, const 
   constexpr int64_t kWidth = NV * kLanes<float>, kPanelBytes = kWidth * sizeof(float);
   const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
   const float* below = a + kOperandRows * stride;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  zero_tiles();
   for (int64_t k = 0; k < words; k += kTileWords, packed += kTileWords * kWidth) {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i, ahead.line += ahead.step) __builtin_prefetch(ahead.line, 0, 2);
