@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from problems import Dims, Problem, make_problem
+from problems import NARROW_CELLS, Dims, Problem, make_problem
 from stacks import as_tuple
 from tolerances import assert_close, assert_same_bits
 from unrolled import functional
@@ -38,14 +38,19 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     functional._force_isa(before)
 
 
+@pytest.fixture(params=[*NARROW_CELLS, "lstm_peephole"])
+def split_cell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def problem_of(cell: str, size: Dims, **options: Any) -> Problem:
     return make_problem(cell, size, np.float32, **options)
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_all_results(narrow_cell: str, isa: str, size: Dims, ragged: bool) -> None:
-    problem = problem_of(narrow_cell, size, ragged=ragged, reverse=ragged, resets=ragged)
+def test_all_results(split_cell: str, isa: str, size: Dims, ragged: bool) -> None:
+    problem = problem_of(split_cell, size, ragged=ragged, reverse=ragged, resets=ragged)
     got, truth = problem.vjp(), problem.reference()
     assert_close(got["y"], truth["y"], K=problem.forward_roundings, kind="forward")
     assert_same_bits(problem.scan()[0], got["y"])
@@ -66,9 +71,9 @@ def in_isa(isa: str, run: Callable[[], Any]) -> Any:
         functional._force_isa(before)
 
 
-def test_errors_are_not_those_of_a_reduced_precision(narrow_cell: str, isa: str) -> None:
+def test_errors_are_not_those_of_a_reduced_precision(split_cell: str, isa: str) -> None:
     """Parts of parts that are left out would show here long before a tolerance does."""
-    problem = problem_of(narrow_cell, Dims(3, 48, 700, 320))
+    problem = problem_of(split_cell, Dims(3, 48, 700, 320))
     truth = problem.reference()
 
     def errors(which: str) -> list[float]:
@@ -81,11 +86,11 @@ def test_errors_are_not_those_of_a_reduced_precision(narrow_cell: str, isa: str)
         assert split <= 1.1 * added
 
 
-def test_the_choice_is_by_rows_and_units(narrow_cell: str, isa: str) -> None:
+def test_the_choice_is_by_rows_and_units(split_cell: str, isa: str) -> None:
     """What is smaller has the bits of the base."""
     same = []
     for size in (Dims(2, 23, 20, 260), Dims(2, 40, 20, 255), Dims(2, 24, 20, 256)):
-        problem = problem_of(narrow_cell, size)
+        problem = problem_of(split_cell, size)
         results = [in_isa(which, problem.scan)[0] for which in ("avx512", isa)]
         same.append(bool(np.array_equal(*results)))
     assert same == [True, True, False]
@@ -93,9 +98,9 @@ def test_the_choice_is_by_rows_and_units(narrow_cell: str, isa: str) -> None:
 
 @pytest.mark.parametrize("rows", [24, 31, 32, 33, 48])
 def test_a_row_has_the_same_bits_in_all_batches_from_24_rows_on(
-    narrow_cell: str, isa: str, rows: int
+    split_cell: str, isa: str, rows: int
 ) -> None:
-    problem = problem_of(narrow_cell, Dims(6, 70, 45, 260), ragged=True, resets=True)
+    problem = problem_of(split_cell, Dims(6, 70, 45, 260), ragged=True, resets=True)
     y, states = problem.scan()
     whole = problem.vjp()
     chosen = np.arange(70 - rows, 70)[::-1]
@@ -116,8 +121,8 @@ def test_a_row_has_the_same_bits_in_all_batches_from_24_rows_on(
     assert_same_bits(pulled["dstates"], tuple(d[chosen] for d in whole["dstates"]))
 
 
-def test_same_bits_for_any_number_of_threads(narrow_cell: str, isa: str, threads: None) -> None:
-    problem = problem_of(narrow_cell, Dims(8, 66, 65, 300), ragged=True)
+def test_same_bits_for_any_number_of_threads(split_cell: str, isa: str, threads: None) -> None:
+    problem = problem_of(split_cell, Dims(8, 66, 65, 300), ragged=True)
     results = []
     for count in (1, 2, 3):
         functional.set_num_threads(count)
@@ -127,16 +132,16 @@ def test_same_bits_for_any_number_of_threads(narrow_cell: str, isa: str, threads
 
 
 @pytest.mark.parametrize("recompute", ["gates", 1])
-def test_recomputing_gives_the_same_bits(narrow_cell: str, isa: str, recompute: Any) -> None:
-    problem = problem_of(narrow_cell, Dims(30, 25, 9, 256), ragged=True)
+def test_recomputing_gives_the_same_bits(split_cell: str, isa: str, recompute: Any) -> None:
+    problem = problem_of(split_cell, Dims(30, 25, 9, 256), ragged=True)
     assert_same_bits(problem.recomputed(recompute), problem.recomputed("none"))
 
 
 @pytest.mark.parametrize("batch", [23, 24])
 def test_stream_and_lookup_equal_the_sequence(
-    narrow_cell: str, isa: str, batch: int, rng: np.random.Generator
+    split_cell: str, isa: str, batch: int, rng: np.random.Generator
 ) -> None:
-    layer = Recurrent(narrow_cell, 6, 256, 2, rng=rng)
+    layer = Recurrent(split_cell, 6, 256, 2, rng=rng)
     table = rng.standard_normal((11, 6), np.float32)
     tokens = rng.integers(0, 11, (7, batch))
     y, final = layer(table[tokens])

@@ -60,6 +60,7 @@ inline void choose_products(Kernels<float>& kernels) noexcept {
   for (int cell = 0; cell < kCellCount; ++cell) cells[cell] = kernels.cells[kFull][cell];
 #define UNROLLED_CHOSEN(Cell) cells[k##Cell] = ChosenScan<Cell, k##Cell>::kKernels;
   UNROLLED_NARROW_CELLS(UNROLLED_CHOSEN)
+  UNROLLED_CHOSEN(LstmPeephole)
   kernels.cells[kFull] = cells;
 }
 #else
