@@ -38,7 +38,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     functional._force_isa(before)
 
 
-@pytest.fixture(params=[*NARROW_CELLS, "lstm_peephole"])
+@pytest.fixture(params=[*NARROW_CELLS, "lstm_peephole", "lstm_norm"])
 def split_cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

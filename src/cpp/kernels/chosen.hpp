@@ -61,6 +61,7 @@ inline void choose_products(Kernels<float>& kernels) noexcept {
 #define UNROLLED_CHOSEN(Cell) cells[k##Cell] = ChosenScan<Cell, k##Cell>::kKernels;
   UNROLLED_NARROW_CELLS(UNROLLED_CHOSEN)
   UNROLLED_CHOSEN(LstmPeephole)
+  UNROLLED_CHOSEN(LstmNorm)
   kernels.cells[kFull] = cells;
 }
 #else

@@ -99,8 +99,10 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
   const ForwardArgs<T>& a = scan.a;
   const PackedLayer<T>& w = scan.w;
   const int64_t H = w.H, blocks = Y::blocks(H);
-  const Rows<const T> h = mine.template of<const T>(
-      a.multiplied.data + entering * a.multiplied.stride, a.multiplied.stride);
+  const Rows<const T> h =
+      scan.prepared(mine.template of<const T>(a.multiplied.data + entering * a.multiplied.stride,
+                                              a.multiplied.stride),
+                    mine.count(live), H);
   const Rows<T> product = mine.of(a.middle.data, a.middle.stride);
   multiply<Y::kVectors, O>(Product<T>{.a = h.data,
                                       .a_stride = h.stride,
