@@ -6,7 +6,7 @@ src/cpp/kernels/chosen.hpp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,10 @@ SIZES = [
 ]
 
 
-@pytest.fixture(params=[isa for isa in functional.available_isas() if isa == "avx512_amx"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The instruction set in use, where the CPU has tile registers."""
-    before = functional.isa()
-    functional._force_isa(request.param)
-    yield request.param
-    functional._force_isa(before)
+# Where the CPU has tile registers; the fixture is that of all tests.
+pytestmark = pytest.mark.parametrize(
+    "isa", [isa for isa in functional.available_isas() if isa == "avx512_amx"], indirect=True
+)
 
 
 @pytest.fixture(params=[*NARROW_CELLS, "lstm_peephole", "lstm_norm"])
@@ -165,18 +162,14 @@ def test_what_is_not_finite_stays_in_its_row(isa: str, bad: float) -> None:
         assert np.isnan(y[1:, 7]).all()
 
 
-def scaled(factor: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda a: (a * np.float32(factor)).astype(np.float32)
-
-
 @pytest.mark.parametrize("factor", [1e-30, 1e-20, 1e20, 1e30])
 def test_magnitudes(isa: str, factor: float) -> None:
     """Powers of two apart, products are the same: x grows as its weights shrink."""
     problem = problem_of("lstm", Dims(2, 24, 64, 256))
     w_ih, *others = problem.weights
     assert w_ih is not None
-    power = 2.0 ** np.round(np.log2(factor))
-    moved = problem.but(x=scaled(power)(problem.x), weights=(scaled(1 / power)(w_ih), *others))
+    power = np.float32(2.0 ** np.round(np.log2(factor)))
+    moved = problem.but(x=problem.x * power, weights=(w_ih / power, *others))
     truth, _ = problem.reference_scan()
     assert_close(moved.scan()[0], truth, K=problem.forward_roundings, kind="forward")
 

@@ -22,12 +22,10 @@ namespace unrolled::UNROLLED_ISA {
 // 0.7.
 UNROLLED_INLINE bool is_split(int64_t rows, int64_t units) { return rows >= 24 && units >= 256; }
 
-inline const Kernels<float>& base() { return UNROLLED_BASE::table().f32; }
-
 template <class Cell, int cell>
 struct ChosenScan {
   static const CellKernels<float>& others() {
-    return base().cells[static_cast<int>(Precision::kFull)][cell];
+    return UNROLLED_BASE::table().f32.cells[static_cast<int>(Precision::kFull)][cell];
   }
   static void pack(const LayerParameters<const float>& from, PackedLayer<float>& to,
                    const Team& team) {
