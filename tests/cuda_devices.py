@@ -73,7 +73,10 @@ def _compile(output: Path, sources: Sequence[Path], *flags: str) -> Path:
         pytest.skip("needs g++ or clang++")
     kernels = [
         *sorted((ROOT / "src" / "cuda").glob("*.cu")),
-        *(ROOT / "src" / "cpp" / "api" / name for name in ("plan.cpp", "array.cpp", "gates.cpp")),
+        *(
+            ROOT / "src" / "cpp" / "api" / f"{name}.cpp"
+            for name in ("array", "gates", "plan", "windows")
+        ),
     ]
     includes = [f"-I{ROOT / path}" for path in ("src", "src/cpp", "tests")]
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]

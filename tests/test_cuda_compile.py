@@ -24,7 +24,7 @@ def find_nvcc() -> str | None:
 
 
 @pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree")
-@pytest.mark.parametrize("name", ["head", "optimizer", "sequence"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "src" / "cuda").glob("*.cu")))
 def test_device_code_compiles(tmp_path: Path, name: str) -> None:
     nvcc = find_nvcc()
     if nvcc is None:

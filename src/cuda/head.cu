@@ -95,7 +95,7 @@ void cross_entropy_of(const CrossEntropy& a, Device& device) {
     linear_rows(rows, I, V, x, weight, a.bias, logits, device);
     launch(softmax_rows<E>,
            {V, logits, a.targets + begin, a.losses + begin, gradients, a.scale, a.smoothing}, rows,
-           kLossThreads, kLossSharedBytes, device.stream);
+           kBlockThreads, kBlockSharedBytes, device.stream);
     if (gradients == nullptr) continue;
     multiply<E>(device, false, false, rows, I, V, {gradients, V}, {weight, I}, 0.0f,
                 {a.dx + begin * I, I});

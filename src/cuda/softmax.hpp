@@ -1,34 +1,9 @@
 // The cross-entropy of rows of logits and its gradient, with a block of threads per row.
 #pragma once
 
-#include "cuda/slice.hpp"
+#include "cuda/block.hpp"
 
 namespace unrolled::cuda {
-
-inline constexpr int kLossThreads = 256;
-inline constexpr int64_t kLossSharedBytes = kLossThreads / kWarp * sizeof(float);
-
-struct Sum {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
-struct Largest {
-  __device__ float operator()(float a, float b) const { return max(a, b); }
-};
-
-// A value of each thread of a block, combined for all of them, always in the same order.
-template <class Combine>
-__device__ float combine_block(float* shared, float value, Combine combine) {
-  constexpr unsigned kAllLanes = 0xffffffffu;
-  for (int offset = kWarp / 2; offset > 0; offset /= 2)
-    value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  __syncthreads();  // what was combined before has been read
-  if (threadIdx.x % kWarp == 0) shared[warp] = value;
-  __syncthreads();
-  value = shared[0];
-  for (int other = 1; other < kLossThreads / kWarp; ++other) value = combine(value, shared[other]);
-  return value;
-}
 
 template <class E>
 struct SoftmaxRows {
@@ -52,13 +27,13 @@ __global__ void softmax_rows(SoftmaxRows<E> a) {
   if (target < 0) {
     if (threadIdx.x == 0) a.losses[row] = 0.0f;
     if (gradients != nullptr)
-      for (int64_t v = threadIdx.x; v < a.V; v += kLossThreads) gradients[v] = rounded<E>(0.0f);
+      for (int64_t v = threadIdx.x; v < a.V; v += kBlockThreads) gradients[v] = rounded<E>(0.0f);
     return;
   }
   float top = -INFINITY, sum = 0.0f, total = 0.0f;
-  for (int64_t v = threadIdx.x; v < a.V; v += kLossThreads) top = max(top, logits[v]);
+  for (int64_t v = threadIdx.x; v < a.V; v += kBlockThreads) top = max(top, logits[v]);
   top = combine_block(shared, top, Largest{});
-  for (int64_t v = threadIdx.x; v < a.V; v += kLossThreads) {
+  for (int64_t v = threadIdx.x; v < a.V; v += kBlockThreads) {
     sum += exp(logits[v] - top);  // a NaN, which `top` does not show, stays in the sum
     total += logits[v];
   }
@@ -72,7 +47,7 @@ __global__ void softmax_rows(SoftmaxRows<E> a) {
   if (gradients == nullptr) return;
   __syncthreads();  // logits[target] has been read by all before it is written over
   const float factor = a.scale / sum, shared_part = a.scale * a.smoothing / static_cast<float>(a.V);
-  for (int64_t v = threadIdx.x; v < a.V; v += kLossThreads) {
+  for (int64_t v = threadIdx.x; v < a.V; v += kBlockThreads) {
     float gradient = multiply_add(exp(logits[v] - top), factor, -shared_part);
     if (v == target) gradient -= a.scale * (1.0f - a.smoothing);
     gradients[v] = rounded<E>(gradient);

@@ -13,6 +13,8 @@ int main(int argc, char** argv) {
     unrolled::run_scan(in, out);
   else if (what == "head")
     unrolled::run_head(in, out);
+  else if (what == "models")
+    unrolled::run_models(in, out);
   else
     return 2;
   return std::fclose(out);

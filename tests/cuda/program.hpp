@@ -75,8 +75,19 @@ inline void write(std::FILE* file, const std::vector<float>& values) {
   if (std::fwrite(values.data(), sizeof(float), values.size(), file) != values.size()) std::exit(1);
 }
 
-// Both read what `in` holds, one number or array behind the other, and write results to `out`.
+// Runs the one whose number `in` holds, threads in an order of the seed behind it.
+template <size_t N>
+void run_one_of(void (*const (&runs)[N])(Input&, PlainDevice&, std::FILE*), Input& in,
+                std::FILE* out) {
+  PlainDevice device;
+  const auto which = static_cast<size_t>(in.number());
+  emulation::seed(static_cast<unsigned>(in.number()));
+  runs[which](in, device, out);
+}
+
+// All read what `in` holds, one number or array behind the other, and write results to `out`.
 void run_scan(Input& in, std::FILE* out);
 void run_head(Input& in, std::FILE* out);
+void run_models(Input& in, std::FILE* out);
 
 }  // namespace unrolled

@@ -95,10 +95,7 @@ void run_optimizers(Input& in, PlainDevice& device, std::FILE* out) {
 void run_head(Input& in, std::FILE* out) {
   constexpr void (*kRuns[])(Input&, PlainDevice&, std::FILE*) = {
       run_linear, run_cross_entropy, run_table, run_dropout, run_optimizers};
-  PlainDevice device;
-  const auto which = static_cast<size_t>(in.number());
-  emulation::seed(static_cast<unsigned>(in.number()));
-  kRuns[which](in, device, out);
+  run_one_of(kRuns, in, out);
 }
 
 }  // namespace unrolled

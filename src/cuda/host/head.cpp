@@ -6,6 +6,7 @@
 
 #include "cuda/head.hpp"
 #include "cuda/host/put.hpp"
+#include "cuda/host/upload.hpp"
 
 namespace unrolled::cuda {
 namespace {
@@ -14,18 +15,6 @@ Precision precision_of(const std::string& name) {
   if (name == "full") return Precision::kFull;
   if (name == "bf16") return Precision::kBf16;
   fail_value("[linear_cross_entropy] expected precision full or bf16, got ", name);
-}
-
-// Copies integers of the host to `memory`.
-const int64_t* upload(const char* where, const int64_t* values, int64_t count, Argument memory,
-                      Arguments& given, uintptr_t stream) {
-  auto* to = Arguments(where).array<int64_t>("memory", "(integers,)", {count}, memory);
-  given.note("memory", memory);
-  const CurrentDevice current(given.device());
-  ensure(cudaMemcpyAsync(to, values, static_cast<size_t>(count) * sizeof(int64_t),
-                         cudaMemcpyHostToDevice, reinterpret_cast<cudaStream_t>(stream)),
-         "integers to be copied to the device");
-  return to;
 }
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include "bindings/arrays.hpp"
 #include "cuda/host/ensure.hpp"
 #include "cuda/host/head.hpp"
+#include "cuda/host/models.hpp"
+#include "cuda/host/one_of.hpp"
 #include "cuda/host/optimizer.hpp"
 #include "cuda/host/scan.hpp"
 
@@ -20,17 +22,6 @@ namespace {
 
 // Arguments are owned by Python for the time of a call.
 using Arrays = std::vector<const DeviceArray*>;
-
-template <class T>
-T one_of(const char* name, const std::string& given,
-         std::initializer_list<std::pair<const char*, T>> choices) {
-  std::string names;
-  for (const auto& [text, value] : choices) {
-    if (given == text) return value;
-    names.append(names.empty() ? "" : ", ").append(text);
-  }
-  fail_value("[cuda] expected ", name, " to be one of ", names, ", got '", given, "'");
-}
 
 int device_count() {
   int count = 0;
@@ -284,4 +275,5 @@ PYBIND11_MODULE(_cuda, m, pybind11::mod_gil_not_used()) {
   unrolled::cuda::register_scan(m);
   unrolled::cuda::register_head(m);
   unrolled::cuda::register_optimizer(m);
+  unrolled::cuda::register_models(m);
 }

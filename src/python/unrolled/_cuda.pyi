@@ -206,3 +206,124 @@ def rmsprop_step(
 def average_step(params: Array, average: Array, weight: float, stream: int) -> None: ...
 def square_sum_count(flat: Array) -> int: ...
 def square_sums(flat: Array, sums: Array, stream: int) -> None: ...  # sums: float64
+def ctc_scratch(frames: int, batch: int, labels: int, gradients: bool) -> int: ...
+def ctc(
+    logits: Array,  # (T, B, V)
+    labels: NDArray[np.int64],  # (B, S)
+    input_lengths: NDArray[np.int64],  # (B,)
+    label_lengths: NDArray[np.int64],  # (B,)
+    blank: int,
+    losses: Array,  # (B,)
+    dlogits: Array | None,  # (T, B, V)
+    memory: Array,  # (2 * B + 3 * B * S,) int64
+    scratch: Array,
+    stream: int,
+) -> None: ...
+def attend(
+    keys: Array,  # (S, B, K)
+    values: Array,  # (S, B, M)
+    vector: Array | None,  # (K,)
+    places: NDArray[np.int64],  # (B,)
+    queries: Array,  # (T, N, K)
+    lengths: NDArray[np.int64],  # (N,)
+    sources: NDArray[np.int64],  # (N,)
+    contexts: Array,  # (T, N, M)
+    weights: Array,  # (T, N, S)
+    memory: Array,  # (B + 2 * N,) int64
+    stream: int,
+) -> None: ...
+def attention_scratch(keys: Array, values: Array, vector: Array | None, of_memory: bool) -> int: ...
+def attention_backward(
+    keys: Array,
+    values: Array,
+    vector: Array | None,
+    places: NDArray[np.int64],
+    queries: Array,  # (T, B, K)
+    weights: Array,  # (T, B, S)
+    dcontexts: Array,  # (T, B, M)
+    lengths: NDArray[np.int64],  # (B,)
+    dscores: Array,  # (T, B, S), written unless
+    scored: bool,
+    dqueries: Array | None,  # (T, B, K)
+    dkeys: Array | None,  # (S, B, K)
+    dvalues: Array | None,  # (S, B, M)
+    dvector: Array | None,  # (K,), added to
+    memory: Array,  # (2 * B,) int64
+    scratch: Array,
+    stream: int,
+) -> None: ...
+def conv2d_scratch(
+    x: Array,
+    weight: Array,
+    steps: tuple[int, int, int, int],
+    groups: int,
+    activation: str,
+    places: tuple[int, int],
+    backward: bool,
+) -> int: ...
+def conv2d(
+    x: Array,  # (N, H, W, C)
+    weight: Array,  # (O, C / groups, h, w)
+    bias: Array | None,  # (O,)
+    residual: Array | None,  # (N, H', W', O)
+    y: Array,  # (N, H', W', O)
+    steps: tuple[int, int, int, int],
+    groups: int,
+    activation: str,
+    scratch: Array,
+    stream: int,
+) -> None: ...
+def conv2d_backward(
+    x: Array,
+    weight: Array,
+    y: Array,
+    dy: Array,
+    dx: Array | None,
+    dweight: Array,  # added to
+    dbias: Array | None,  # added to
+    steps: tuple[int, int, int, int],
+    groups: int,
+    activation: str,
+    scratch: Array,
+    stream: int,
+) -> None: ...
+def max_pool(
+    x: Array, y: Array, kernel: tuple[int, int], steps: tuple[int, int, int, int], stream: int
+) -> None: ...
+def max_pool_backward(
+    x: Array,
+    y: Array,
+    dy: Array,
+    dx: Array,
+    kernel: tuple[int, int],
+    steps: tuple[int, int, int, int],
+    stream: int,
+) -> None: ...
+def moments(x: Array, mean: Array, variance: Array, stream: int) -> None: ...
+def normalise(
+    x: Array,  # (..., C)
+    mean: Array,  # (C,)
+    variance: Array,
+    weight: Array,
+    bias: Array,
+    y: Array,  # (..., C)
+    eps: float,
+    activation: str,
+    stream: int,
+) -> None: ...
+def normalise_backward(
+    x: Array,
+    mean: Array,
+    variance: Array,
+    weight: Array,
+    y: Array,
+    dy: Array,
+    dweight: Array,  # added to
+    dbias: Array,  # added to
+    dx: Array | None,
+    sums: Array,  # (2 * C,)
+    eps: float,
+    activation: str,
+    of_batch: bool,
+    stream: int,
+) -> None: ...

@@ -1,4 +1,4 @@
-"""Recurrent layers on a CUDA device: the scan forward, and BPTT."""
+"""Recurrent layers on a CUDA device: the scan forward, and BPTT with all values stored."""
 
 from __future__ import annotations
 
@@ -181,58 +181,29 @@ def scan(
         weights,
         x,
         states,
-        lengths,
-        resets,
-        reverse,
-        out,
-        steps_out,
-        updates,
-        cell_clip,
-        recurrent_factors,
+        lengths=lengths,
+        resets=resets,
+        reverse=reverse,
+        out=out,
+        steps_out=steps_out,
+        updates=updates,
+        cell_clip=cell_clip,
+        recurrent_factors=recurrent_factors,
         save=False,
     )
     return y, final
 
 
-def scan_vjp(
-    weights: Weights,
-    x: Any,
-    states: Sequence[Any] | None = None,
-    *,
-    lengths: ArrayLike | None = None,
-    resets: ArrayLike | None = None,
-    reverse: bool = False,
-    out: Any | None = None,
-    steps_out: Sequence[Any] = (),
-    updates: Sequence[Any] = (),
-    cell_clip: float | None = None,
-    recurrent_factors: Any | None = None,
-    recompute: Literal["none"] = "none",
+def stored_vjp(
+    weights: Weights, x: Any, states: Sequence[Any] | None = None, **options: Any
 ) -> tuple[Any, tuple[Any, ...], Saved]:
-    """`scan` that also returns what `scan_backward` needs. All values are stored."""
-    if recompute != "none":
-        raise ValueError(
-            f'[{weights.cell}] expected recompute to be "none" on a CUDA device, got {recompute!r}'
-        )
-    y, final, saved = _run_scan(
-        weights,
-        x,
-        states,
-        lengths,
-        resets,
-        reverse,
-        out,
-        steps_out,
-        updates,
-        cell_clip,
-        recurrent_factors,
-        save=True,
-    )
+    """`scan`, with its options, that also returns what `stored_backward` needs."""
+    y, final, saved = _run_scan(weights, x, states, **options, save=True)
     assert saved is not None
     return y, final, saved
 
 
-def scan_backward(
+def stored_backward(
     saved: Saved,
     dy: Any | None,
     dstates: Sequence[Any] | None = None,
@@ -244,25 +215,7 @@ def scan_backward(
     needs_dx: bool = True,
     clip_gradient: GradientClip = None,
 ) -> tuple[Any | None, tuple[Any, ...]]:
-    """Back-propagation through time; see `functional.scan_backward`.
-
-    Shapes: dy (T, B, H); dstates one (B, H) a state; dx (T, B, I).
-
-    Args:
-        dy: gradient of the output, or None for zeros. Ignored where no token is.
-        dstates: gradients of the final states, or None for zeros.
-        grads: (dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_unit, dweight_hr), added to;
-            biases may be None, and what the cell does not have. The last two may be left away.
-        dsteps: gradients of the `steps_out` of a `scan_vjp`, or none for zeros.
-        dx: array for the gradient of x; a new one if None.
-        accumulate_dx: add to `dx` instead of overwriting it.
-        needs_dx: False skips dx (the first layer of a network) and returns None for it.
-        clip_gradient: of h, on its way from a step to the one before; see
-            `functional.GradientClip`.
-
-    Returns:
-        dx (zero where no token is) and the gradients of the initial states.
-    """
+    """BPTT through a scan whose values are all stored; see `scan_backward`."""
     from .. import _cuda
 
     weights = saved.weights
@@ -313,6 +266,7 @@ def _run_scan(
     weights: Weights,
     x: Any,
     states: Sequence[Any] | None,
+    *,
     lengths: ArrayLike | None,
     resets: ArrayLike | None,
     reverse: bool,
@@ -320,8 +274,7 @@ def _run_scan(
     steps_out: Sequence[Any],
     updates: Sequence[Any],
     cell_clip: float | None,
-    factors: Any | None,
-    *,
+    recurrent_factors: Any | None,
     save: bool,
 ) -> tuple[Any, tuple[Any, ...], Saved | None]:
     from .. import _cuda
@@ -342,7 +295,7 @@ def _run_scan(
         upload(plan, arrays, views, wait=False)
     limit = math.inf if cell_clip is None else cell_clip
     state_sizes, saved_size, scratch_size, _ = _cuda.sizes(
-        weights._core, plan, save, factors is not None
+        weights._core, plan, save, recurrent_factors is not None
     )
     y = arrays.empty((steps, batch, weights.state_sizes[0])) if out is None else out
     final = _empty_states(arrays, weights, batch)
@@ -356,7 +309,7 @@ def _run_scan(
         views.of_all("steps_out", steps_out),
         views.of_all("updates", updates),
         limit,
-        views.of_some("recurrent_factors", factors),
+        views.of_some("recurrent_factors", recurrent_factors),
         views.of_all("states", states),
         views.of_all("states", final),
         views.of_all("states", kept),
@@ -366,7 +319,9 @@ def _run_scan(
     )
     if not save:
         return y, final, None
-    saved = Saved(weights, (steps, batch), plan, x, tuple(updates), limit, factors, kept, values)
+    saved = Saved(
+        weights, (steps, batch), plan, x, tuple(updates), limit, recurrent_factors, kept, values
+    )
     return y, final, saved
 
 

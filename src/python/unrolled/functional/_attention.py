@@ -59,8 +59,12 @@ class AttentionMemory:
         self.value_size = values.shape[2]
         self.dtype = keys.dtype
         self._core = _core.AttentionMemory(
-            keys, values, vector, _whole(lengths, self.batch, self.places), backward
+            keys, values, vector, whole_lengths(lengths, self.batch, self.places), backward
         )
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """An uninitialised array of the dtype of the memory, where it lies."""
+        return empty(shape, self.dtype)
 
     def attend(
         self,
@@ -83,12 +87,12 @@ class AttentionMemory:
         steps, columns = queries.shape[:2]
         if sources is None:
             sources = np.arange(columns)
-        contexts = empty((steps, columns, self.value_size), self.dtype)
-        weights = empty((steps, columns, self.places), self.dtype)
+        contexts = self.empty((steps, columns, self.value_size))
+        weights = self.empty((steps, columns, self.places))
         self._core.attend(
             queries,
             indices_of("attention", "sources", sources),
-            _whole(lengths, columns, steps),
+            whole_lengths(lengths, columns, steps),
             contexts,
             weights,
         )
@@ -109,14 +113,11 @@ class AttentionMemory:
             dqueries (T, B, K), zero behind the end of a column; dkeys (S, B, K) and dvalues
             (S, B, M), zero behind the end of a source.
         """
-        dqueries, dkeys, dvalues = (
-            empty(queries.shape, self.dtype),
-            *self._empty_memory(),
-        )
-        dscores = empty(weights.shape, self.dtype)
+        dqueries, dscores = self.empty(queries.shape), self.empty(weights.shape)
+        dkeys, dvalues = self._empty_memory()
         self._core.pull(
             queries,
-            _whole(lengths, self.batch, len(queries)),
+            whole_lengths(lengths, self.batch, len(queries)),
             weights,
             dcontexts,
             dscores,
@@ -146,10 +147,10 @@ class AttentionMemory:
             queries, weights, dcontexts, lengths: as of `pull`.
             dscores: (T, B, S), where to write the gradients of the scores; a new array if None.
         """
-        dqueries = empty(queries.shape, self.dtype)
+        dqueries = self.empty(queries.shape)
         if dscores is None:
-            dscores = empty(weights.shape, self.dtype)
-        ends = _whole(lengths, self.batch, len(queries))
+            dscores = self.empty(weights.shape)
+        ends = whole_lengths(lengths, self.batch, len(queries))
         self._core.pull(
             queries, ends, weights, dcontexts, dscores, False, dqueries, None, None, None
         )
@@ -167,7 +168,7 @@ class AttentionMemory:
     ) -> tuple[Array, Array]:
         """The other part: dkeys (S, B, K) and dvalues (S, B, M), from the dscores of all steps."""
         dkeys, dvalues = self._empty_memory()
-        ends = _whole(lengths, self.batch, len(queries))
+        ends = whole_lengths(lengths, self.batch, len(queries))
         self._core.pull(
             queries, ends, weights, dcontexts, dscores, True, None, dkeys, dvalues, dvector
         )
@@ -175,10 +176,7 @@ class AttentionMemory:
 
     def _empty_memory(self) -> tuple[Array, Array]:
         shape = (self.places, self.batch)
-        return (
-            empty((*shape, self.key_size), self.dtype),
-            empty((*shape, self.value_size), self.dtype),
-        )
+        return self.empty((*shape, self.key_size)), self.empty((*shape, self.value_size))
 
 
 def best_tokens(
@@ -210,7 +208,7 @@ def best_tokens(
     return tokens, scores
 
 
-def _whole(lengths: ArrayLike | None, count: int, limit: int) -> Integers:
+def whole_lengths(lengths: ArrayLike | None, count: int, limit: int) -> Integers:
     """Lengths as int64; all of them `limit` where None is given."""
     if lengths is None:
         return np.full(count, limit, np.int64)

@@ -33,7 +33,7 @@ def conv2d(
 
     Shapes: x (N, H, W, C), weight (O, C / groups, h, w), bias (O,), y (N, H', W', O).
     """
-    y = _result(x, weight.shape, windows)
+    y = empty(result_shape(x.shape, weight.shape, windows), x.dtype)
     _core.conv2d(x, weight, bias, y, windows.steps(*x.shape[1:3]), groups, activation)
     return y
 
@@ -85,16 +85,18 @@ class PackedConv2d:
 
     def __call__(self, x: Array, residual: Array | None = None) -> Array:
         """Returns activation(convolution of x + residual); without one, the bits of `conv2d`."""
-        y = _result(x, self._shape, self._windows)
+        y = empty(result_shape(x.shape, self._shape, self._windows), x.dtype)
         self._packed.apply(x, residual, y, self._windows.steps(*x.shape[1:3]), self._activation)
         return y
 
 
-def _result(x: Array, weight: tuple[int, ...], windows: Windows) -> Array:
-    """An array for y; wrong numbers of axes are errors here, wrong sizes those of the kernels."""
-    if x.ndim != 4 or len(weight) != 4 or weight[2:] != windows.kernel:
+def result_shape(
+    x: tuple[int, ...], weight: tuple[int, ...], windows: Windows
+) -> tuple[int, int, int, int]:
+    """The shape of y; wrong numbers of axes are errors here, wrong sizes those of the kernels."""
+    if len(x) != 4 or len(weight) != 4 or weight[2:] != windows.kernel:
         raise ValueError(
             f"[conv2d] expected x of shape (N, H, W, C) and weight of shape (O, C / groups, h, w) "
-            f"with (h, w) = {windows.kernel}, got {x.shape} and {weight}"
+            f"with (h, w) = {windows.kernel}, got {x} and {weight}"
         )
-    return empty((len(x), *windows.places("conv2d", *x.shape[1:3]), weight[0]), x.dtype)
+    return (x[0], *windows.places("conv2d", x[1], x[2]), weight[0])

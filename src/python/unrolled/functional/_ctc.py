@@ -51,7 +51,7 @@ def ctc_loss(
     """
     losses: Array = np.empty(logits.shape[1:2], logits.dtype)
     _core.ctc(
-        *_problem("ctc_loss", logits, labels, input_lengths, label_lengths, blank), losses, None
+        *problem_of("ctc_loss", logits, labels, input_lengths, label_lengths, blank), losses, None
     )
     return losses
 
@@ -72,7 +72,7 @@ def ctc_loss_vjp(
     """
     losses: Array = np.empty(logits.shape[1:2], logits.dtype)
     dlogits = empty(logits.shape, logits.dtype)
-    problem = _problem("ctc_loss", logits, labels, input_lengths, label_lengths, blank)
+    problem = problem_of("ctc_loss", logits, labels, input_lengths, label_lengths, blank)
     _core.ctc(*problem, losses, dlogits)
     return losses, dlogits
 
@@ -96,7 +96,7 @@ def ctc_align(
     """
     path: Integers = np.empty(logits.shape[:2], np.int64)
     scores: NDArray[np.float64] = np.empty(logits.shape[1:2], np.float64)
-    problem = _problem("ctc_align", logits, labels, input_lengths, label_lengths, blank)
+    problem = problem_of("ctc_align", logits, labels, input_lengths, label_lengths, blank)
     _core.ctc_align(*problem, path, scores)
     return path, scores
 
@@ -137,7 +137,7 @@ def ctc_align_words(
     lengths = np.array([len(labels) for labels in spoken], np.int64)
     flat = np.array([label for labels in spoken for label in labels], dtype=None if spoken else int)
     place: Integers = np.empty(logits.shape[:1], np.int64)
-    problem = _problem("ctc_align_words", logits[:, None], flat[None], None, None, blank)
+    problem = problem_of("ctc_align_words", logits[:, None], flat[None], None, None, blank)
     score = _core.ctc_align_words(*problem, lengths, alternatives, place)
 
     word_of = np.repeat(np.arange(len(words)), alternatives)
@@ -152,7 +152,7 @@ def ctc_align_words(
     return chosen, place, score
 
 
-def _problem(
+def problem_of(
     where: str,
     logits: Array,
     labels: ArrayLike,

@@ -7,11 +7,11 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import functional
-from ._attention_steps import AttentionReader, AttentionSteps, Projection
+from ._attention_steps import AttentionReader, AttentionSteps, PackedMemory, Projection
 from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._initialisers import Initialiser, initialise
+from ._place import functions_of
 from ._specs import ParameterSpec
 from ._types import Array
 
@@ -51,6 +51,8 @@ class Attention(Layer):
 
     Source: Bahdanau, Cho and Bengio 2015; Luong, Pham and Manning 2015.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -160,7 +162,10 @@ class Attention(Layer):
         )
 
     def reader(self, memory: Array, *, memory_lengths: Array | None = None) -> AttentionReader:
-        """Returns the memory packed for inference; parameters and memory are copied."""
+        """Returns the memory packed for inference.
+
+        Parameters and memory are copied; on a CUDA device they are read where they lie.
+        """
         packed = self._packed(memory, memory_lengths, backward=False)
         return AttentionReader(packed, self._projection(backward=False))
 
@@ -181,7 +186,9 @@ class Attention(Layer):
         name = self._query_weight
         if name is None:
             return queries
-        return functional.linear(queries, self._scaled(name), self._parameters.get("bias"))
+        weight = self._scaled(name)
+        y: Array = functions_of(weight).linear(queries, weight, self._parameters.get("bias"))
+        return y
 
     def _scaled(self, name: str) -> Array:
         """The matrix of the queries, with the root of general scores."""
@@ -192,9 +199,10 @@ class Attention(Layer):
         name = self._query_weight
         if name is None:
             return dy
-        dqueries = functional.linear_backward(
+        weight = self._parameters[name]
+        dqueries: Array | None = functions_of(weight).linear_backward(
             queries,
-            self._parameters[name],
+            weight,
             dy * self._scale,
             dweight=self._grads[name],
             dbias=self._grads.get("bias"),
@@ -204,23 +212,27 @@ class Attention(Layer):
 
     def _packed(
         self, memory: Array, lengths: Array | None, *, backward: bool = True
-    ) -> functional.AttentionMemory:
+    ) -> PackedMemory:
         keys, vector = self._keys(memory), self._parameters.get("vector")
-        return functional.AttentionMemory(keys, memory, vector, lengths=lengths, backward=backward)
+        packed: PackedMemory = functions_of(memory).AttentionMemory(
+            keys, memory, vector, lengths=lengths, backward=backward
+        )
+        return packed
 
     def _keys(self, memory: Array) -> Array:
         weight = self._parameters.get("memory_weight")
-        return memory if weight is None else functional.linear(memory, weight)
+        if weight is None:
+            return memory
+        keys: Array = functions_of(weight).linear(memory, weight)
+        return keys
 
     def _pull_keys(self, memory: Array, dkeys: Array, dvalues: Array) -> Array:
         weight = self._parameters.get("memory_weight")
         if weight is None:
             dmemory = dkeys
         else:
-            given = functional.linear_backward(
+            dmemory = functions_of(weight).linear_backward(
                 memory, weight, dkeys, dweight=self._grads["memory_weight"]
             )
-            assert given is not None
-            dmemory = given
         dmemory += dvalues
         return dmemory

@@ -1,11 +1,23 @@
 """Attention one step at a time, over a memory that is packed once."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from .. import functional
+from .. import cuda, functional
+from ._place import contiguous, on_device
 from ._types import Array
+
+PackedMemory: TypeAlias = functional.AttentionMemory | cuda.AttentionMemory
+
+
+def packed_linear(weight: Array, bias: Array | None = None) -> Callable[[Array], Array]:
+    """An affine map for many calls with few rows, (N, I) -> (N, O), with copied weights."""
+    if not on_device(weight):
+        return functional.PackedLinear(weight, bias)
+    return partial(cuda.linear, weight=weight.copy(), bias=None if bias is None else bias.copy())
 
 
 class Projection:
@@ -15,10 +27,8 @@ class Projection:
     """
 
     def __init__(self, weight: Array, bias: Array | None = None, *, backward: bool = True) -> None:
-        self._forward = functional.PackedLinear(weight, bias)
-        self._backward = (
-            functional.PackedLinear(np.ascontiguousarray(weight.T)) if backward else None
-        )
+        self._forward = packed_linear(weight, bias)
+        self._backward = packed_linear(contiguous(weight.T)) if backward else None
 
     def __call__(self, x: Array) -> Array:
         """Returns y of x."""
@@ -36,7 +46,7 @@ class AttentionReader:
     Shapes: N queries, H their size, M size of the memory, S places.
     """
 
-    def __init__(self, memory: functional.AttentionMemory, projection: Projection | None) -> None:
+    def __init__(self, memory: PackedMemory, projection: Projection | None) -> None:
         self._memory = memory
         self._projection = projection
 
@@ -65,7 +75,7 @@ class AttentionSteps:
 
     def __init__(
         self,
-        memory: functional.AttentionMemory,
+        memory: PackedMemory,
         projection: Projection | None,
         steps: int,
         pull: Callable[[Array, Array, Array, Array], Array],
@@ -74,14 +84,14 @@ class AttentionSteps:
     ) -> None:
         self._memory, self._projection = memory, projection
         self._pull, self._dvector = pull, dvector
-        shape, dtype = (steps, memory.batch), memory.dtype
+        shape = (steps, memory.batch)
         self._live = np.empty(shape, np.int64)
-        self._queries = functional.empty((*shape, query_size), dtype)
-        self._projected = functional.empty((*shape, memory.key_size), dtype)
-        self._weights = functional.empty((*shape, memory.places), dtype)
-        self._dcontexts = functional.empty((*shape, memory.value_size), dtype)
-        self._dscores = functional.empty((*shape, memory.places), dtype)
-        self._dprojected = functional.empty((*shape, memory.key_size), dtype)
+        self._queries = memory.empty((*shape, query_size))
+        self._projected = memory.empty((*shape, memory.key_size))
+        self._weights = memory.empty((*shape, memory.places))
+        self._dcontexts = memory.empty((*shape, memory.value_size))
+        self._dscores = memory.empty((*shape, memory.places))
+        self._dprojected = memory.empty((*shape, memory.key_size))
 
     def __call__(self, t: int, query: Array, live: Array) -> Array:
         """Returns the contexts (B, M) of step t; `live` (B,) int64 is 0 where a row has ended."""

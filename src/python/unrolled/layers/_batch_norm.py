@@ -10,6 +10,7 @@ from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._images import check_images
 from ._linear import LinearPullback
+from ._place import contiguous, functions_of
 from ._types import Array
 
 
@@ -44,6 +45,8 @@ class BatchNorm2d(Layer):
     Source: Ioffe and Szegedy, "Batch normalization", 2015; names and semantics as
     torch.nn.BatchNorm2d.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class BatchNorm2d(Layer):
                     f"[{type(self).__name__}] expected at least two places in all, got {x.shape}; "
                     "frozen=True needs none"
                 )
-            mean, variance = functional.moments(x)
+            mean, variance = functions_of(x).moments(x)
             for running, fresh in (
                 (p["running_mean"], mean),
                 (p["running_var"], variance * (count / (count - 1))),
@@ -114,13 +117,13 @@ class BatchNorm2d(Layer):
         y = self._normalise(x, mean, variance)
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
-            dx = functional.normalise_backward(
+            dx = functions_of(x).normalise_backward(
                 x,
                 mean,
                 variance,
                 self._parameters["weight"],
                 y,
-                np.ascontiguousarray(dy),
+                contiguous(dy),
                 eps=self.eps,
                 activation=self.activation,
                 of_batch=not frozen,
@@ -141,10 +144,11 @@ class BatchNorm2d(Layer):
 
     def _normalise(self, x: Array, mean: Array, variance: Array) -> Array:
         p = self._parameters
-        return functional.normalise(
+        y: Array = functions_of(x).normalise(
             x, mean, variance, p["weight"], p["bias"], eps=self.eps, activation=self.activation
         )
+        return y
 
     def _checked(self, x: Array) -> Array:
         check_images(type(self).__name__, x, self.num_features, self.dtype)
-        return np.ascontiguousarray(x)
+        return contiguous(x)

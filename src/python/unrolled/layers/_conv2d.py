@@ -1,20 +1,23 @@
 """A convolution over two axes."""
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import functional
+from .. import cuda, functional
 from ._base import Layer
 from ._batch_norm import BatchNorm2d
 from ._checks import checked_dtype, checked_size
 from ._images import PaddingLike, check_images, checked_windows, padding_text
 from ._initialisers import Initialiser, initialise
 from ._linear import LinearPullback
+from ._place import contiguous, functions_of
 from ._specs import linear_specs
 from ._types import Array
+
+PackedConv: TypeAlias = functional.PackedConv2d | cuda.PackedConv2d
 
 
 class Conv2d(Layer):
@@ -52,6 +55,8 @@ class Conv2d(Layer):
 
     Source: names and parameters as torch.nn.Conv2d.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -110,17 +115,18 @@ class Conv2d(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Returns y (N, H', W', O) of x (N, H, W, C)."""
-        x = self._checked(x)
-        return functional.conv2d(
+        x, weight = self._checked(x), self._parameters["weight"]
+        y: Array = functions_of(weight).conv2d(
             x,
-            self._parameters["weight"],
+            weight,
             self._parameters.get("bias"),
             self.windows,
             groups=self.groups,
             activation=self.activation,
         )
+        return y
 
-    def packed(self, norm: BatchNorm2d | None = None) -> functional.PackedConv2d:
+    def packed(self, norm: BatchNorm2d | None = None) -> PackedConv:
         """Returns the layer for inference, x -> y, with copied and packed weights.
 
         The result can add a residual (N, H', W', O) before the activation: `packed(x, residual)`.
@@ -144,9 +150,10 @@ class Conv2d(Layer):
             weight = weight * scale[:, None, None, None]
             bias = shift if bias is None else bias * scale + shift
             activation = norm.activation
-        return functional.PackedConv2d(
+        packed: PackedConv = functions_of(weight).PackedConv2d(
             weight, bias, self.windows, groups=self.groups, activation=activation
         )
+        return packed
 
     def vjp(self, x: Array) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback.
@@ -159,11 +166,12 @@ class Conv2d(Layer):
         y = self(x)
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
-            dx = functional.conv2d_backward(
+            weight = self._parameters["weight"]
+            dx = functions_of(weight).conv2d_backward(
                 x,
-                self._parameters["weight"],
+                weight,
                 y,
-                np.ascontiguousarray(dy),
+                contiguous(dy),
                 self.windows,
                 groups=self.groups,
                 activation=self.activation,
@@ -179,4 +187,4 @@ class Conv2d(Layer):
     def _checked(self, x: Array) -> Array:
         check_images(type(self).__name__, x, self.in_channels, self.dtype)
         self.output_shape(*x.shape[1:3])
-        return np.ascontiguousarray(x)
+        return contiguous(x)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from .. import functional
 from ._checks import check_array, checked_pair
+from ._place import is_array
 from ._types import Array, DType
 
 #: One number, (vertical, horizontal), ((top, bottom), (left, right)) or "same".
@@ -59,7 +58,7 @@ def padding_text(windows: functional.Windows) -> str:
 def check_images(where: str, x: Array, channels: int | None, dtype: DType | None = None) -> None:
     """Raises unless x is (N, H, W, C), with `channels` and of `dtype` where they are given."""
     letters = "x of shape (N, H, W, C)"
-    if not isinstance(x, np.ndarray):
+    if not is_array(x):
         raise TypeError(f"[{where}] expected {letters}, got {type(x).__name__}")
     if x.ndim != 4:
         raise ValueError(f"[{where}] expected {letters}, got {x.shape}")

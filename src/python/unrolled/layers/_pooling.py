@@ -2,15 +2,15 @@
 
 import math
 
-import numpy as np
-
-from .. import functional
 from ._base import Layer
 from ._images import PaddingLike, check_images, checked_windows, padding_text
+from ._place import contiguous, functions_of
 from ._types import Array, ArrayPullback
 
 
 class _Pool(Layer):
+    _runs_on_cuda = True
+
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -37,7 +37,7 @@ class _Pool(Layer):
     def _checked(self, x: Array) -> Array:
         check_images(type(self).__name__, x, None)
         self.output_shape(*x.shape[1:3])
-        return np.ascontiguousarray(x)
+        return contiguous(x)
 
 
 class MaxPool2d(_Pool):
@@ -55,7 +55,9 @@ class MaxPool2d(_Pool):
 
     def __call__(self, x: Array) -> Array:
         """Returns y."""
-        return functional.max_pool(self._checked(x), self.windows)
+        x = self._checked(x)
+        y: Array = functions_of(x).max_pool(x, self.windows)
+        return y
 
     def vjp(self, x: Array) -> tuple[Array, ArrayPullback]:
         """Returns y and its pullback; dy goes to the first of equally large values.
@@ -64,9 +66,12 @@ class MaxPool2d(_Pool):
         """
         x = self._checked(x)
         y = self(x)
-        return y, lambda dy: functional.max_pool_backward(
-            x, y, np.ascontiguousarray(dy), self.windows
-        )
+
+        def pullback(dy: Array) -> Array:
+            dx: Array = functions_of(x).max_pool_backward(x, y, contiguous(dy), self.windows)
+            return dx
+
+        return y, pullback
 
 
 class AvgPool2d(_Pool):
@@ -85,7 +90,8 @@ class AvgPool2d(_Pool):
     def __call__(self, x: Array) -> Array:
         """Returns y."""
         x = self._checked(x)
-        return functional.conv2d(x, self._weight(x), None, self.windows, groups=x.shape[3])
+        y: Array = functions_of(x).conv2d(x, self._weight(x), None, self.windows, groups=x.shape[3])
+        return y
 
     def vjp(self, x: Array) -> tuple[Array, ArrayPullback]:
         """Returns y and its pullback, `dx = pullback(dy)`."""
@@ -93,11 +99,10 @@ class AvgPool2d(_Pool):
         y = self(x)
 
         def pullback(dy: Array) -> Array:
-            weight, dy = self._weight(x), np.ascontiguousarray(dy)
-            dx = functional.conv2d_backward(
-                x, weight, y, dy, self.windows, groups=x.shape[3], dweight=np.zeros_like(weight)
+            weight, unused = self._weight(x), self._weight(x)
+            dx: Array = functions_of(x).conv2d_backward(
+                x, weight, y, contiguous(dy), self.windows, groups=x.shape[3], dweight=unused
             )
-            assert dx is not None
             return dx
 
         return y, pullback
@@ -105,7 +110,9 @@ class AvgPool2d(_Pool):
     def _weight(self, x: Array) -> Array:
         """A mean is a depthwise convolution."""
         kernel = self.windows.kernel
-        return np.full((x.shape[3], 1, *kernel), 1 / math.prod(kernel), x.dtype)
+        weight: Array = functions_of(x).empty((x.shape[3], 1, *kernel), x.dtype)
+        weight.fill(1 / math.prod(kernel))
+        return weight
 
 
 class GlobalAvgPool2d(Layer):
@@ -113,6 +120,8 @@ class GlobalAvgPool2d(Layer):
 
     Shapes: x (N, H, W, C), y (N, C).
     """
+
+    _runs_on_cuda = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -130,7 +139,7 @@ class GlobalAvgPool2d(Layer):
         shape = x.shape
 
         def pullback(dy: Array) -> Array:
-            dx = functional.empty(shape, dy.dtype)
+            dx: Array = functions_of(dy).empty(shape, dy.dtype)
             dx[...] = (dy * dy.dtype.type(1 / (shape[1] * shape[2])))[:, None, None]
             return dx
 

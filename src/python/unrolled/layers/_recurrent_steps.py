@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import functional
 from ._mask import Mask, draw_mask, drawn_factors
+from ._place import functions_of, place_options
 from ._state import as_state
 from ._types import Array
 
@@ -33,7 +33,6 @@ class RecurrentSteps:
     ) -> None:
         if layer.num_directions == 2:
             raise ValueError("[steps_vjp] a bidirectional layer has no steps")
-        layer.check_on_host()
         self._layer, self._rng, self._training = layer, rng, training
         drop = layer.weight_dropout if training else 0.0
         self._weight_masks = [
@@ -48,7 +47,7 @@ class RecurrentSteps:
             for scan, mask in zip(layer._scans, self._weight_masks, strict=True)
         ]
         self._masks = self._draw_masks()
-        self._tape: list[tuple[list[functional.Saved], list[Mask], bool]] = []
+        self._tape: list[tuple[list[Any], list[Mask], bool]] = []
 
     @property
     def hidden_size(self) -> int:
@@ -68,6 +67,7 @@ class RecurrentSteps:
         """
         layer = self._layer
         masks = self._masks if layer.variational else self._draw_masks()
+        lengths = None if live.all() else live  # which would cost a device a copy in each step
         begins, initial = layer._begin(state, len(x))
         saved, final = [], []
         y = x[None]
@@ -75,7 +75,7 @@ class RecurrentSteps:
         for sizes, weights, own, mask, state_mask in parts:
             states = sizes.states(len(layer._state_names))
             options: dict[str, Any] = {
-                "lengths": live,
+                "lengths": lengths,
                 "updates": layer.zoneout.updates(
                     [(1, len(x), size) for size in states],
                     layer.dtype,
@@ -85,12 +85,13 @@ class RecurrentSteps:
                 "cell_clip": layer.cell_clip,
                 "recurrent_factors": drawn_factors(state_mask, (len(x), sizes.h), layer.dtype),
             }
-            below = y
+            place_options(options, x)
+            below, functions = y, functions_of(x)
             if self._training:
-                y, last, one = functional.scan_vjp(weights, mask(y), own, **options)
+                y, last, one = functions.scan_vjp(weights, mask(y), own, **options)
                 saved.append(one)
             else:
-                y, last = functional.scan(weights, y, own, **options)
+                y, last = functions.scan(weights, y, own, **options)
             if sizes.residual:
                 y += below
             final.append(last)

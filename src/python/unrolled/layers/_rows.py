@@ -8,6 +8,7 @@ import numpy as np
 from .. import functional
 from ..functional._scan_arguments import lengths_of, resets_of
 from ._checks import check_array
+from ._place import contiguous, functions_of, move, place_of, put_rows, take_rows, zeros
 from ._resets import reverse_resets
 from ._types import Array
 
@@ -97,8 +98,9 @@ class MaskedRows(Rows):
         live = mask & inside
         count = live.sum(axis=0)
         super().__init__(int(count.max(initial=0)), count, None)
-        self._live = np.nonzero(live)
-        self._packed = ((live.cumsum(axis=0) - 1)[live], self._live[1])
+        # Of each live step, where it stands in (T, B) and in (T', B), as one number.
+        self._live = np.flatnonzero(live)
+        self._packed = (live.cumsum(axis=0) - 1)[live] * batch + self._live % batch
         forward = _Direction(live, inside, None if resets is None else resets & inside, count)
         turned = reverse_resets(resets, ends)
         backward = _Direction(
@@ -113,16 +115,20 @@ class MaskedRows(Rows):
 
     def _pack(self, sequence: Array) -> Array:
         shape = (self.steps, *sequence.shape[1:])
-        packed = np.zeros(shape, sequence.dtype)
-        packed[self._packed] = sequence[self._live]
+        packed = zeros(shape, sequence)
+        _copy_rows(sequence, self._live, packed, self._packed)
         return packed
 
     def room(self, dx: Array) -> Array:
-        return functional.empty((self.steps, *dx.shape[1:]), dx.dtype)
+        room: Array = functions_of(dx).empty((self.steps, *dx.shape[1:]), dx.dtype)
+        return room
 
     def spread(self, room: Array, dx: Array) -> Array:
-        dx[...] = 0
-        dx[self._live] = room[self._packed]
+        whole = dx if dx.flags.c_contiguous else zeros(dx.shape, dx)
+        whole[...] = 0
+        _copy_rows(room, self._packed, whole, self._live)
+        if whole is not dx:
+            dx[...] = whole
         return dx
 
     def run(
@@ -138,7 +144,8 @@ class MaskedRows(Rows):
         direction, arrays = self._directions[reverse], (out, *steps_out)
         tables = []
         for k, array in enumerate(arrays):
-            table = functional.empty((self.steps + 2, *array.shape[1:]), array.dtype)
+            shape = (self.steps + 2, *array.shape[1:])
+            table = functions_of(array).empty(shape, array.dtype)
             table[0], table[1] = 0, 0 if states is None else states[k]
             tables.append(table)
         final, saved = scan(
@@ -151,9 +158,8 @@ class MaskedRows(Rows):
             **options,
         )
         for array, table in zip(arrays, tables, strict=True):
-            array[...] = functional.embedding(direction.places, _rows_of(table))
-        for state in final:
-            state[direction.ends_anew] = 0
+            array[...] = functions_of(table).embedding(direction.places, _rows_of(table))
+        direction.begin_anew(final)
         return final, saved
 
     def pull(
@@ -167,13 +173,13 @@ class MaskedRows(Rows):
         direction = self._directions[reverse]
         table: Array | None = None
         if dy is not None:
-            table = np.zeros((self.steps + 2, *dy.shape[1:]), dy.dtype)
-            dy = np.ascontiguousarray(dy)
-            functional.embedding_backward(direction.places, dy, dweight=_rows_of(table))
+            table = zeros((self.steps + 2, *dy.shape[1:]), dy)
+            functions_of(dy).embedding_backward(
+                direction.places, contiguous(dy), dweight=_rows_of(table)
+            )
         if dfinal is not None:
             dfinal = tuple(state.copy() for state in dfinal)
-            for state in dfinal:
-                state[direction.ends_anew] = 0
+            direction.begin_anew(dfinal)
         dx, dinitial = pull(None if table is None else table[2:], dfinal)
         if table is not None:
             np.add(dinitial[0], table[1], out=dinitial[0])
@@ -190,7 +196,6 @@ class _Direction:
         places: (T, B) rows of that table as (T' + 2) * B rows.
         resets: (T', B) before which of the packed steps a sequence begins, or None. A masked step
             where one begins has the state zero, and so has the next live step before it.
-        ends_anew: (B,) whether a sequence began after the last live step: the final state is zero.
     """
 
     def __init__(
@@ -208,13 +213,13 @@ class _Direction:
         packed = count - met if reverse else met - 1
         source = np.where(met > 0, packed + 2, 1)
         self.resets: Array | None = None
-        self.ends_anew = np.zeros(batch, bool)
+        self._ends_anew = np.zeros(batch, bool)
         if resets is not None and steps:
             step = np.arange(steps)[:, None]
             last_reset = np.maximum.accumulate(np.where(resets, step, -1), axis=0)
             last_live = np.maximum.accumulate(np.where(live, step, -1), axis=0)
             source[last_reset > last_live] = 0
-            self.ends_anew = last_reset[-1] > last_live[-1]
+            self._ends_anew = last_reset[-1] > last_live[-1]
             before = np.concatenate([np.full((1, batch), -1), last_live[:-1]])
             columns = np.nonzero(live)[1]
             self.resets = np.zeros((int(count.max(initial=0)), batch), bool)
@@ -223,6 +228,20 @@ class _Direction:
         places = source * batch + np.arange(batch)
         self.places = np.ascontiguousarray(places[::-1] if reverse else places)
 
+    def begin_anew(self, states: States) -> None:
+        """Zeroes the states (B, H) of rows in which a sequence began after the last live step."""
+        if self._ends_anew.any():
+            for state in states:
+                state[move(self._ends_anew, place_of(state))] = 0
+
 
 def _rows_of(table: Array) -> Array:
     return table.reshape(-1, table.shape[2])
+
+
+def _copy_rows(source: Array, rows: Array, target: Array, to: Array) -> None:
+    """Copies rows of an array (T, B, ...), named t*B + b, to those of another, of zeros."""
+    if source.ndim == 2:  # tokens
+        target.reshape(-1)[to] = source.reshape(-1)[rows]
+        return
+    put_rows(take_rows(_rows_of(contiguous(source)), rows), to, _rows_of(target))

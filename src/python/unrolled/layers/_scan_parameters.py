@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import cuda, functional
+from .. import functional
 from ._mask import Mask
-from ._place import functions_of, move
+from ._place import functions_of, place_options
 from ._types import Array
 
 
@@ -79,10 +79,7 @@ class ScanParameters:
         """Runs `functional.scan`, or with a mask `scan_vjp`; returns all but the output."""
         weights = self.pack(parameters, precision, mask)
         functions = functions_of(parameters[self.keys["weight_ih"]])
-        if functions is cuda:
-            options["updates"] = [move(update, "cuda") for update in options["updates"]]
-            if options.get("recurrent_factors") is not None:
-                options["recurrent_factors"] = move(options["recurrent_factors"], "cuda")
+        place_options(options, parameters[self.keys["weight_ih"]])
         if mask is None:
             return functions.scan(weights, x, states, **options)[1], None
         _, final, saved = functions.scan_vjp(weights, x, states, recompute=recompute, **options)

@@ -185,7 +185,6 @@ class StackScans(ScanOptions, StackSizes, Generic[StateT]):
             resets = np.asarray(resets).swapaxes(0, 1)
         if mask is None:
             return Rows(shape[0], lengths, resets)
-        self.check_on_host()
         letters = "(B, T)" if self.batch_first else "(T, B)"
         wanted = shape[::-1] if self.batch_first else shape
         check_array(self._where, f"mask of shape {letters}", mask, wanted, np.dtype(bool))

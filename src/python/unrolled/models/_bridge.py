@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..layers import Initialiser, Layer, Linear
+from ..layers._place import contiguous
 from ..layers._state import as_state, state_arrays
 from ..layers._types import Array
 
@@ -27,6 +28,8 @@ class Bridge(Layer):
         states: names of the cell's states, as ("h", "c").
         dtype, rng, init: as of `Linear`.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ def _join(array: Array, layers: int) -> Array:
     """(L*D, B, E) to (L, B, D*E)."""
     scans, batch, width = array.shape
     parts = array.reshape(layers, scans // layers, batch, width).swapaxes(1, 2)
-    joined: Array = np.ascontiguousarray(parts).reshape(layers, batch, -1)
+    joined: Array = contiguous(parts).reshape(layers, batch, -1)
     return joined
 
 
@@ -94,5 +97,5 @@ def _split(array: Array, scans: int) -> Array:
     """(L, B, D*E) to (L*D, B, E): undoes `_join`."""
     layers, batch, _ = array.shape
     parts = array.reshape(layers, batch, scans // layers, -1).swapaxes(1, 2)
-    split: Array = np.ascontiguousarray(parts).reshape(scans, batch, -1)
+    split: Array = contiguous(parts).reshape(scans, batch, -1)
     return split

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..layers import Conv2d, Initialiser, Layer
+from ..layers._place import contiguous
 from ..layers._types import Array
 
 #: (frames, bands) of the two kernels, and of their steps. The first one looks at every frame and at
@@ -40,6 +41,8 @@ class ConvFrontEnd(Layer):
     Source: Amodei et al., "Deep Speech 2", 2016; for keywords, with one larger convolution, Arik et
     al., "Convolutional recurrent neural networks for small-footprint keyword spotting", 2017.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class ConvFrontEnd(Layer):
     def __call__(self, x: Array) -> Array:
         """Returns y (N, B, K) of x (T, B, F); fewer frames than `reach` give no step."""
         if len(x) < self.reach:
-            return np.empty((0, x.shape[1], self.output_size), self.dtype)
+            return self._new((0, x.shape[1], self.output_size))
         images = _as_images(x)
         for conv in self._layers:
             images = conv(images)
@@ -111,5 +114,5 @@ def _as_images(x: Array) -> Array:
 def _as_steps(images: Array) -> Array:
     """(B, N, F', C) as (N, B, F' * C)."""
     count, steps, width, channels = images.shape
-    y: Array = np.ascontiguousarray(images.swapaxes(0, 1)).reshape(steps, count, width * channels)
+    y: Array = contiguous(images.swapaxes(0, 1)).reshape(steps, count, width * channels)
     return y

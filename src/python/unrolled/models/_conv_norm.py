@@ -6,8 +6,10 @@ import numpy as np
 
 from .. import functional
 from ..layers import BatchNorm2d, Conv2d, Layer
+from ..layers._conv2d import PackedConv
 from ..layers._images import PaddingLike
 from ..layers._linear import LinearPullback
+from ..layers._place import contiguous, functions_of
 from ..layers._types import Array
 
 
@@ -36,6 +38,8 @@ class ConvNorm(Layer):
         eps, momentum: of the norm; the defaults are those of EfficientNet.
         common: dtype, rng and init of the convolution.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class ConvNorm(Layer):
         """Returns y, by the running statistics."""
         return self.packed()(x)
 
-    def packed(self) -> functional.PackedConv2d:
+    def packed(self) -> PackedConv:
         """Returns the layer for inference, x -> y or (x, residual) -> y, with copied weights."""
         return self.conv.packed(self.norm)
 
@@ -97,17 +101,17 @@ class ConvNorm(Layer):
         scale, shift = self.norm.scale_and_shift()
         folded = self._parameters["conv.weight"] * scale[:, None, None, None]
         windows, activation = self.conv.windows, self.norm.activation
-        y = functional.conv2d(
+        y: Array = functions_of(x).conv2d(
             x, folded, shift, windows, groups=self.conv.groups, activation=activation
         )
 
         def pullback(dy: Array, *, needs_dx: bool = True) -> Any:
             dfolded, dshift = np.zeros_like(folded), np.zeros_like(scale)
-            dx = functional.conv2d_backward(
+            dx = functions_of(x).conv2d_backward(
                 x,
                 folded,
                 y,
-                dy,
+                contiguous(dy),
                 windows,
                 groups=self.conv.groups,
                 activation=activation,

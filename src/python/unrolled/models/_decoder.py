@@ -18,6 +18,7 @@ from ..layers import (
     Score,
     SoftmaxHead,
 )
+from ..layers._place import functions_of, move, put_rows, take_rows
 from ..layers._types import Array
 from ._decoder_feeding import FedPass
 
@@ -56,6 +57,8 @@ class Decoder(Layer):
             updates.
         dtype, rng, init: as of every layer.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -174,8 +177,8 @@ class Decoder(Layer):
         def pullback(doutputs: Array) -> tuple[Array, Array, Any]:
             djoined = output_pullback(doutputs * (1.0 - outputs * outputs))
             dcontexts, dhidden = np.zeros_like(contexts), np.zeros_like(hidden)
-            dcontexts.reshape(-1, width)[live] = djoined[:, :width]
-            dhidden.reshape(-1, hidden.shape[2])[live] = djoined[:, width:]
+            put_rows(djoined[:, :width], live, rows_of(dcontexts))
+            put_rows(djoined[:, width:], live, rows_of(dhidden))
             dqueries, dmemory = attention_pullback(dcontexts)
             dhidden += dqueries
             dx, dstate = rnn_pullback(dhidden)
@@ -199,12 +202,12 @@ class Decoder(Layer):
             self.attention.steps_vjp(memory, len(x), memory_lengths=memory_lengths),
             self.output,
         )
-        outputs = fed.run(x, lengths, state).reshape(-1, x.shape[2])[live]
+        outputs = live_of(fed.run(x, lengths, state), live)
 
         def pullback(doutputs: Array) -> tuple[Array, Array, Any]:
-            scattered = np.zeros((x.shape[0] * x.shape[1], doutputs.shape[1]), x.dtype)
-            scattered[live] = doutputs
-            return fed.pull(scattered.reshape(*x.shape[:2], -1))
+            scattered = np.zeros_like(x)
+            put_rows(doutputs, live, rows_of(scattered))
+            return fed.pull(scattered)
 
         return outputs, pullback
 
@@ -219,13 +222,14 @@ class Decoder(Layer):
     ) -> tuple[Array, Array]:
         """Returns the losses of all targets, (T, B), and the attention's weights (T, B, S).
 
-        Both are 0 behind the end of a target.
+        Both are 0 behind the end of a target, and on the host.
         """
         outputs, weights = self._read(inputs, lengths, memory, memory_lengths, state)
         live = live_rows(len(inputs), lengths)
         losses = np.zeros(targets.shape, outputs.dtype)
-        losses.reshape(-1)[live] = self.head.losses(outputs, targets.reshape(-1)[live])
-        return losses, weights
+        own = self.head.losses(outputs, targets.reshape(-1)[live])
+        losses.reshape(-1)[live] = move(own, "cpu")
+        return losses, move(weights, "cpu")
 
     def _read(
         self,
@@ -242,7 +246,7 @@ class Decoder(Layer):
             # Dropout between the layers would need an rng: there is none here.
             steps = self.rnn.steps_vjp(training=False)
             outputs = FedPass(steps, attention, self.output).run(x, lengths, state)
-            return outputs.reshape(-1, x.shape[2])[live], attention.weights
+            return live_of(outputs, live), attention.weights
         hidden, _ = self.rnn(x, state, lengths=lengths)
         contexts, weights = self.attention(
             hidden, memory, lengths=lengths, memory_lengths=memory_lengths
@@ -258,10 +262,21 @@ def live_rows(steps: int, lengths: Lengths) -> Array:
 def join_rows(contexts: Array, hidden: Array, live: Array) -> Array:
     """Returns the live rows of [contexts; hidden], (N, M + H)."""
     width = contexts.shape[2]
-    joined = np.empty((live.size, width + hidden.shape[2]), hidden.dtype)
-    joined[:, :width] = contexts.reshape(-1, width)[live]
-    joined[:, width:] = hidden.reshape(-1, hidden.shape[2])[live]
+    shape = (live.size, width + hidden.shape[2])
+    joined: Array = functions_of(hidden).empty(shape, hidden.dtype)
+    joined[:, :width] = take_rows(rows_of(contexts), live)
+    joined[:, width:] = take_rows(rows_of(hidden), live)
     return joined
+
+
+def live_of(sequence: Array, live: Array) -> Array:
+    """Returns the live rows (N, W) of a (T, B, W) array."""
+    return take_rows(rows_of(sequence), live)
+
+
+def rows_of(sequence: Array) -> Array:
+    """Returns a (T, B, W) array as its rows, (T * B, W)."""
+    return sequence.reshape(-1, sequence.shape[2])
 
 
 def inputs_of(targets: Array) -> Array:

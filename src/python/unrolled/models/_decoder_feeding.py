@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional
 from ..layers import AttentionSteps, Linear, Projection, RecurrentSteps
+from ..layers._place import functions_of, move, zeros
 from ..layers._types import Array
 
 
@@ -26,10 +26,11 @@ class FedPass:
         """Returns all outputs (T, B, E) of the embedded inputs x (T, B, E)."""
         steps, batch, size = x.shape
         width = self._output.input_size
-        self._joined = functional.empty((steps, batch, width), x.dtype)
-        self._outputs = functional.empty((steps, batch, size), x.dtype)
+        functions = functions_of(x)
+        self._joined = functions.empty((steps, batch, width), x.dtype)
+        self._outputs = functions.empty((steps, batch, size), x.dtype)
         self._live = (np.arange(steps)[:, None] < lengths).astype(np.int64)
-        fed = np.zeros((batch, 2 * size), x.dtype)
+        fed = zeros((batch, 2 * size), x)
         for t in range(steps):
             fed[:, :size] = x[t]
             hidden, state = self._rnn(fed.copy(), state, self._live[t])
@@ -39,26 +40,29 @@ class FedPass:
             joined[:, context.shape[1] :] = hidden
             np.tanh(self._map(joined), out=self._outputs[t])
             fed[:, size:] = self._outputs[t]
-        return self._outputs
+        outputs: Array = self._outputs
+        return outputs
 
     def pull(self, doutputs: Array) -> tuple[Array, Array, Any]:
         """Returns dx (T, B, E), dmemory (S, B, M) and the gradient of the first state."""
-        steps, batch, size = doutputs.shape
+        steps, _, size = doutputs.shape
         slopes = 1.0 - self._outputs * self._outputs
-        dlinear = functional.empty(doutputs.shape, doutputs.dtype)
-        dx = functional.empty(doutputs.shape, doutputs.dtype)
-        dfed = np.zeros((batch, size), doutputs.dtype)
+        functions = functions_of(doutputs)
+        dlinear = functions.empty(doutputs.shape, doutputs.dtype)
+        dx = functions.empty(doutputs.shape, doutputs.dtype)
+        dfed = np.zeros_like(doutputs[0])
+        live = move(self._live[..., None].astype(doutputs.dtype), self._output.place)
         dstate: Any = None
         for t in range(steps - 1, -1, -1):
             np.add(doutputs[t], dfed, out=dlinear[t])
             dlinear[t] *= slopes[t]
-            dlinear[t] *= self._live[t, :, None]
+            dlinear[t] *= live[t]
             djoined = self._map.pull(dlinear[t])
             width = djoined.shape[1] - self._rnn.hidden_size
             dhidden = djoined[:, width:] + self._attention.pull(t, djoined[:, :width])
             dinput, dstate = self._rnn.pull(dhidden, dstate)
             dx[t], dfed = dinput[:, :size], dinput[:, size:]
-        functional.linear_backward(
+        functions.linear_backward(
             self._joined,
             self._output.parameters["weight"],
             dlinear,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import functional
 from ..layers import AttentionReader, Projection, Stream
+from ..layers._place import chosen, functions_of, move, zeros
 from ..layers._state import map_state
 from ..layers._types import Array
 
@@ -83,12 +83,15 @@ class DecoderStream:
         self._table, self._rnn, self._reader = table, rnn, reader
         self._output, self._head = output, head
         self._rnn.state = state
-        self._previous = np.zeros((rnn.batch, fed), table.dtype)
+        self._previous = zeros((rnn.batch, fed), table)
         self.sources: Integers = np.arange(rnn.batch)
 
     def step(self, tokens: Array) -> tuple[Array, Array]:
-        """Reads a token (N,) of each hypothesis; returns logits (N, V) and weights (N, S)."""
-        x = functional.embedding(tokens, self._table)
+        """Reads a token (N,) of each hypothesis; returns logits (N, V) and weights (N, S).
+
+        Both lie on the host, where hypotheses are compared.
+        """
+        x = functions_of(self._table).embedding(tokens, self._table)
         if self._previous.shape[1]:
             x = np.concatenate([x, self._previous], axis=1)
         hidden = self._rnn(x)
@@ -97,7 +100,7 @@ class DecoderStream:
         np.tanh(output, out=output)
         if self._previous.shape[1]:
             self._previous = output
-        return self._head(output), weights
+        return move(self._head(output), "cpu"), move(weights, "cpu")
 
     def keep(self, parents: Array) -> None:
         """Goes on with these hypotheses (N',), in this order; one may be named several times."""
@@ -105,6 +108,6 @@ class DecoderStream:
         if parents.size != self._rnn.batch:
             self._rnn = self._rnn.fork(max(int(parents.size), 1))
         if parents.size:
-            self._rnn.state = map_state(lambda a: np.ascontiguousarray(a[:, parents]), state)
-        self._previous = self._previous[parents]
+            self._rnn.state = map_state(lambda a: chosen(a, parents, axis=1), state)
+        self._previous = chosen(self._previous, parents)
         self.sources = self.sources[parents]

@@ -50,6 +50,8 @@ class FrameNetwork(Layer):
     Source: batch normalisation, Ioffe and Szegedy 2015.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         image: Sequence[int],
@@ -111,6 +113,8 @@ class FrameNetwork(Layer):
 
 class _Row(Layer):
     """The part that ends the network: all places side by side, or the largest value of all."""
+
+    _runs_on_cuda = True
 
     def __init__(self, pool: MaxPool2d | None) -> None:
         self._pool = pool

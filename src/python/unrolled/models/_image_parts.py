@@ -42,6 +42,8 @@ class ImagePullback(Protocol):
 class MeanOverPlaces(Layer):
     """The part that ends a network: x (N, H, W, C) to y (N, C)."""
 
+    _runs_on_cuda = True
+
     def __init__(self) -> None:
         self._pool = GlobalAvgPool2d()
         super().__init__()

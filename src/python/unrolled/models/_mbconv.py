@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .. import functional
 from ..layers import Layer
+from ..layers._conv2d import PackedConv
 from ..layers._linear import LinearPullback
 from ..layers._types import Array
 from ._conv_norm import ConvNorm
@@ -29,6 +29,8 @@ class MBConv(Layer):
 
     Source: Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class MBConv(Layer):
 class PackedMBConv:
     """The block for inference; `project` adds x as it goes."""
 
-    def __init__(self, layers: list[functional.PackedConv2d], residual: bool) -> None:
+    def __init__(self, layers: list[PackedConv], residual: bool) -> None:
         *self._first, self._project = layers
         self._residual = residual
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..layers import BatchNorm2d, Conv2d, Initialiser, Layer
+from ..layers._place import contiguous, move, place_of, put_rows, take_rows
 from ..layers._types import Array
 
 Lengths = NDArray[np.int64]
@@ -51,6 +52,8 @@ class SeriesFrontEnd(Layer):
     Source: the first two layers of Wang, Yan and Oates, "Time series classification from scratch
     with deep neural networks", 2017.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -114,20 +117,18 @@ class SeriesFrontEnd(Layer):
         pullbacks = []
         for (conv, norm), stride in zip(self.parts, self.strides, strict=True):
             inside = inside[:, ::stride]
-            few = int(inside.sum()) < 2  # which have no variance
             values, conv_pullback = conv.vjp(images)
-            normed, norm_pullback = norm.vjp(values[inside][:, None], frozen=few)
-            images = np.zeros_like(values)
-            images[inside] = normed[:, 0]
-            pullbacks.append((conv_pullback, norm_pullback, inside))
+            rows = np.flatnonzero(inside)
+            few = rows.size < 2  # which have no variance
+            normed, norm_pullback = norm.vjp(_taken(values, rows), frozen=few)
+            images = _put(normed, rows, values)
+            pullbacks.append((conv_pullback, norm_pullback, rows))
 
         def pullback(dy: Array) -> None:
             dimages = _as_images(dy)
             for place in range(len(pullbacks) - 1, -1, -1):
-                conv_pullback, norm_pullback, inside = pullbacks[place]
-                dnormed = norm_pullback(dimages[inside][:, None])
-                dvalues = np.zeros_like(dimages)
-                dvalues[inside] = dnormed[:, 0]
+                conv_pullback, norm_pullback, rows = pullbacks[place]
+                dvalues = _put(norm_pullback(_taken(dimages, rows)), rows, dimages)
                 dimages = conv_pullback(dvalues, needs_dx=place > 0)
 
         return _as_steps(images), pullback
@@ -139,19 +140,34 @@ def _inside(steps: int, lengths: Lengths) -> NDArray[np.bool_]:
     return inside
 
 
+def _taken(images: Array, rows: Array) -> Array:
+    """Rows (N,) of images (B, T, 1, C), as images (N, 1, 1, C)."""
+    channels = images.shape[3]
+    return take_rows(images.reshape(-1, channels), rows)[:, None, None]
+
+
+def _put(values: Array, rows: Array, like: Array) -> Array:
+    """Undoes `_taken`: images of the shape of `like`, with zeros in all other rows."""
+    images = np.zeros_like(like)
+    channels = like.shape[3]
+    put_rows(values.reshape(-1, channels), rows, images.reshape(-1, channels))
+    return images
+
+
 def _kept(images: Array, inside: NDArray[np.bool_]) -> Array:
     """Images (B, T, 1, C) with zeros outside."""
-    kept: Array = np.where(inside[:, :, None, None], images, images.dtype.type(0))
+    mask = move(inside[:, :, None, None], place_of(images))
+    kept: Array = np.where(mask, images, images.dtype.type(0))
     return kept
 
 
 def _as_images(x: Array) -> Array:
     """(T, B, C) as (B, T, 1, C)."""
-    images: Array = np.ascontiguousarray(x.swapaxes(0, 1)[:, :, None])
+    images: Array = contiguous(x.swapaxes(0, 1)[:, :, None])
     return images
 
 
 def _as_steps(images: Array) -> Array:
     """(B, T, 1, C) as (T, B, C)."""
-    steps: Array = np.ascontiguousarray(images[:, :, 0].swapaxes(0, 1))
+    steps: Array = contiguous(images[:, :, 0].swapaxes(0, 1))
     return steps

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import functional
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
+from ..layers._place import move, put_rows, take_rows, zeros
 from ..layers._types import Array
 from ._frame_network import FrameNetwork
 from .efficientnet import EfficientNet
@@ -75,7 +76,8 @@ class VideoEncoder(Layer):
 
     Shapes: B clips, T frames of the longest one, N frames of all together, H, W, C height, width
         and channels, F features, U hidden, D directions.
-        images (N, H, W, C), or (N, F); lengths (B,); h (T, B, D * U).
+        images (N, H, W, C), or (N, F), and lengths (B,), both on the host wherever the model
+        lies; h (T, B, D * U).
 
     Args:
         config: sizes and kinds of all parts.
@@ -88,6 +90,8 @@ class VideoEncoder(Layer):
     Source: Donahue et al., "Long-term recurrent convolutional networks for visual recognition and
     description", 2015; frames on each other, Simonyan and Zisserman 2014.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self, config: VideoEncoderConfig, *, rng: np.random.Generator, init: str | Initialiser
@@ -141,7 +145,7 @@ class VideoEncoder(Layer):
     def __call__(self, images: Array, lengths: Lengths) -> tuple[Array, Any]:
         """Returns h (T, B, D * U), zero behind the end of a clip, and the last states."""
         self._check(images, lengths)
-        u = self.packed()(in_context(images, lengths, self.context))
+        u = self.packed()(self._seen(images, lengths))
         return self.rnn(_side_by_side(u, lengths), lengths=lengths)
 
     def vjp(
@@ -152,7 +156,7 @@ class VideoEncoder(Layer):
         `pullback(dh, dstate)` adds to `grads`; dstate may be None. Images get no gradient.
         """
         self._check(images, lengths)
-        seen, network_pullback = in_context(images, lengths, self.context), None
+        seen, network_pullback = self._seen(images, lengths), None
         if self.network is not None:
             seen, network_pullback = self.network.vjp(seen)
         u, project_pullback = self.project.vjp(seen)
@@ -172,6 +176,10 @@ class VideoEncoder(Layer):
                 network_pullback(dseen)
 
         return (h, state), pullback
+
+    def _seen(self, images: Array, lengths: Lengths) -> Array:
+        """What the network reads, where the parameters lie."""
+        return move(in_context(images, lengths, self.context), self.place)
 
     def _check(self, images: Array, lengths: Lengths) -> None:
         if lengths.ndim != 1 or images.shape != (int(lengths.sum()), *self.image):
@@ -219,18 +227,20 @@ def in_context(images: Array, lengths: Lengths, context: int) -> Array:
 
 def _side_by_side(rows: Array, lengths: Lengths) -> Array:
     """(N, F), clip after clip, to (T, B, F) with zeros behind the end of each."""
-    result = np.zeros((int(lengths.max(initial=0)), lengths.size, rows.shape[1]), rows.dtype)
-    result[_places(lengths)] = rows
+    shape = (int(lengths.max(initial=0)), lengths.size, rows.shape[1])
+    result = zeros(shape, rows)
+    put_rows(rows, _places(lengths), result.reshape(-1, shape[2]))
     return result
 
 
 def _one_after_the_other(x: Array, lengths: Lengths) -> Array:
     """Undoes `_side_by_side`."""
-    rows: Array = x[_places(lengths)]
-    return rows
+    return take_rows(x.reshape(-1, x.shape[2]), _places(lengths))
 
 
-def _places(lengths: Lengths) -> tuple[Lengths, Lengths]:
-    """The step and the clip of each frame."""
+def _places(lengths: Lengths) -> Lengths:
+    """The row of each frame among the T * B of the clips side by side."""
     clip = np.repeat(np.arange(lengths.size), lengths)
-    return np.arange(clip.size) - np.repeat(np.cumsum(lengths) - lengths, lengths), clip
+    step = np.arange(clip.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places: Lengths = step * lengths.size + clip
+    return places

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
+from ..layers._place import move
 from ..layers._types import Array
 from ._acoustic_stream import AcousticStream, See, side_by_side
 from ._configured import ConfiguredModel
@@ -56,6 +57,8 @@ class AcousticModel(ConfiguredModel):
     Raises:
         ValueError: a size below 1, an unknown cell, a stride above `stack`, conv below 0.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class AcousticModel(ConfiguredModel):
 
     def stacked(self, x: Array, lengths: Lengths | None = None) -> Array:
         """Returns what the recurrent layers read, (N, B, k * F) or (N, B, K), of x (T, B, F)."""
-        x = self._extended(x, lengths)
+        x = self._placed(x, lengths)
         if self.front_end is not None:
             return self.front_end(x)
         frames = len(x)
@@ -145,7 +148,11 @@ class AcousticModel(ConfiguredModel):
         """`stacked` and its pullback; None: nothing before the recurrent layers has parameters."""
         if self.front_end is None:
             return self.stacked(x, lengths), None
-        return self.front_end.vjp(self._extended(x, lengths))
+        return self.front_end.vjp(self._placed(x, lengths))
+
+    def _placed(self, x: Array, lengths: Lengths | None) -> Array:
+        """x with those frames, where the parameters lie."""
+        return move(self._extended(x, lengths), self.place)
 
     def _extended(self, x: Array, lengths: Lengths | None) -> Array:
         """x with frames of zeros behind sequences that are shorter than what a step sees."""
@@ -181,7 +188,7 @@ class AcousticModel(ConfiguredModel):
         Parameters must not change between `vjp` and its pullback.
 
         Args:
-            x: (T, B, F).
+            x: (T, B, F), on the host wherever the model lies, and so the other arguments.
             lengths: (B,) frames of each sequence, 0 <= lengths <= T; None = T.
             starts: (B,) the frame from which on steps count, of a pooled model; None = 0. The last
                 step counts in any case.
@@ -211,8 +218,9 @@ class AcousticModel(ConfiguredModel):
         """Starts a stream: frames in, outputs of the recurrent layers out; see `AcousticStream`.
 
         Raises:
-            ValueError: the model is bidirectional.
+            ValueError: the model is bidirectional, or on a CUDA device.
         """
+        self.check_on_host()
         if self.rnn.num_directions > 1:
             raise ValueError(
                 "[AcousticModel] a bidirectional model needs the whole sound: only one that reads "
@@ -236,7 +244,7 @@ class AcousticModel(ConfiguredModel):
         step = np.arange(count)[:, None]
         inside = (step >= first) & (step < steps)
         weights: Array = (inside / np.maximum(steps - first, 1)).astype(self.dtype)
-        return weights
+        return move(weights, self.place)
 
     def _check(self, x: Array, lengths: Lengths | None, starts: Lengths | None) -> None:
         if x.ndim != 3 or x.shape[2] != self.features:

@@ -93,6 +93,8 @@ class EfficientNet(ConfiguredModel):
     2019; Lite (no squeeze-and-excitation, relu6, stem and head of one width): R. Liu, 2020.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         *,

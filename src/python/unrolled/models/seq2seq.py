@@ -56,6 +56,8 @@ class Seq2Seq(ConfiguredModel):
     2015.
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         source_vocab: int,

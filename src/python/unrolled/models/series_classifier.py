@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 
 from ..layers import Dropout, Initialiser, Layer, Linear, Recurrent
 from ..layers._checks import checked_size
+from ..layers._place import move, place_of
 from ..layers._types import Array
 from ._configured import ConfiguredModel
 from ._series_front_end import Lengths, SeriesFrontEnd
@@ -47,6 +48,8 @@ class SeriesModel(ConfiguredModel):
         ValueError: a size below 1, strides that will not do, an unknown cell or initialiser, a
             dropout outside 0 <= p < 1.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class SeriesModel(ConfiguredModel):
     def __call__(self, x: Array, lengths: Lengths | None = None) -> Array:
         """Returns the logits y (B, O); arguments as of `vjp`."""
         lengths = self._checked(x, lengths)
+        x = move(x, self.place)
         if self.front_end is not None:
             x, lengths = self.front_end(x, lengths), self.front_end.steps(lengths)
         hidden, _ = self.rnn(x, lengths=lengths)
@@ -127,11 +131,12 @@ class SeriesModel(ConfiguredModel):
         Parameters and x must not change between `vjp` and its pullback.
 
         Args:
-            x: (T, B, I).
+            x: (T, B, I), on the host wherever the model lies.
             lengths: (B,) steps of each series, 1 <= lengths <= T; None = T.
             rng: where dropout comes from; needed only with dropout.
         """
         lengths = self._checked(x, lengths)
+        x = move(x, self.place)
         front_pullback: Callable[[Array], None] | None = None
         if self.front_end is not None:
             x, front_pullback = self.front_end.vjp(x, lengths)
@@ -177,17 +182,18 @@ def _pool_vjp(hidden: Array, lengths: Lengths) -> tuple[Array, Callable[[Array],
     Shapes: hidden (T, B, H), zero after the end of a row as `Recurrent` has it; pooled (B, 2 * H).
     """
     steps, _, size = hidden.shape
-    inside = (np.arange(steps)[:, None] < lengths)[..., None]  # (T, B, 1)
-    share = (1.0 / lengths[:, None]).astype(hidden.dtype)  # (B, 1)
+    place = place_of(hidden)
+    inside = move((np.arange(steps)[:, None] < lengths)[..., None], place)  # (T, B, 1)
+    share = move((1.0 / lengths[:, None]).astype(hidden.dtype), place)  # (B, 1)
     mean = hidden.sum(axis=0) * share
     # A fixed winner, the first, takes the whole gradient where several steps share the maximum.
     winner = np.where(inside, hidden, hidden.dtype.type(-np.inf)).argmax(axis=0)[None]  # (1, B, H)
     maximum = np.take_along_axis(hidden, winner, axis=0)[0]
+    step = move(np.arange(steps)[:, None, None], place)
 
     def pullback(dpooled: Array) -> Array:
         dhidden: Array = inside * (dpooled[:, :size] * share)
-        won = np.take_along_axis(dhidden, winner, axis=0) + dpooled[:, size:]
-        np.put_along_axis(dhidden, winner, won, axis=0)
+        dhidden += (step == winner) * dpooled[:, size:]
         return dhidden
 
     return np.concatenate([mean, maximum], axis=1), pullback

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import functional
 from ..layers import Initialiser, Layer, Linear, Score
+from ..layers._place import move, place_of
 from ..layers._types import Array
 from ._bridge import Bridge
 from ._configured import ConfiguredModel
@@ -18,6 +19,8 @@ from ._video_stream import VideoStream
 
 class _OverVideo(ConfiguredModel):
     """What both models share: the encoder and its part of the configuration."""
+
+    _runs_on_cuda = True
 
     encoder: VideoEncoder
 
@@ -97,7 +100,7 @@ class VideoModel(_OverVideo):
         def pullback(dy: Array) -> None:
             dhidden = head_pullback(dy)
             if self.pooled:
-                dhidden = dhidden * _weights(len(hidden), lengths, self.dtype)
+                dhidden = dhidden * _weights(hidden, lengths)
             encoder_pullback(dhidden, None)
 
         return y, pullback
@@ -106,8 +109,9 @@ class VideoModel(_OverVideo):
         """Starts a stream: frames in as they come, outputs out; see `VideoStream`.
 
         Raises:
-            ValueError: the model is bidirectional.
+            ValueError: the model is bidirectional, or on a CUDA device.
         """
+        self.check_on_host()
         return VideoStream(self.encoder, self.head, pooled=self.pooled)
 
 
@@ -231,14 +235,14 @@ class CaptionModel(_OverVideo):
         return PackedDecoder(self.decoder)
 
 
-def _weights(steps: int, lengths: Lengths, dtype: Any) -> Array:
-    """What each step counts in the mean of its clip, (T, B, 1)."""
-    inside = np.arange(steps)[:, None] < lengths
-    weights: Array = (inside / np.maximum(lengths, 1)).astype(dtype)[..., None]
-    return weights
+def _weights(hidden: Array, lengths: Lengths) -> Array:
+    """What each step of (T, B, H) counts in the mean of its clip, (T, B, 1)."""
+    inside = np.arange(len(hidden))[:, None] < lengths
+    weights: Array = (inside / np.maximum(lengths, 1)).astype(hidden.dtype)[..., None]
+    return move(weights, place_of(hidden))
 
 
 def _mean(hidden: Array, lengths: Lengths) -> Array:
     """(B, H) of (T, B, H)."""
-    mean: Array = (hidden * _weights(len(hidden), lengths, hidden.dtype)).sum(axis=0)
+    mean: Array = (hidden * _weights(hidden, lengths)).sum(axis=0)
     return mean

@@ -105,3 +105,10 @@ class TrainOptions:
         if self.averaging == "asgd":
             return ASGD(model, trigger=None)
         return ASGD(model) if self.averaging == "nt-asgd" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(TrainOptions):
+    """Those of a task whose model runs on a CUDA device, too."""
+
+    device: Literal["cpu", "cuda"] = option("cpu", "where to train; cuda: needs the extra [cuda]")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import functional
+from unrolled.layers._place import functions_of, move
 from unrolled.training import Array, cross_entropy_vjp
 
 
@@ -65,9 +65,10 @@ def speech_loss_vjp(
         places: (N, B) what each step lies in, 0 = a pause, -1 = not known.
         outputs: V.
     """
-    losses, dctc = functional.ctc_loss_vjp(
+    given, dctc = functions_of(logits).ctc_loss_vjp(
         logits[..., :outputs], labels, input_lengths=steps, label_lengths=counts
     )
+    losses = move(given, "cpu")
     possible = np.isfinite(losses) | np.isnan(losses)  # NaN is to be seen
     symbols = int(np.maximum(counts, 1)[possible].sum())
     loss = SpeechLoss(float(losses[possible].sum(dtype=np.float64)), symbols)

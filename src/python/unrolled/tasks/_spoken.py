@@ -15,6 +15,7 @@ from unrolled.audio import (
     extract_features,
     read_audio,
 )
+from unrolled.layers._place import move
 from unrolled.training import Array, pad_sequences
 
 from ._pronounced import best_pronunciations
@@ -168,6 +169,7 @@ class Batch:
         """
         if not any(self.alternatives):
             return self.labels, self.counts
+        logits = move(logits, "cpu")
         label = {symbol: place for place, symbol in enumerate(symbols, 1)}
         rows = []
         for row, words in enumerate(self.alternatives):

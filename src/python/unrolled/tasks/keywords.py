@@ -31,6 +31,7 @@ from unrolled.audio import (
     normalisation_from_json,
     read_audio,
 )
+from unrolled.layers._place import move
 from unrolled.models import AcousticModel
 from unrolled.training import (
     Array,
@@ -58,7 +59,7 @@ from ._listen import Detection as Detection
 from ._listen import Listener as Listener
 from ._listen import listen as listen
 from ._nothing import foreign, silence
-from ._options import CELLS, TrainOptions, option
+from ._options import CELLS, DeviceOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
@@ -81,7 +82,7 @@ _PART = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TrainOptions):
+class Options(DeviceOptions):
     """What can be set for keyword spotting."""
 
     batch: int = option(32, "clips per update")
@@ -286,7 +287,7 @@ class Keywords(Task[Options, AcousticModel, Sounds, Spotter]):
         for start in range(0, len(order), _PART):
             rows = order[start : start + _PART]
             batch = together([clips.scene(row) for row in rows], self.normalisation)
-            logits = model(batch.frames, batch.lengths)
+            logits = move(model(batch.frames, batch.lengths), "cpu")
             result[rows] = functional.log_softmax(logits.astype(np.float64))
         return result
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unrolled import functional
-from unrolled.layers import Place, frequency_cutoffs
+from unrolled.layers import frequency_cutoffs
 from unrolled.models import LanguageModel
 from unrolled.training import (
     Array,
@@ -37,7 +37,7 @@ from unrolled.training import (
 from ._corpus import TOKENS_SUFFIX, Document, read_documents
 from ._evaluate import Evaluation
 from ._ngram import KneserNey
-from ._options import CELLS, TrainOptions, option
+from ._options import CELLS, DeviceOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
@@ -58,7 +58,7 @@ _VALIDATION_TOKENS = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TrainOptions):
+class Options(DeviceOptions):
     """What can be set for a language model."""
 
     lr: float = option(6e-3, "highest learning rate")
@@ -81,7 +81,6 @@ class Options(TrainOptions):
     alpha: float = option(0.0, "weight of the penalty on large outputs (AR)")
     beta: float = option(0.0, "weight of the penalty on outputs that change quickly (TAR)")
     steps_per_update: int = option(64, "characters or words per sequence and update")
-    device: Literal["cpu", "cuda"] = option("cpu", "where to train; cuda: needs the extra [cuda]")
     vocabulary: int = option(20_000, "largest number of different characters or words, of texts")
     min_count: int = option(3, "rarer characters or words become <unk>, of texts")
 
@@ -182,11 +181,6 @@ class LanguageModelling(Task[Options, LanguageModel, StreamBatch, TextModel]):
             adaptive=frequency_cutoffs(len(self.vocabulary)) if options.adaptive else (),
             rng=rng,
         )
-
-    @property
-    def place(self) -> Place:
-        """Where it trains."""
-        return self.options.device
 
     def loss(
         self, model: LanguageModel, batch: StreamBatch, carry: Carry, rng: np.random.Generator

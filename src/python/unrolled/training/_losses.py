@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..functional import log_softmax
+from ..layers._place import move, place_of
 from ._types import Array
 
 
@@ -39,6 +40,7 @@ def cross_entropy_vjp(
             f"[cross_entropy] expected targets in -1..{vocabulary - 1}, "
             f"got {targets.min()}..{targets.max()}"
         )
+    place, logits = place_of(logits), move(logits, "cpu")  # a few numbers beside what made them
     rows = np.flatnonzero(targets >= 0)
     chosen = targets[rows]
     logs = log_softmax(logits[rows])
@@ -51,7 +53,7 @@ def cross_entropy_vjp(
             part = np.exp(logs)
             part[np.arange(count), chosen] -= 1.0
             dlogits[rows] = part * logits.dtype.type(dloss / count)
-        return dlogits
+        return move(dlogits, place)
 
     return (loss, count), pullback
 

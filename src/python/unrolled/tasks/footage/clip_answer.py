@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from unrolled import functional
+from unrolled.layers._place import move
 from unrolled.models import VideoModel
 from unrolled.training import Array, cross_entropy_vjp
 
@@ -51,8 +52,9 @@ class ClipAnswer(ClassAnswer):
     ) -> list[Reading]:
         """The best class of each clip; its rows are what each frame by itself speaks for."""
         hidden, _ = model.encoder(images, lengths)
-        steps = np.exp(functional.log_softmax(model.head(hidden).astype(np.float64)))
-        wholes = functional.log_softmax(model.outputs(hidden, lengths).astype(np.float64))
+        steps = np.exp(functional.log_softmax(move(model.head(hidden), "cpu").astype(np.float64)))
+        outputs = move(model.outputs(hidden, lengths), "cpu")
+        wholes = functional.log_softmax(outputs.astype(np.float64))
         readings = []
         for row, (log_p, length) in enumerate(zip(wholes, lengths, strict=True)):
             ranked = [

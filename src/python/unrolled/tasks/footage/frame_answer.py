@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from unrolled import functional
+from unrolled.layers._place import move
 from unrolled.models import VideoModel
 from unrolled.training import Array, cross_entropy_vjp, pad_sequences
 
@@ -63,7 +64,8 @@ class FrameAnswer(ClassAnswer):
         times: Sequence[Times],
     ) -> list[Reading]:
         """What is seen, one after the other, with its times."""
-        p = np.exp(functional.log_softmax(model(images, lengths).astype(np.float64)))
+        logits = move(model(images, lengths), "cpu")
+        p = np.exp(functional.log_softmax(logits.astype(np.float64)))
         readings = []
         for row, (length, shown) in enumerate(zip(lengths, times, strict=True)):
             rows = np.ascontiguousarray(p[:length, row].T)

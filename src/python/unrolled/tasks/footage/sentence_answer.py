@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from unrolled import functional
+from unrolled.layers._place import move
 from unrolled.models import VideoModel
 from unrolled.training import Array, pad_sequences
 
@@ -155,6 +156,7 @@ class SentenceAnswer(LogitsAnswer):
         return loss, self._read(logits, lengths, times)
 
     def _read(self, logits: Array, lengths: Integers, times: Sequence[Times]) -> list[Reading]:
+        logits = move(logits, "cpu")
         readings = []
         for row, (length, shown) in enumerate(zip(lengths, times, strict=True)):
             mine = np.ascontiguousarray(logits[:length, row])

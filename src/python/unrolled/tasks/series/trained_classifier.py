@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unrolled import functional
+from unrolled.layers._place import move
 from unrolled.models import SeriesModel
 from unrolled.training import Array, bucket_by_length, pad_sequences
 
@@ -64,6 +65,6 @@ def log_probabilities(model: SeriesModel, encoded: Sequence[Array]) -> Array:
     result = np.empty((len(encoded), model.head.output_size))
     lengths = [len(each) for each in encoded]
     for rows in bucket_by_length(lengths, max_tokens=max([_READ, *lengths])):
-        logits = model(*pad_sequences([encoded[row] for row in rows]))
+        logits = move(model(*pad_sequences([encoded[row] for row in rows])), "cpu")
         result[rows] = functional.log_softmax(logits.astype(np.float64))
     return result
