@@ -82,6 +82,21 @@ def test_attention_in_steps(emulated_device: Any, score: Any) -> None:
     compare(emulated_device, attention, run, K=500)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_reversed_layer(emulated_device: Any, batch_first: bool) -> None:
+    layer = layers.Reversed(layers.GRU(3, 4, batch_first=batch_first, rng=rng()))
+    options: dict[str, Any] = {"lengths": np.array([5, 2, 0])}
+    shape = (3, 5) if batch_first else (5, 3)
+    options["resets"] = rng(2).random(shape) < 0.3
+
+    def run(put: Any) -> list[Any]:
+        (y, state), pullback = layer.vjp(put(normal(*shape, 3)), **options)
+        dx, dstate = pullback(put(normal(*shape, 4)))
+        return [y, state, dx, dstate, layer(put(normal(*shape, 3)))[0]]
+
+    compare(emulated_device, layer, run, K=300)
+
+
 LAYERS: dict[str, Callable[[], Any]] = {
     "conv": lambda: layers.Conv2d(4, 6, (3, 2), (2, 1), 1, activation="relu", rng=rng()),
     "depthwise": lambda: layers.Conv2d(4, 4, 3, 2, "same", groups=4, bias=False, rng=rng()),
@@ -191,6 +206,37 @@ def test_a_model_of_series(emulated_device: Any, conv: int) -> None:
     compare(emulated_device, model, run, K=4000)
     y = emulated_device.get(model(x, lengths))
     assert_close(y, model.to("cpu")(x, lengths), K=4000, kind="ranks")
+
+
+FORECASTS: dict[str, dict[str, Any]] = {
+    "direct": {"context": 4, "members": 2, "dropout": 0.2},
+    "autoregressive": {"context": 4, "decoder": "autoregressive", "distribution": "gaussian"},
+    "counts": {"distribution": "negative-binomial", "cell": "lstm", "num_layers": 2},
+}
+
+
+@pytest.mark.parametrize("which", FORECASTS)
+def test_a_forecasting_model(emulated_device: Any, which: str) -> None:
+    """Arrays of its calls lie on the host, wherever the model lies."""
+    model = models.ForecastModel(
+        3, 2, 2, 4, hidden_size=5, numbers=1, categories=(3,), **FORECASTS[which], rng=rng()
+    )
+    origins, context = np.array([2, 5, 5]), FORECASTS[which].get("context", 0)
+    x, future = normal(6, 2, 3), normal(4, 6, 2)
+    last, history = normal(6, 2) + 3, normal(6, 2, context)
+    static = (normal(2, 1), np.array([[2], [0]]))
+    more: dict[str, Any] = {"static": static}
+    if model.autoregressive:
+        more["truth"] = normal(4, 6, 2, seed=1)
+
+    def run(put: Any) -> list[Any]:
+        params, pullback = model.vjp(x, origins, future, last, history, **more, rng=rng(3))
+        pullback(normal(*params.shape, seed=1))
+        hidden = model.read(x, origins, static=static)
+        outlook = model.outlook(hidden, future, last, history, paths=3, rng=rng(4))
+        return [params, model(x, origins, future, last, history, **more), outlook.mean()]
+
+    compare(emulated_device, model, run, K=4000)
 
 
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,9 @@ from .. import functional
 from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._initialisers import Initialiser, initialise
+from ._linear import packed_linear
 from ._options import LossOptions
+from ._place import functions_of, move, place_of, take_rows
 from ._softmax_head import check_targets, scaled
 from ._specs import ParameterSpec, linear_specs
 from ._types import Array
@@ -45,6 +47,8 @@ class AdaptiveSoftmaxHead(Layer, LossOptions):
     Source: Grave, Joulin, Cisse, Grangier and Jegou, "Efficient softmax approximation for GPUs",
     2017; torch.nn.AdaptiveLogSoftmaxWithLoss.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -89,23 +93,25 @@ class AdaptiveSoftmaxHead(Layer, LossOptions):
         """Returns `logits` for many calls with few rows, (N, H) -> (N, V), with copied weights."""
         weight, bias = self._parameters["weight"], self._parameters["bias"]
         return PackedAdaptiveSoftmax(
-            functional.PackedLinear(*self._first()),
-            [functional.PackedLinear(weight[part], bias[part]) for part in self._clusters],
+            packed_linear(*self._first()),
+            [packed_linear(weight[part], bias[part]) for part in self._clusters],
         )
 
     def losses(self, x: Array, targets: Array) -> Array:
         """Returns the loss of every position, (...) in nats; 0 where the target is -1."""
         check_targets(self, x, targets)
         rows, classes = x.reshape(-1, self.input_size), targets.reshape(-1)
-        precision = self._loss_precision
-        losses = functional.linear_cross_entropy(
+        functions, precision = functions_of(x), self._loss_precision
+        first = functions.linear_cross_entropy(
             rows, *self._first(), self._first_targets(classes), precision=precision
         )
+        losses = move(first, "cpu")
         for places, weight, bias, members in self._tails(classes):
-            losses[places] += functional.linear_cross_entropy(
-                rows[places], weight, bias, members, precision=precision
+            tail = functions.linear_cross_entropy(
+                take_rows(rows, places), weight, bias, members, precision=precision
             )
-        return losses.reshape(targets.shape)
+            losses[places] += move(tail, "cpu")
+        return move(losses.reshape(targets.shape), place_of(x))
 
     def loss_vjp(self, x: Array, targets: Array) -> tuple[float, Callable[..., Array]]:
         """Returns the mean loss of the positions that count, and its pullback.
@@ -118,16 +124,17 @@ class AdaptiveSoftmaxHead(Layer, LossOptions):
         self._expect(self._own_names)
         rows, classes = x.reshape(-1, self.input_size), targets.reshape(-1)
         counted = max(int(np.count_nonzero(classes >= 0)), 1)
-        losses, dx, *first = functional.linear_cross_entropy_vjp(
+        functions = functions_of(x)
+        losses, dx, *first = functions.linear_cross_entropy_vjp(
             rows, *self._first(), self._first_targets(classes), precision=self._loss_precision
         )
-        tails = []
+        total, tails = float(losses.sum(dtype=np.float64)), []
         for places, weight, bias, members in self._tails(classes):
-            tail_losses, tail_dx, *tail = functional.linear_cross_entropy_vjp(
-                rows[places], weight, bias, members, precision=self._loss_precision
+            tail_losses, tail_dx, *tail = functions.linear_cross_entropy_vjp(
+                take_rows(rows, places), weight, bias, members, precision=self._loss_precision
             )
-            losses[places] += tail_losses
-            dx[places] += tail_dx
+            total += float(tail_losses.sum(dtype=np.float64))
+            functions.embedding_backward(places, tail_dx, dweight=dx)
             tails.append(tail)
 
         def pullback(dloss: float = 1.0) -> Array:
@@ -142,7 +149,7 @@ class AdaptiveSoftmaxHead(Layer, LossOptions):
             self._added(self._own_names)
             return scaled(dx, factor).reshape(x.shape)
 
-        return float(losses.sum(dtype=np.float64)) / counted, pullback
+        return total / counted, pullback
 
     def _first(self) -> tuple[Array, Array]:
         """The matrix and bias of the first step, c_0 + C rows."""
@@ -174,7 +181,9 @@ class PackedAdaptiveSoftmax:
     """`AdaptiveSoftmaxHead.logits` with packed copies of the weights, as for a stream."""
 
     def __init__(
-        self, first: functional.PackedLinear, tails: Sequence[functional.PackedLinear]
+        self,
+        first: Callable[[Array], Array],
+        tails: Sequence[Callable[[Array], Array]],
     ) -> None:
         self._first = first
         self._tails = tails

@@ -1,23 +1,16 @@
 """Attention one step at a time, over a memory that is packed once."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from .. import cuda, functional
-from ._place import contiguous, on_device
+from ._linear import packed_linear
+from ._place import contiguous
 from ._types import Array
 
 PackedMemory: TypeAlias = functional.AttentionMemory | cuda.AttentionMemory
-
-
-def packed_linear(weight: Array, bias: Array | None = None) -> Callable[[Array], Array]:
-    """An affine map for many calls with few rows, (N, I) -> (N, O), with copied weights."""
-    if not on_device(weight):
-        return functional.PackedLinear(weight, bias)
-    return partial(cuda.linear, weight=weight.copy(), bias=None if bias is None else bias.copy())
 
 
 class Projection:

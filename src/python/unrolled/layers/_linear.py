@@ -11,7 +11,7 @@ from .. import cuda, functional
 from ._base import Layer
 from ._checks import checked_dtype, checked_size
 from ._initialisers import Initialiser, initialise
-from ._place import functions_of
+from ._place import functions_of, on_device
 from ._specs import linear_specs
 from ._types import Array
 
@@ -74,11 +74,7 @@ class Linear(Layer):
 
     def packed(self) -> Callable[[Array], Array]:
         """Returns the map for many calls with few rows, (N, I) -> (N, O), with copied weights."""
-        weight, bias = self._parameters["weight"], self._parameters.get("bias")
-        if self.place == "cpu":
-            return functional.PackedLinear(weight, bias)
-        copied = None if bias is None else bias.copy()
-        return partial(cuda.linear, weight=weight.copy(), bias=copied)
+        return packed_linear(self._parameters["weight"], self._parameters.get("bias"))
 
     def vjp(self, x: Array) -> tuple[Array, LinearPullback]:
         """Returns y and its pullback.
@@ -102,3 +98,11 @@ class Linear(Layer):
             return dx
 
         return self(x), pullback
+
+
+def packed_linear(weight: Array, bias: Array | None = None) -> Callable[[Array], Array]:
+    """An affine map for many calls with few rows, (N, I) -> (N, O), with copied weights."""
+    if not on_device(weight):
+        return functional.PackedLinear(weight, bias)
+    copied = None if bias is None else bias.copy()
+    return partial(cuda.linear, weight=weight.copy(), bias=copied)

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import functional
 from ._base import Layer
+from ._place import contiguous, is_array, move, place_of
 from ._recurrent import Recurrent
 from ._resets import reverse_resets
 from ._state import StateT
@@ -33,6 +34,8 @@ class Reversed(Layer, Generic[StateT]):
     Raises:
         ValueError: the layer is bidirectional.
     """
+
+    _runs_on_cuda = True
 
     def __init__(self, layer: Recurrent[StateT]) -> None:
         if layer.num_directions == 2:
@@ -111,11 +114,11 @@ class Reversed(Layer, Generic[StateT]):
 
         What is no sequence, or no length of one, is left to the layer, whose error says so.
         """
-        if not isinstance(sequence, np.ndarray) or sequence.ndim < 2:
+        if not is_array(sequence) or sequence.ndim < 2:
             return sequence
         turned = self._steps_first(sequence)
         if lengths is None:
-            return np.ascontiguousarray(self._steps_first(turned[::-1]))
+            return contiguous(self._steps_first(turned[::-1]))
         (steps, batch), ends = turned.shape[:2], np.asarray(lengths)
         if ends.shape != (batch,) or ends.dtype.kind not in "iu":
             return sequence
@@ -123,7 +126,8 @@ class Reversed(Layer, Generic[StateT]):
             return sequence
         step = np.arange(steps)[:, None]
         places = np.where(step < ends, ends - 1 - step, step)
-        return np.ascontiguousarray(self._steps_first(turned[places, np.arange(batch)]))
+        chosen = (move(each, place_of(sequence)) for each in (places, np.arange(batch)))
+        return contiguous(self._steps_first(turned[tuple(chosen)]))
 
     def _steps_first(self, sequence: Array) -> Array:
         """(B, T, ...) as (T, B, ...), and back, where the layer is batch_first."""

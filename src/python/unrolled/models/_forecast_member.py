@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import functional
 from ..layers import Dropout, Layer, Linear, Recurrent
+from ..layers._place import functions_of, move, take_rows
 from ..layers._state import as_state, state_arrays
 from ..layers._types import Array
 from ._bridge import Bridge
@@ -16,7 +17,7 @@ class ForecastMember(Layer):
     """A recurrent encoder, a bridge from any of its steps to a recurrent decoder, a head.
 
     Shapes: T steps, B series, I inputs a step of the past, R origins, N = R * B, H steps to come,
-    F inputs a step to come, O outputs.
+    F inputs a step to come, O outputs. All arrays lie on the host, wherever the parameters lie.
 
     Args:
         cell: of both.
@@ -25,6 +26,8 @@ class ForecastMember(Layer):
         dropout: between the encoder's layers and before the head.
         common: dtype, rng and init of all layers.
     """
+
+    _runs_on_cuda = True
 
     def __init__(
         self,
@@ -63,13 +66,15 @@ class ForecastMember(Layer):
 
     def read(self, x: Array, origins: Array, resets: Array | None) -> Array:
         """Returns the states (N, units) of the encoder at the origins."""
-        hidden = self.encoder(x, resets=resets)[0][origins]
-        return hidden.reshape(-1, hidden.shape[2])
+        hidden, _ = self.encoder(move(x, self.place), resets=resets)
+        rows = _origin_rows(origins, hidden.shape[1])
+        return move(take_rows(hidden.reshape(-1, hidden.shape[2]), rows), "cpu")
 
     def decode(self, hidden: Array, coming: Array) -> Array:
         """Returns outputs (H', N, O) from states (N, units) and inputs (H', N, F)."""
-        states, _ = self.decoder(coming, self.bridge(self._first(hidden)))
-        return self.head(states)
+        first = self.bridge(self._first(move(hidden, self.place)))
+        states, _ = self.decoder(move(coming, self.place), first)
+        return move(self.head(states), "cpu")
 
     def steps(self, hidden: Array, paths: int) -> Callable[[Array], Array]:
         """Starts paths of their own from each state (N, units), path-major: P * N rows.
@@ -77,9 +82,9 @@ class ForecastMember(Layer):
         Returns a function from the inputs (P * N, F) of a step to come to its outputs (P * N, O).
         """
         stream = self.decoder.stream(paths * len(hidden))
-        first = state_arrays(self.bridge(self._first(hidden)))
+        first = state_arrays(self.bridge(self._first(move(hidden, self.place))))
         stream.state = as_state(tuple(np.tile(each, (1, paths, 1)) for each in first))
-        return lambda coming: self.head(stream(coming))
+        return lambda coming: move(self.head(stream(move(coming, self.place))), "cpu")
 
     def vjp(
         self,
@@ -93,24 +98,34 @@ class ForecastMember(Layer):
 
         `pullback(doutputs, needs_dx=False)` returns dx (T, B, I) if it is needed.
         """
+        x, coming = move(x, self.place), move(coming, self.place)
         (hidden, _), encoder_pullback = self.encoder.vjp(x, resets=resets, rng=rng)
-        first, bridge_pullback = self.bridge.vjp(
-            self._first(hidden[origins].reshape(-1, hidden.shape[2]))
-        )
+        rows, width = _origin_rows(origins, hidden.shape[1]), hidden.shape[2]
+        picked = take_rows(hidden.reshape(-1, width), rows)
+        first, bridge_pullback = self.bridge.vjp(self._first(picked))
         (states, _), decoder_pullback = self.decoder.vjp(coming, first, rng=rng)
         dropped, dropout_pullback = self.dropout.vjp(states, rng=rng)
         outputs, head_pullback = self.head.vjp(dropped)
 
         def pullback(doutputs: Array, needs_dx: bool = False) -> Array | None:
-            _, dfirst = decoder_pullback(dropout_pullback(head_pullback(doutputs)), needs_dx=False)
-            dpicked = sum(state_arrays(bridge_pullback(dfirst)))
+            dstates = dropout_pullback(head_pullback(move(doutputs, self.place)))
+            _, dfirst = decoder_pullback(dstates, needs_dx=False)
+            dpicked: Any = sum(state_arrays(bridge_pullback(dfirst)))
             dhidden = np.zeros_like(hidden)
-            np.add.at(dhidden, origins, np.reshape(dpicked, (len(origins), *hidden.shape[1:])))
+            functions_of(dhidden).embedding_backward(
+                rows, dpicked.reshape(-1, width), dweight=dhidden.reshape(-1, width)
+            )
             dx: Array | None = encoder_pullback(dhidden, needs_dx=needs_dx)[0]
-            return dx
+            return None if dx is None else move(dx, "cpu")
 
-        return outputs, pullback
+        return move(outputs, "cpu"), pullback
 
     def _first(self, hidden: Array) -> Any:
         """What the bridge reads: the same for each state of the cell, (1, N, units)."""
         return as_state(tuple(hidden[None] for _ in self._states))
+
+
+def _origin_rows(origins: Array, batch: int) -> Array:
+    """Where the states of all series at the origins stand among T * B rows, (R * B,)."""
+    rows: Array = (origins[:, None] * batch + np.arange(batch)).reshape(-1)
+    return rows

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..layers import Linear
+from ..layers._place import move
 from ..layers._types import Array
 
 #: dlocation (H, N, D) -> None; adds to the gradients of the matrices.
@@ -37,18 +38,19 @@ def all_steps(
     pullbacks = []
     for d, linear in enumerate(linears):
         read = history[:, d] * history.dtype.type(1.0 / context)
+        read = move(read, linear.place)
         if training:
             y, pull = linear.vjp(read)
             pullbacks.append((pull, y.shape))
         else:
             y = linear(read)
-        location[:, :, d] = y.T[:steps]
+        location[:, :, d] = move(y, "cpu").T[:steps]
 
     def pullback(dlocation: Array) -> None:
         for d, (pull, shape) in enumerate(pullbacks):
             dy = np.zeros(shape, dlocation.dtype)
             dy[:, :steps] = dlocation[:, :, d].T
-            pull(dy, needs_dx=False)
+            pull(move(dy, linears[d].place), needs_dx=False)
 
     return location, pullback
 
@@ -73,10 +75,11 @@ def each_step(
     kept = []
     for d, linear in enumerate(linears):
         windows = _windows(history[:, d], previous[1:, :, d])
-        weight = linear.parameters["weight"][0] / history.dtype.type(history.shape[2])
+        weight, bias = (move(linear.parameters[name], "cpu") for name in ("weight", "bias"))
+        weight = weight[0] / history.dtype.type(history.shape[2])
         if training:
             linear._expect(("weight", "bias"))
-        location[:, :, d] = np.einsum("nhc,c->hn", windows, weight) + linear.parameters["bias"]
+        location[:, :, d] = np.einsum("nhc,c->hn", windows, weight) + bias
         location[:, :, d] -= previous[:, :, d] * weight.sum()
         kept.append((linear, windows))
 
@@ -84,7 +87,8 @@ def each_step(
         for d, (linear, windows) in enumerate(kept):
             dy = dlocation[:, :, d]
             dweight = np.einsum("nhc,hn->c", windows, dy) - (dy * previous[:, :, d]).sum()
-            linear.grads["weight"][0] += dweight / dy.dtype.type(history.shape[2])
+            dweight /= dy.dtype.type(history.shape[2])
+            linear.grads["weight"][0] += move(dweight, linear.place)
             linear.grads["bias"][0] += dy.sum()
             linear._added(("weight", "bias"))
 
@@ -102,7 +106,8 @@ class DrawnPath:
         self._known, _ = each_step(linears, history, np.zeros((steps, count, targets)))
         self._weights = np.zeros((max(context, 1), targets), history.dtype)
         for d, linear in enumerate(linears):
-            self._weights[:, d] = linear.parameters["weight"][0] / history.dtype.type(context)
+            weight = move(linear.parameters["weight"], "cpu")[0]
+            self._weights[:, d] = weight / history.dtype.type(context)
         self._sums = self._weights.sum(axis=0)
 
     def __call__(self, drawn: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..layers import Embedding, Layer
+from ..layers._place import move
 from ..layers._types import Array
 
 #: What is said of each series: numbers (B, S), and places in the categories' tables (B, K).
@@ -27,6 +28,8 @@ class StaticFeatures(Layer):
         common: dtype, rng and init of the tables.
     """
 
+    _runs_on_cuda = True
+
     def __init__(self, numbers: int, categories: Sequence[int], common: dict[str, Any]) -> None:
         self._numbers = numbers
         self._tables = [
@@ -46,7 +49,9 @@ class StaticFeatures(Layer):
             return x
         numbers, places = self._checked(static)
         return self._beside(
-            x, numbers, [table(p) for table, p in zip(self._tables, places.T, strict=True)]
+            x,
+            numbers,
+            [move(table(p), "cpu") for table, p in zip(self._tables, places.T, strict=True)],
         )
 
     def vjp(self, x: Array, static: Static | None) -> tuple[Array, Callable[[Array], None]]:
@@ -60,10 +65,10 @@ class StaticFeatures(Layer):
             begin = self._numbers
             for table, (_, pull) in zip(self._tables, pairs, strict=True):
                 end = begin + table.embedding_size
-                pull(np.ascontiguousarray(dsaid[:, begin:end]))
+                pull(move(np.ascontiguousarray(dsaid[:, begin:end]), table.place))
                 begin = end
 
-        return self._beside(x, numbers, [y for y, _ in pairs]), pullback
+        return self._beside(x, numbers, [move(y, "cpu") for y, _ in pairs]), pullback
 
     def _beside(self, x: Array, numbers: Array, vectors: Sequence[Array]) -> Array:
         said = np.concatenate([numbers.astype(x.dtype), *vectors], axis=1)

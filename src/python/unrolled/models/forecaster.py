@@ -83,6 +83,8 @@ class ForecastModel(ConfiguredModel):
     Salinas et al. 2017 (DeepAR).
     """
 
+    _runs_on_cuda = True
+
     def __init__(
         self,
         input_size: int,

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ._options import TrainOptions, option
+from ._options import DeviceOptions, option
 from .series.data import Columns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TrainOptions):
+class Options(DeviceOptions):
     """What can be set for forecasting."""
 
     batch: int = option(32, "stretches of series per update, of all ranks together")

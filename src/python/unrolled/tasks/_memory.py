@@ -14,6 +14,7 @@ import numpy as np
 
 from unrolled import functional
 from unrolled.layers import chrono
+from unrolled.layers._place import move
 from unrolled.models import SequenceModel
 from unrolled.training import (
     Array,
@@ -27,7 +28,7 @@ from unrolled.training import (
     mse_vjp,
 )
 
-from ._options import CELLS, TrainOptions, option
+from ._options import CELLS, DeviceOptions, option
 from ._task import Task
 
 OptionsT = TypeVar("OptionsT", bound="MemoryOptions")
@@ -43,7 +44,7 @@ _EPOCH_SEQUENCES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryOptions(TrainOptions):
+class MemoryOptions(DeviceOptions):
     """What can be set for every task about long memory."""
 
     batch: int = option(32, "sequences per update")
@@ -140,7 +141,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         self, model: SequenceModel, batch: Examples, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
         """Squared error or cross-entropy; every sequence starts from a state of zero."""
-        outputs, pullback = model.vjp(batch.inputs)
+        outputs, pullback = model.vjp(move(batch.inputs, self.place))
         (loss, count), loss_pullback = _loss_vjp(outputs, batch.targets)
 
         def pull(dloss: float) -> None:
@@ -156,7 +157,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         """Returns the mean held-out loss and the share of answers that are right, 0..1."""
         total, targets, right = 0.0, 0, []
         for part in self.held_out:
-            outputs = model(part.inputs)
+            outputs = move(model(move(part.inputs, model.place)), "cpu")
             (loss, count), _ = _loss_vjp(outputs, part.targets)
             total, targets = total + loss * count, targets + count
             right.append(self.right(outputs, part.targets).mean())

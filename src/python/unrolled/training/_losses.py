@@ -76,12 +76,13 @@ def mse_vjp(outputs: Array, targets: Array) -> tuple[tuple[float, int], Callable
         raise ValueError(
             f"[mse] expected targets of the outputs' shape {outputs.shape}, got {targets.shape}"
         )
-    error = outputs - targets
+    place = place_of(outputs)
+    error = move(outputs, "cpu") - move(targets, "cpu")
     count = error.size
     loss = float(np.square(error).mean(dtype=np.float64)) if count else 0.0
 
     def pullback(dloss: float) -> Array:
         doutputs: Array = error * error.dtype.type(2.0 * dloss / max(count, 1))
-        return doutputs
+        return move(doutputs, place)
 
     return (loss, count), pullback
