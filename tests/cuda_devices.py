@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -164,8 +164,13 @@ class InterfaceArray:
 class EmulatedCurrent(AbstractContextManager[None]):
     """cupy.cuda.Device."""
 
+    used: ClassVar[list[int]] = []
+
     def __init__(self, index: int = 0) -> None:
         self.id = index
+
+    def use(self) -> None:
+        EmulatedCurrent.used.append(self.id)
 
     def __exit__(self, *error: object) -> None:
         pass
@@ -177,9 +182,13 @@ class EmulatedCuPy(ModuleType):
     def __init__(self) -> None:
         super().__init__("cupy")
         self.ndarray = EmulatedArray
+        # Work on a stream is done at once, so that nobody has to wait for it.
+        stream = SimpleNamespace(ptr=STREAM, wait_event=lambda event: None)
         self.cuda = SimpleNamespace(
             Device=EmulatedCurrent,
-            get_current_stream=lambda index: SimpleNamespace(ptr=STREAM),
+            Stream=lambda non_blocking: stream,
+            Event=lambda disable_timing: SimpleNamespace(record=lambda stream: None),
+            get_current_stream=lambda index=0: stream,
         )
 
     def empty(self, shape: Sequence[int], dtype: Any) -> EmulatedArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import cuda_devices
 from unrolled import LanguageModel, cli, functional
+from unrolled.layers._place import move
 from unrolled.tasks import language_model as lm
 from unrolled.training import SGD, Budget, Group, StreamBatches, Trainer, mpi_group, shard
 
@@ -20,7 +23,12 @@ BATCH, STEPS, HIDDEN, VOCABULARY, LAYERS = 8, 11, 96, 13, 2  # large enough for 
 
 
 def make_trainer(
-    updates: int, *, dtype: Any, dropout: float, group: Group | None = None
+    updates: int,
+    *,
+    dtype: Any,
+    dropout: float,
+    group: Group | None = None,
+    place: Any = "cpu",
 ) -> Trainer[Any]:
     """A tied two-layer model, plain SGD without clipping: errors of gradients stay visible."""
     rng = np.random.default_rng(1)
@@ -33,7 +41,7 @@ def make_trainer(
         dropout=dropout,
         dtype=dtype,
         rng=rng,
-    )
+    ).to(place)
     group = Group() if group is None else group
 
     def loss(batch: Any, carry: Any, rng: np.random.Generator) -> Any:
@@ -58,7 +66,7 @@ def make_trainer(
         budget=Budget(steps=updates),
         rng=rng,
         clip_norm=None,
-        validate=lambda: float(np.square(model.flat.values).sum()),
+        validate=lambda: float(np.square(move(model.flat.values, "cpu")).sum()),
         validations=2,
         group=group,
     )
@@ -71,7 +79,7 @@ def trained(updates: int, **options: Any) -> dict[str, Any]:
     points = [*trainer.history.training, *trainer.history.validation]
     return {
         **{name: np.array(array) for name, array in arrays.items()},
-        "grads": trainer.model.flat.grads.copy(),
+        "grads": np.array(move(trainer.model.flat.grads, "cpu")),
         "losses": np.array([point.loss for point in points]),
     }
 
@@ -135,6 +143,53 @@ def run_command(fault: str, *arguments: str) -> None:
     cli.main(arguments)
 
 
+class EmulatedNccl:
+    """cupy.cuda.nccl, by MPI: arrays of the emulated device lie on the host."""
+
+    NCCL_FLOAT32, NCCL_SUM = 7, 0
+    sums = 0
+
+    @staticmethod
+    def get_unique_id() -> tuple[int, ...]:
+        return tuple(range(-64, 64))
+
+    class NcclCommunicator:
+        def __init__(self, size: int, identity: tuple[int, ...], rank: int) -> None:
+            from mpi4py import MPI
+
+            self.mpi, self.comm = MPI, MPI.COMM_WORLD.Dup()
+            assert (self.comm.Get_size(), self.comm.Get_rank()) == (size, rank)
+            assert identity == EmulatedNccl.get_unique_id()
+
+        def allReduce(  # noqa: N802
+            self, send: int, to: int, count: int, kind: int, what: int, _: int
+        ) -> None:
+            assert (send, kind, what) == (to, EmulatedNccl.NCCL_FLOAT32, EmulatedNccl.NCCL_SUM)
+            values = np.ctypeslib.as_array((ctypes.c_float * count).from_address(send))
+            self.comm.Allreduce(self.mpi.IN_PLACE, values)
+            EmulatedNccl.sums += 1
+
+
+def run_on_devices(module: str, folder: str) -> None:
+    """Training with a model on an emulated device in each rank."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = Path(module)
+        device = cuda_devices.use_emulated(patch, cuda_devices.load(path), path)
+        patch.setattr(device.cupy.cuda, "nccl", EmulatedNccl, raising=False)
+        patch.setitem(sys.modules, "cupy.cuda.nccl", EmulatedNccl)
+        with mpi_group() as group:
+            assert (group.local_rank, group.local_size) == (group.rank, group.size)
+            results = {
+                name: trained(count, dtype=np.float32, dropout=dropout, group=group, place="cuda")
+                for name, count, dropout in (("gradient", 1, 0.0), ("dropout", 3, 0.4))
+            }
+            assert EmulatedNccl.sums == group.traffic.messages > 2 * 4  # parts, and rests
+            if group.rank == 0:
+                for name, arrays in results.items():
+                    np.savez(Path(folder) / f"{name}.npz", **arrays)
+
+
 if __name__ == "__main__":
     scenario, *rest = sys.argv[1:]
-    {"training": run_training, "command": run_command}[scenario](*rest)
+    scenarios = {"training": run_training, "command": run_command, "devices": run_on_devices}
+    scenarios[scenario](*rest)

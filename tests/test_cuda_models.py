@@ -271,6 +271,14 @@ def test_what_the_task_refuses(
         lm.train(text, device="cuda", batch=2, steps_per_update=4, steps=1, quiet=True)
 
 
+def test_a_device_for_each_process(emulated_device: Any) -> None:
+    emulated_device.cupy.cuda.Device.used.clear()
+    unrolled.cuda.use_device(0, 1)
+    assert emulated_device.cupy.cuda.Device.used == []
+    with pytest.raises(ValueError, match=r"a CUDA device for each process .* got 1 for 2"):
+        unrolled.cuda.use_device(1, 2)
+
+
 def test_without_a_device(tmp_path: Path) -> None:
     if unrolled.cuda.is_available():
         pytest.skip("there is one")

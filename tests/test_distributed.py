@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,18 @@ def test_ranks_train_as_one_process(ranks: int, tmp_path: Path) -> None:
         scale = count if name == "grads" else 1
         assert_close(got["updates"][name] / scale, array / scale, K=40 * K, kind="ranks", what=name)
     assert np.abs(many["values"] - one["values"]).max() > 0.01  # they have moved
+
+
+@needs_mpi
+def test_ranks_train_on_devices(emulated: Any, tmp_path: Path) -> None:
+    """One for each rank, whose gradients are summed there: the gradient of one process."""
+    run(2, "devices", str(emulated[1]), str(tmp_path))
+    got = {path.stem: dict(np.load(path)) for path in tmp_path.glob("*.npz")}
+    H, B, T = runs.HIDDEN, runs.BATCH, runs.STEPS
+    K, count = runs.LAYERS * T * (H + 5 * H + B) + 2, B * T
+    one = runs.trained(1, dtype=np.float32, dropout=0.0)
+    assert_close(got["gradient"]["grads"] / count, one["grads"] / count, K=K, kind="ranks")
+    assert np.isfinite(got["dropout"]["values"]).all()
 
 
 OPTIONS = ("--hidden", "24", "--embedding", "8", "--batch", "4", "--steps-per-update", "10")

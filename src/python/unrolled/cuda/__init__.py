@@ -53,6 +53,8 @@ from ._scan import Weights as Weights
 from ._scan import pack as pack
 from ._scan import scan as scan
 from ._stream import Stream as Stream
+from ._sums import DeviceSums as DeviceSums
+from ._sums import use_device as use_device
 from ._vjp import WindowedSaved as WindowedSaved
 from ._vjp import scan_backward as scan_backward
 from ._vjp import scan_vjp as scan_vjp

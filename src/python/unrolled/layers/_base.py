@@ -135,10 +135,12 @@ class Layer:
             lstm = unrolled.LSTM(16, 32).to("cuda")
             y, (h, c) = lstm(cupy.asarray(x))      # CuPy arrays in and out
 
-        Parameters are then arrays of CuPy on its current device; see `unrolled.cuda`. What runs
-        there, in float32: recurrent layers, `Linear`, `SoftmaxHead`, `Embedding`, `Dropout`, and
-        the models `LanguageModel` and `SequenceModel`. Tokens and targets stay on the host. An
-        optimizer is made for a model where it lies then.
+        Parameters are then arrays of CuPy on its current device; see `unrolled.cuda`. All layers
+        and models run there, in float32; a layer of one's own says so by `_runs_on_cuda = True`.
+        Layers take arrays of the device. Tokens, targets, lengths and masks stay on the host, and
+        what models for sound, video, series and forecasts read does so too. Their streams, but for
+        those of `Recurrent` and `LanguageModel`, are of the host. An optimizer is made for a model
+        where it lies then.
 
         Returns:
             the layer itself.

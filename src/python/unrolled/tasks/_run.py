@@ -194,10 +194,9 @@ def _placed(model: ModelT, task: Task[Any, ModelT, Any, Any]) -> ModelT:
     """Returns the model where its task trains it."""
     if task.place == "cpu":
         return model
-    if task.group.size > 1:
-        raise ValueError("training on a CUDA device is for one process: leave out --distributed")
     try:
         cuda.require()
+        cuda.use_device(task.group.local_rank, task.group.local_size)
         return model.to(task.place)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"this model cannot train on a CUDA device: {error}") from error

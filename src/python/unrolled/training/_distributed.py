@@ -17,8 +17,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from unrolled import functional
+from unrolled import cuda, functional
 from unrolled.layers import Layer
+from unrolled.layers._place import move
 
 from .._extras import import_extra
 from ._complete import CompleteParts
@@ -58,7 +59,7 @@ class Traffic:
     Attributes:
         messages: how many all-reduces.
         bytes: of gradients.
-        busy_seconds: from the start of each to its end.
+        busy_seconds: from the start of each to its end; not known of a device.
         exposed_seconds: how long `finish` waited; the rest was hidden behind BPTT.
     """
 
@@ -72,8 +73,9 @@ class MPIGroup(Group):
     """The ranks of an MPI job; see `Group`.
 
     A thread makes the all-reduces in the order in which gradients are completed, which is the same
-    on all ranks. Which bits a sum has is up to the order of MPI's additions: the same for the same
-    MPI, number of ranks and placement, and `check_same` makes sure that ranks do not drift apart.
+    on all ranks; of a model on CUDA devices, one for each rank, NCCL makes them there. Which bits a
+    sum has is up to the order of MPI's additions: the same for the same MPI, number of ranks and
+    placement, and `check_same` makes sure that ranks do not drift apart.
 
     The threads of the kernels are divided among the ranks of a machine, unless UNROLLED_NUM_THREADS
     says how many a rank shall have.
@@ -100,14 +102,18 @@ class MPIGroup(Group):
         if self._mpi.Query_thread() < self._mpi.THREAD_MULTIPLE:
             raise RuntimeError("this MPI has no MPI_THREAD_MULTIPLE, which is needed")
         self._comm = world.Dup()
+        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
         self.traffic = Traffic()
         self._model: Layer | None = None
+        self._sums: cuda.DeviceSums | None = None  # of a model on a device
         self._parts: CompleteParts | None = None
         self._queue: queue.SimpleQueue[Array | threading.Event] = queue.SimpleQueue()
         self._waiting = threading.Event()
         self._error: BaseException | None = None
         threading.Thread(target=self._reduce_all, name="all-reduce", daemon=True).start()
-        cpus = self._fair_cpus()
+        cpus = self._fair_cpus(here)
+        here.Free()
         self._spin = _SPIN if cpus >= 1.0 else 0.0
         if "UNROLLED_NUM_THREADS" not in os.environ:
             functional.set_num_threads(max(1, int(cpus)))
@@ -115,12 +121,14 @@ class MPIGroup(Group):
     def watch(self, model: Layer) -> None:
         """See `Group.watch`."""
         self._model = model
+        if model.place == "cuda":
+            self._sums = cuda.DeviceSums(self.rank, self.size, self._first_bytes)
 
     def begin(self) -> None:
         """See `Group.begin`."""
         model = self._watched()
         grads = model.flat.grads
-        self._parts = CompleteParts(model.flat, lambda place: self._queue.put(grads[place]))
+        self._parts = CompleteParts(model.flat, lambda place: self._put(grads[place]))
         model.listen(self._parts)
 
     def finish(self) -> None:
@@ -132,7 +140,10 @@ class MPIGroup(Group):
         rest = [slice(None)] if self._parts is None else self._parts.rest()
         self._parts = None
         for place in rest:
-            self._queue.put(grads[place])
+            self._put(grads[place])
+        if self._sums is not None:
+            self._sums.finish()  # which the next work on the device waits for, not this thread
+            return
         done = threading.Event()
         self._queue.put(done)
         self._waiting.set()
@@ -156,6 +167,7 @@ class MPIGroup(Group):
 
     def gather(self, share: Array) -> Array:
         """See `Group.gather`."""
+        share = move(share, "cpu")
         parts = np.empty((self.size, *share.shape), share.dtype)
         self._wait(self._comm.Iallgather(np.ascontiguousarray(share), parts))
         return np.concatenate(list(parts), axis=1)
@@ -166,7 +178,7 @@ class MPIGroup(Group):
 
     def check_same(self, what: str, array: Array) -> None:
         """See `Group.check_same`."""
-        mine = np.array([zlib.crc32(array.tobytes())], np.int64)
+        mine = np.array([zlib.crc32(move(array, "cpu").tobytes())], np.int64)
         everybodys = np.empty(self.size, mine.dtype)
         self._wait(self._comm.Iallgather(mine, everybodys))
         different = np.flatnonzero(everybodys != everybodys[0])
@@ -197,6 +209,20 @@ class MPIGroup(Group):
         self._mpi.Request.Testall(said)
         world.Abort(1)
         os._exit(1)  # some MPIs return; the usual end of Python would wait for the other ranks
+
+    def _first_bytes(self, mine: Array) -> Array:
+        """Returns rank 0's bytes."""
+        self._wait(self._comm.Ibcast(mine))
+        return mine
+
+    def _put(self, part: Array) -> None:
+        """Begins to sum a part of the gradient, on the device or in the thread."""
+        if self._sums is None:
+            self._queue.put(part)
+            return
+        self._sums.add(part)
+        self.traffic.messages += 1
+        self.traffic.bytes += part.nbytes
 
     def _watched(self) -> Layer:
         if self._model is None:
@@ -232,12 +258,11 @@ class MPIGroup(Group):
             if time.perf_counter() >= patient:
                 time.sleep(_PAUSE)
 
-    def _fair_cpus(self) -> float:
+    def _fair_cpus(self, here: Any) -> float:
         """Returns this rank's part of the CPUs that it shares with other ranks of the machine.
 
         Launchers may bind each rank to CPUs of its own: those are not divided once more.
         """
-        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
         if hasattr(os, "sched_getaffinity"):
             cpus = sorted(os.sched_getaffinity(0))
         else:  # only Linux binds processes to CPUs
@@ -246,7 +271,6 @@ class MPIGroup(Group):
         mine[cpus] = 1
         ranks = np.empty_like(mine)  # how many of them may run on each CPU
         here.Allreduce(mine, ranks)
-        here.Free()
         return float((1.0 / ranks[cpus]).sum()) + 1e-9
 
 

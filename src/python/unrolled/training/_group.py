@@ -25,10 +25,13 @@ class Group:
     Attributes:
         rank: the number of this process, 0 .. size-1; rank 0 validates, writes and speaks.
         size: how many processes there are.
+        local_rank, local_size: the same among those of this machine.
     """
 
     rank = 0
     size = 1
+    local_rank = 0
+    local_size = 1
 
     def watch(self, model: Layer) -> None:
         """Makes this the model whose gradients are summed; once, before all else."""
