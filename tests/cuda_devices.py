@@ -96,6 +96,23 @@ def run_program(program: Path, what: str, given: bytes) -> np.ndarray:
     return np.fromfile(output, np.float32)
 
 
+def run_numbered(
+    program: Path, what: str, which: int, seed: int, sizes: Sequence[int], arrays: Sequence[Any]
+) -> Callable[..., np.ndarray]:
+    """What one of the program's functions gives, taken by shapes one after the other."""
+    numbers = np.array([which, seed, *sizes], np.int64).tobytes()
+    parts = [part if isinstance(part, bytes) else part.tobytes() for part in arrays]
+    values, begin = run_program(program, what, numbers + b"".join(parts)), 0
+
+    def take(*shape: int) -> np.ndarray:
+        nonlocal begin
+        begin += int(np.prod(shape))
+        assert begin <= values.size
+        return values[begin - int(np.prod(shape)) : begin].reshape(shape)
+
+    return take
+
+
 def load(path: Path) -> ModuleType:
     """The extension module at `path`; pybind11 makes one module of a name, and this is another."""
     spec = importlib.util.spec_from_file_location("emulated._cuda", path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cuda_cases import draw, optional
-from cuda_devices import run_program
+from cuda_devices import run_numbered
 from tolerances import assert_close
 from unrolled import functional
 
@@ -26,18 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(program: Path, which: int, seed: int, sizes: list[int], *arrays: Any) -> Any:
-    """What the program gives, taken by shapes one after the other."""
-    numbers = np.array([which, seed, *sizes], np.int64).tobytes()
-    parts = [part if isinstance(part, bytes) else part.tobytes() for part in arrays]
-    values, begin = run_program(program, "models", numbers + b"".join(parts)), 0
-
-    def take(*shape: int) -> np.ndarray:
-        nonlocal begin
-        begin += int(np.prod(shape))
-        assert begin <= values.size
-        return values[begin - int(np.prod(shape)) : begin].reshape(shape)
-
-    return take
+    return run_numbered(program, "models", which, seed, sizes, arrays)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..layers import Initialiser, Linear, Recurrent
+from ..layers._place import move
 from ..layers._types import Array
 from ._configured import ConfiguredModel
 
@@ -81,15 +82,17 @@ class SequenceModel(ConfiguredModel):
 
     def __call__(self, x: Array, lengths: Array | None = None) -> Array:
         """Returns y (B, O), each row's after its last step; with every_step y (T, B, O)."""
-        hidden, state = self.rnn(x, lengths=lengths)
+        hidden, state = self.rnn(move(x, self.place), lengths=lengths)
         return self.head(hidden if self.every_step else _top(state))
 
     def vjp(self, x: Array, lengths: Array | None = None) -> tuple[Array, SequencePullback]:
         """Returns y and its pullback.
 
         `pullback(dy, needs_dx=True)` adds to `grads` and returns dx (T, B, I), None if not needed.
+        x may lie on the host, too, where the model does not; dx lies where the model does.
         Parameters and x must not change between `vjp` and its pullback.
         """
+        x = move(x, self.place)
         (hidden, state), rnn_pullback = self.rnn.vjp(x, lengths=lengths)
         y, head_pullback = self.head.vjp(hidden if self.every_step else _top(state))
 

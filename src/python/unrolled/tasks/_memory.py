@@ -141,7 +141,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         self, model: SequenceModel, batch: Examples, carry: Carry, rng: np.random.Generator
     ) -> LossAndPullback:
         """Squared error or cross-entropy; every sequence starts from a state of zero."""
-        outputs, pullback = model.vjp(move(batch.inputs, self.place))
+        outputs, pullback = model.vjp(batch.inputs)
         (loss, count), loss_pullback = _loss_vjp(outputs, batch.targets)
 
         def pull(dloss: float) -> None:
@@ -157,7 +157,7 @@ class MemoryTask(Task[OptionsT, SequenceModel, Examples, "Predictor"]):
         """Returns the mean held-out loss and the share of answers that are right, 0..1."""
         total, targets, right = 0.0, 0, []
         for part in self.held_out:
-            outputs = move(model(move(part.inputs, model.place)), "cpu")
+            outputs = move(model(part.inputs), "cpu")
             (loss, count), _ = _loss_vjp(outputs, part.targets)
             total, targets = total + loss * count, targets + count
             right.append(self.right(outputs, part.targets).mean())
