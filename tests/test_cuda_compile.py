@@ -6,7 +6,9 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,8 +25,11 @@ def find_nvcc() -> str | None:
     return next(filter(None, found), None)
 
 
+SOURCES = sorted(path.stem for path in (ROOT / "src" / "cuda").glob("*.cu"))
+
+
 @pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree")
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "src" / "cuda").glob("*.cu")))
+@pytest.mark.parametrize("name", SOURCES)
 def test_device_code_compiles(tmp_path: Path, name: str) -> None:
     nvcc = find_nvcc()
     if nvcc is None:
@@ -46,3 +51,26 @@ def test_device_code_compiles(tmp_path: Path, name: str) -> None:
     stacks = re.findall(r"(\d+) bytes stack frame", done.stderr + done.stdout)
     assert len(stacks) >= 2 * len(ARCHITECTURES)  # of kernels
     assert set(stacks) == {"0"}
+
+
+@pytest.mark.skipif(not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree")
+def test_a_cell_of_ones_own_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command and the headers that users have it compiled with."""
+    pytest.importorskip("sympy", reason='pip install "unrolled[cells]"')
+    import custom_cells
+
+    nvcc = find_nvcc()
+    if nvcc is None:
+        pytest.skip("needs nvcc")
+    include = tmp_path / "include"
+    for source in (*(ROOT / "src" / "cpp").iterdir(), ROOT / "src" / "cuda"):
+        shutil.copytree(source, include / source.name)
+    device = SimpleNamespace(compute_capability="90")
+    cupy = SimpleNamespace(cuda=SimpleNamespace(Device=lambda: device))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("CUDACXX", nvcc)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("unrolled.functional.include_folder", lambda: include)
+    built = custom_cells.custom_rnn.build_for_cuda()
+    assert built.stat().st_size > 10_000
+    assert custom_cells.custom_rnn.build_for_cuda() == built

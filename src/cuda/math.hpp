@@ -20,6 +20,7 @@ UNROLLED_INLINE float min(float a, float b) { return a > b ? b : a; }
 UNROLLED_INLINE float max(float a, float b) { return a < b ? b : a; }
 
 UNROLLED_INLINE float reciprocal(float a) { return 1.0f / a; }
+UNROLLED_INLINE float sqrt(float a) { return ::sqrtf(a); }
 UNROLLED_INLINE float exp(float x) { return ::expf(x); }
 UNROLLED_INLINE float sigmoid(float x) { return 1.0f / (1.0f + ::expf(-x)); }
 UNROLLED_INLINE float tanh(float x) { return ::tanhf(x); }

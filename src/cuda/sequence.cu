@@ -1,78 +1,61 @@
 // The functions of sequence.hpp: chooses the cell.
-#include "cuda/normalised_scan.hpp"
-#include "cuda/phased_scan.hpp"
-#include "cuda/scan.hpp"
-#include "cuda/sequence.hpp"
+#include <deque>
+#include <mutex>
+
+#include "cuda/cell_runs.hpp"
 
 namespace unrolled::cuda {
 namespace {
 
-struct Entry {
-  Sizes (*sizes)(const Layer& layer, const Plan& plan, bool training, bool factors);
-  bool (*fits)(const Layer& layer, const Device& device);
-  void (*forward)(const Forward& args, Device& device);
-  void (*backward)(const Backward& args, Device& device);
-};
-
-template <class Cell>
-constexpr bool projects() {
-  if constexpr (Phased<Cell>)
-    return Cell::kProjects;
-  else
-    return false;
-}
-
-template <class Cell>
-constexpr CellInfo cell_info() {
-  return {.name = Cell::kName,
-          .gate_count = Cell::kGateCount,
-          .state_count = Cell::kStateCount,
-          .unit_count = Cell::kUnitCount,
-          .gates = Cell::kGates,
-          .states = Cell::kStates,
-          .units = Cell::kUnitNames,
-          .recurrent = Cell::kRecurrent,
-          .projects = projects<Cell>(),
-          .normalises = Normalised<Cell>,
-          .clips = Cell::kClipsCell,
-          .function_count = Cell::kFunctionCount,
-          .functions = Cell::kFunctions};
-}
-
-#define UNROLLED_INFO(Cell) cell_info<Cell>(),
+#define UNROLLED_INFO(Cell) info_of<Cell>(),
 constexpr CellInfo kCells[] = {UNROLLED_CELLS(UNROLLED_INFO)};
+#define UNROLLED_FULL(Cell) runs_of<Cell, float>(),
+#define UNROLLED_BF16(Cell) runs_of<Cell, Bf16>(),
+constexpr CellRuns kFull[] = {UNROLLED_CELLS(UNROLLED_FULL)};
+constexpr CellRuns kBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
+constexpr int kListed = sizeof(kCells) / sizeof(kCells[0]);
+constexpr int kNarrow = sizeof(kBf16) / sizeof(kBf16[0]);
 
-template <class Cell, class E>
-constexpr Entry entry() {
-  if constexpr (Phased<Cell>) {
-    using Run = PhasedScan<Cell>;
-    return {Run::sizes, Run::fits, Run::forward, Run::backward};
-  } else if constexpr (Normalised<Cell>) {
-    using Run = NormalisedScan<Cell>;
-    return {Run::sizes, Run::fits, Run::forward, Run::backward};
-  } else {
-    using Run = Scan<Cell, E>;
-    return {Run::sizes, Run::fits, Run::forward, Run::backward};
-  }
+// Cells that were added; they stay where they are.
+struct Added {
+  std::mutex mutex;
+  std::deque<CellExtension> cells;
+};
+Added& added() {
+  static Added& instance = *new Added;
+  return instance;
+}
+const CellExtension& added_cell(int cell) {
+  const std::lock_guard lock(added().mutex);
+  return added().cells[static_cast<size_t>(cell - kListed)];
 }
 
-#define UNROLLED_FULL(Cell) entry<Cell, float>(),
-#define UNROLLED_BF16(Cell) entry<Cell, Bf16>(),
-constexpr Entry kFull[] = {UNROLLED_CELLS(UNROLLED_FULL)};
-constexpr Entry kBf16[] = {UNROLLED_NARROW_CELLS(UNROLLED_BF16)};
-
-const Entry& find(const Layer& layer) {
-  return layer.precision == Precision::kBf16 ? kBf16[layer.cell] : kFull[layer.cell];
+const CellRuns& find(const Layer& layer) {
+  const bool narrow = layer.precision == Precision::kBf16;
+  if (layer.cell < kListed) return narrow ? kBf16[layer.cell] : kFull[layer.cell];
+  const CellExtension& extension = added_cell(layer.cell);
+  return narrow ? extension.bf16 : extension.full;
 }
 
 }  // namespace
 
-int cell_count() { return sizeof(kCells) / sizeof(kCells[0]); }
-const CellInfo* cells() { return kCells; }
+int cell_count() {
+  const std::lock_guard lock(added().mutex);
+  return kListed + static_cast<int>(added().cells.size());
+}
+
+const CellInfo& cell_info(int cell) {
+  return cell < kListed ? kCells[cell] : added_cell(cell).info;
+}
+
+void add_cell(const CellExtension& extension) {
+  const std::lock_guard lock(added().mutex);
+  added().cells.push_back(extension);
+}
 
 bool has(int cell, Precision precision) {
-  constexpr int kNarrow = sizeof(kBf16) / sizeof(kBf16[0]);
-  return precision == Precision::kFull || (precision == Precision::kBf16 && cell < kNarrow);
+  return precision == Precision::kFull ||
+         (precision == Precision::kBf16 && (cell < kNarrow || cell >= kListed));
 }
 
 Sizes sizes(const Layer& layer, const Plan& plan, bool training, bool factors) {

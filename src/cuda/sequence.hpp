@@ -52,7 +52,7 @@ struct PlanArrays {
 
 // One direction of one layer.
 struct Layer {
-  int cell;                                // its place in `cells`
+  int cell;                                // its number, see `cell_info`
   Precision precision = Precision::kFull;  // or kBf16, where `has` says so
   int64_t I, H, R;                         // R: columns of h; H unless the cell projects
   LayerParameters<const float> weights;
@@ -113,9 +113,24 @@ struct Backward {
   Path path;
 };
 
-// The cells: names, gates, states. Those of reduced precision come first.
+// What runs the scans of one cell.
+struct CellRuns {
+  Sizes (*sizes)(const Layer& layer, const Plan& plan, bool training, bool factors);
+  bool (*fits)(const Layer& layer, const Device& device);
+  void (*forward)(const Forward& args, Device& device);
+  void (*backward)(const Backward& args, Device& device);
+};
+
+// A cell that is not in the list.
+struct CellExtension {
+  CellInfo info;
+  CellRuns full, bf16;
+};
+
+// The cells: names, gates, states; those that were added come last, the latest at the end.
 int cell_count();
-const CellInfo* cells();
+const CellInfo& cell_info(int cell);
+void add_cell(const CellExtension& extension);
 
 // Whether a cell can be run in this precision.
 bool has(int cell, Precision precision);

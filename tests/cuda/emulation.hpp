@@ -19,40 +19,41 @@
 #define __launch_bounds__(...)
 #define UNROLLED_SHARED(name) float* const name = emulation::shared_memory()
 
-namespace emulation {
+// What objects that are loaded later share with this one.
+namespace emulation __attribute__((visibility("default"))) {
 
-struct Index {
-  unsigned x;
-};
+  struct Index {
+    unsigned x;
+  };
 
-// Where the running thread stands.
-extern Index thread_index, block_index, block_size, grid_size;
+  // Where the running thread stands.
+  extern Index thread_index, block_index, block_size, grid_size;
 
-// Which barriers work: a test that leaves some out has to fail.
-enum class Barriers { kAll, kNotOfBlocks, kNotOfGrids };
-extern Barriers barriers;
+  // Which barriers work: a test that leaves some out has to fail.
+  enum class Barriers { kAll, kNotOfBlocks, kNotOfGrids };
+  extern Barriers barriers;
 
-// From here on the order of threads is that of this seed.
-void seed(unsigned value);
-float* shared_memory();
-void run(const std::function<void()>& thread, int64_t blocks, int threads, int64_t shared_bytes,
-         bool together);
+  // From here on the order of threads is that of this seed.
+  void seed(unsigned value);
+  float* shared_memory();
+  void run(const std::function<void()>& thread, int64_t blocks, int threads, int64_t shared_bytes,
+           bool together);
 
-// Work on a stream is done at once, or kept where a CUDA graph is made of it.
-inline std::vector<std::function<void()>>* recording = nullptr;
-inline void enqueue(std::function<void()> work) {
-  if (recording != nullptr)
-    recording->push_back(std::move(work));
-  else
-    work();
-}
+  // Work on a stream is done at once, or kept where a CUDA graph is made of it.
+  inline std::vector<std::function<void()>>* recording = nullptr;
+  inline void enqueue(std::function<void()> work) {
+    if (recording != nullptr)
+      recording->push_back(std::move(work));
+    else
+      work();
+  }
 
-// Lets others run, now and then or always.
-void maybe_yield();
-void spin();
+  // Lets others run, now and then or always.
+  void maybe_yield();
+  void spin();
 
-void meet_block();
-float exchange(float value, int from_lane);
+  void meet_block();
+  float exchange(float value, int from_lane);
 
 }  // namespace emulation
 

@@ -48,7 +48,7 @@ void run_scan(Input& in, std::FILE* out) {
   for (size_t k = 0; k < kMostGateFunctions; ++k)
     gates.functions[k] = {static_cast<Function>(choice[3 * k]), choice[3 * k + 1],
                           choice[3 * k + 2]};
-  const CellInfo& info = cuda::cells()[cell];
+  const CellInfo& info = cuda::cell_info(cell);
   const int64_t S = info.state_count, GH = info.gate_count * H, PH = info.unit_count * H;
   const int64_t widths = R + (S - 1) * H;  // of all states together
   const auto width = [&](int64_t k) { return k == 0 ? R : H; };

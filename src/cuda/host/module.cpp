@@ -12,6 +12,7 @@
 #include "bindings/arrays.hpp"
 #include "cuda/host/ensure.hpp"
 #include "cuda/host/head.hpp"
+#include "cuda/host/load_cell.hpp"
 #include "cuda/host/models.hpp"
 #include "cuda/host/one_of.hpp"
 #include "cuda/host/optimizer.hpp"
@@ -268,6 +269,7 @@ PYBIND11_MODULE(_cuda, m, pybind11::mod_gil_not_used()) {
     }
   });
   m.def("load_cublas", &unrolled::cuda::load_cublas, pybind11::arg("candidates"));
+  m.def("load_cell", &unrolled::cuda::load_cell, pybind11::arg("path"));
   m.def("device_count", &unrolled::cuda::device_count);
   unrolled::cuda::register_array(m);
   unrolled::cuda::register_weights(m);

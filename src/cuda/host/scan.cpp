@@ -16,10 +16,9 @@ namespace {
 
 int find_cell(const std::string& name) {
   std::string names;
-  for (int i = 0; i < cell_count(); ++i) {
-    if (name == cells()[i].name) return i;
-    names.append(i == 0 ? "" : ", ").append(cells()[i].name);
-  }
+  for (int i = cell_count() - 1; i >= 0; --i)  // the latest of a name
+    if (name == cell_info(i).name) return i;
+  for (int i = 0; i < cell_count(); ++i) names.append(i == 0 ? "" : ", ").append(cell_info(i).name);
   fail_value("[cell] expected one of ", names, ", got '", name, "'");
 }
 

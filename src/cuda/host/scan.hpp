@@ -22,7 +22,7 @@ struct ParameterArguments {
 struct Weights {
   Weights(const std::string& cell, const ParameterArguments& arrays, Math math, Path path,
           const GateChoice& gates);
-  const CellInfo& info() const { return cells()[layer.cell]; }
+  const CellInfo& info() const { return cell_info(layer.cell); }
   int64_t state_size(int k) const { return k == 0 ? layer.R : layer.H; }
 
   Layer layer;

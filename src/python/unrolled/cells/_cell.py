@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional
-from ._compiler import compile_unit
+from ._compiler import compile_device_unit, compile_unit
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Cell(functional.CellInfo):
         )
         unit = self.header.replace("#pragma once\n", '#include "kernels/export_cell.hpp"\n')
         return compile_unit(self.name, f"{unit}\nUNROLLED_EXPORT_CELL({kernels})\n", isa)
+
+    def build_for_cuda(self) -> Path:
+        """The shared object with the cell's kernels for CuPy's current device."""
+        unit = self.header.replace("#pragma once\n", '#include "cuda/export_cell.hpp"\n')
+        return compile_device_unit(self.name, f"{unit}\nUNROLLED_EXPORT_CUDA_CELL(Cell)\n")
 
 
 Equations = Callable[..., Mapping[str, Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -11,8 +12,10 @@ import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from .. import functional
+from .._extras import import_extra
 
 _COMPILERS = ("c++", "g++", "clang++")
 _PATIENCE = 2.0  # seconds before a line says what takes so long
@@ -62,6 +65,47 @@ def compile_unit(name: str, source: str, isa: str) -> Path:
         options += gnu.split() if "Free Software Foundation" in version else []
         _compile(name, [*compiler, *options], source, path)
     return path
+
+
+def compile_device_unit(name: str, source: str) -> Path:
+    """The shared object of a source file with one cell for CUDA; otherwise as `compile_unit`.
+
+    It is for the compute capability of CuPy's current device.
+
+    Args:
+        name: what messages call the cell.
+        source: C++ that includes `cuda/export_cell.hpp`.
+
+    Raises:
+        RuntimeError: there is no nvcc, or it fails, or no cache; the text says what to do.
+    """
+    cupy: Any = import_extra("cupy", "cuda")
+    include, nvcc = functional.include_folder(), _nvcc()
+    if nvcc is None:
+        raise RuntimeError(
+            f"[cell {name}] expected nvcc of CUDA 13, the one that CUDACXX names or one on the "
+            "path, found none: install NVIDIA's toolkit, or "
+            "`pip install nvidia-cuda-nvcc nvidia-cuda-cccl`"
+        )
+    options = [
+        *("-std=c++20", "-O2", "-shared", "-x", "cu", "-Xcompiler", "-fPIC,-fvisibility=hidden"),
+        f"-arch=sm_{cupy.cuda.Device().compute_capability}",
+    ]
+    version = _version(name, (nvcc,))
+    digest = _digest(source, _headers(include), *options, nvcc, version)
+    path = _cache_folder(name) / f"{name}-cuda-{digest}.so"
+    if not path.exists():
+        _compile(name, [nvcc, *options, f"-I{include}"], source, path)
+    return path
+
+
+def _nvcc() -> str | None:
+    """CUDACXX, else nvcc on the path, else that of NVIDIA's packages."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    packaged = [str(Path(folder, "cu13", "bin", "nvcc")) for folder in folders]
+    candidates = [os.environ.get("CUDACXX") or "nvcc", *packaged]
+    return next(filter(None, map(shutil.which, candidates)), None)
 
 
 def _compile(name: str, command: list[str], source: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from ..functional._scan_arguments import (
     resets_of,
 )
 from ._arrays import ArrayModule, array_module, to_host
+from ._cells import load_kernels
 from ._library import require
 from ._views import Views, full_plan, upload
 
@@ -135,6 +136,7 @@ def pack(
         path: how the steps run; see `Path`.
     """
     require()
+    load_kernels(cell)
     from .. import _cuda
 
     views = Views(cell, array_module(cell, weight_ih).stream)
