@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[Callable[[Refused], None], type[Exception], str]] = {
         ValueError,
         r"resets of shape \(T, B\) = \(4, 3\), got \(3, 4\)",
     ),
-    "recompute": (lambda r: r.scan(recompute="gates"), ValueError, 'to be "none" on a CUDA'),
+    "recompute": (lambda r: r.scan(recompute="all"), ValueError, "steps >= 1, got .all."),
     "a clip below zero": (lambda r: r.scan(cell_clip=-1.0), ValueError, "cell_clip > 0, got -1"),
     "factors of a shape": (
         lambda r: r.scan(recurrent_factors=r.zeros(3, 5)),
