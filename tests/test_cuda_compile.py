@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,17 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from unrolled.cells._compiler import find_nvcc
+
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = ("arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]")
-
-
-def find_nvcc() -> str | None:
-    """On the path, or from NVIDIA's package nvidia-cuda-nvcc."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = spec.submodule_search_locations if spec is not None else None
-    installed = [str(Path(folder, "cu13", "bin")) for folder in folders or ()]
-    found = (shutil.which("nvcc", path=path) for path in (None, *installed))
-    return next(filter(None, found), None)
 
 
 SOURCES = sorted(path.stem for path in (ROOT / "src" / "cuda").glob("*.cu"))

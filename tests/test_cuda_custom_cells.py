@@ -72,7 +72,7 @@ def test_a_graph_of_it(own_device: Any) -> None:
 
 
 def test_without_a_compiler(emulated_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.cells._compiler._nvcc", lambda: None)
+    monkeypatch.setattr("unrolled.cells._compiler.find_nvcc", lambda: None)
     monkeypatch.setattr("unrolled.cuda._cells._loaded", {})
     layer = unrolled.Recurrent(custom_cells.custom_rnn, 4, 5).to("cuda")
     with pytest.raises(RuntimeError, match=r"\[cell custom_rnn\] expected nvcc of CUDA 13"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import unrolled
+from test_cuda_layers import make_layer
 from tolerances import assert_close, assert_same_bits
 from unrolled import cuda
 
@@ -20,13 +21,6 @@ K = 2 * T * (I + 5 * H + B)  # roundings of two layers
 pytestmark = pytest.mark.skipif(
     not (ROOT / "src" / "cuda").is_dir(), reason="runs in the source tree"
 )
-
-
-def make_layer(kind: Any, **options: Any) -> Any:
-    clip = options.pop("clip_gradient", None)
-    layer = kind(I, **{"hidden_size": H, **options}, rng=np.random.default_rng(1))
-    layer.clip_gradient = clip
-    return layer
 
 
 def run(layer: Any, put: Any, **options: Any) -> list[Any]:

@@ -14,15 +14,20 @@ __device__ T* row_at(const Sequence<T>& all, int64_t step, int64_t row) {
   return all.data + step * all.step + row * all.row;
 }
 
-__device__ float add_warp(float value) { return add_lanes<1>(&value); }
+// The sum of a * b by the lanes of a warp.
+__device__ float dot(const float* a, const float* b, int64_t size) {
+  float sum = 0.0f;
+  for (int64_t i = threadIdx.x % kWarp; i < size; i += kWarp) sum = multiply_add(a[i], b[i], sum);
+  return add_lanes<1>(&sum);
+}
 
-// The score of a pair by the lanes of a warp.
+// The score of a pair, likewise.
 __device__ float score(const Memory& m, const float* query, const float* key) {
+  if (m.vector == nullptr) return dot(query, key, m.K);
   float sum = 0.0f;
   for (int64_t k = threadIdx.x % kWarp; k < m.K; k += kWarp)
-    sum = m.vector == nullptr ? multiply_add(query[k], key[k], sum)
-                              : multiply_add(m.vector[k], tanh(query[k] + key[k]), sum);
-  return add_warp(sum);
+    sum = multiply_add(m.vector[k], tanh(query[k] + key[k]), sum);
+  return add_lanes<1>(&sum);
 }
 
 // One block per query. Shared memory: what combine_block needs, then the query.
@@ -73,12 +78,8 @@ __global__ void pull_query(AttentionBackward a) {
       dcontext[i] = row_at(a.dcontexts, t, b)[i];
     __syncthreads();
     for (int64_t s = threadIdx.x / kWarp; s < places; s += kBlockWarps) {
-      const float* value = row_at(m.values, s, b);
-      float sum = 0.0f;
-      for (int64_t i = threadIdx.x % kWarp; i < m.M; i += kWarp)
-        sum = multiply_add(dcontext[i], value[i], sum);
-      sum = add_warp(sum);
-      if (threadIdx.x % kWarp == 0) dscores[s] = sum;
+      const float value = dot(dcontext, row_at(m.values, s, b), m.M);
+      if (threadIdx.x % kWarp == 0) dscores[s] = value;
     }
     __syncthreads();
     float mean = 0.0f;

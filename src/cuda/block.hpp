@@ -31,10 +31,10 @@ __device__ float combine_block(float* shared, float value, Combine combine) {
   return value;
 }
 
-// log(sum(exp(row))) for all threads of a block, and in `top` the largest value. A NaN, which `top`
-// does not show, stays in the result.
-__device__ inline float log_sum_exp(const float* row, int64_t width, float* shared, float& top) {
-  top = -INFINITY;
+// log(sum(exp(row))) for all threads of a block. A NaN, which the largest value does not show,
+// stays in the sum.
+__device__ inline float log_sum_exp(const float* row, int64_t width, float* shared) {
+  float top = -INFINITY;
   for (int64_t i = threadIdx.x; i < width; i += kBlockThreads) top = max(top, row[i]);
   top = combine_block(shared, top, Largest{});
   float sum = 0.0f;

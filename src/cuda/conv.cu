@@ -67,7 +67,7 @@ __global__ void add_turned(Turned a) {
   if (i < a.size) a.weight[i] += a.turned[turned_index(a, i)];
 }
 
-// What `count` images' places see, (places, h * w * C).
+// What all places see, (places, h * w * C).
 struct Columns {
   WindowShape shape;
   const float* x;

@@ -66,9 +66,8 @@ __global__ void normalise_frames(Sequences a) {
   UNROLLED_SHARED(shared);
   const int64_t t = blockIdx.x / a.call.B, b = blockIdx.x % a.call.B;
   if (t >= a.call.frames[b]) return;
-  float top;
-  const float sum = log_sum_exp(a.call.logits.data + t * a.call.logits.step + b * a.call.logits.row,
-                                a.call.V, shared, top);
+  const float* logits = a.call.logits.data + t * a.call.logits.step + b * a.call.logits.row;
+  const float sum = log_sum_exp(logits, a.call.V, shared);
   if (threadIdx.x == 0) a.normalisers[blockIdx.x] = sum;
 }
 

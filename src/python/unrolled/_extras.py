@@ -1,6 +1,8 @@
 """Imports of optional packages, with an error that says what to install."""
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 
@@ -18,3 +20,9 @@ def import_extra(module: str, extra: str) -> Any:
             f'this needs the package "{package}": pip install "unrolled[{extra}]"',
             name=package,
         ) from error
+
+
+def nvidia_folders() -> list[Path]:
+    """Where NVIDIA's packages put their files; empty where none is installed."""
+    spec = importlib.util.find_spec("nvidia")
+    return [] if spec is None else [Path(each) for each in spec.submodule_search_locations or ()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import functional
-from .._extras import import_extra
+from .._extras import import_extra, nvidia_folders
 
 _COMPILERS = ("c++", "g++", "clang++")
 _PATIENCE = 2.0  # seconds before a line says what takes so long
@@ -80,7 +79,7 @@ def compile_device_unit(name: str, source: str) -> Path:
         RuntimeError: there is no nvcc, or it fails, or no cache; the text says what to do.
     """
     cupy: Any = import_extra("cupy", "cuda")
-    include, nvcc = functional.include_folder(), _nvcc()
+    include, nvcc = functional.include_folder(), find_nvcc()
     if nvcc is None:
         raise RuntimeError(
             f"[cell {name}] expected nvcc of CUDA 13, the one that CUDACXX names or one on the "
@@ -99,11 +98,9 @@ def compile_device_unit(name: str, source: str) -> Path:
     return path
 
 
-def _nvcc() -> str | None:
+def find_nvcc() -> str | None:
     """CUDACXX, else nvcc on the path, else that of NVIDIA's packages."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    packaged = [str(Path(folder, "cu13", "bin", "nvcc")) for folder in folders]
+    packaged = [str(folder / "cu13" / "bin" / "nvcc") for folder in nvidia_folders()]
     candidates = [os.environ.get("CUDACXX") or "nvcc", *packaged]
     return next(filter(None, map(shutil.which, candidates)), None)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
-from pathlib import Path
+
+from .._extras import nvidia_folders
 
 _CUBLAS = ("libcublas.so.13", "libcublas.so.12")
 
@@ -47,12 +47,10 @@ def require() -> None:
 
 def _candidates() -> list[str]:
     """Where cuBLAS may be: in NVIDIA's packages, else where the system's loader looks."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
     packaged = [
         str(path)
         for name in _CUBLAS
-        for folder in folders
-        for path in sorted(Path(folder).glob(f"*/lib/{name}"))
+        for folder in nvidia_folders()
+        for path in sorted(folder.glob(f"*/lib/{name}"))
     ]
     return [*packaged, *_CUBLAS]

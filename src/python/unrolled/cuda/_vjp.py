@@ -73,8 +73,8 @@ def scan_vjp(
     """
     recompute_code(weights.cell, recompute)
     given: dict[str, Any] = {
-        "lengths": None if lengths is None else lengths_of(weights.cell, to_host(lengths)),
-        "resets": None if resets is None else resets_of(weights.cell, to_host(resets)),
+        "lengths": lengths,
+        "resets": resets,
         "updates": updates,
         "reverse": reverse,
         "cell_clip": cell_clip,
@@ -86,6 +86,8 @@ def scan_vjp(
     if len(x.shape) != 3:
         raise ValueError(f"[{weights.cell}] expected x of shape (T, B, I), got {tuple(x.shape)}")
     steps, batch, _ = x.shape
+    given["lengths"] = lengths_of(weights.cell, to_host(lengths))
+    given["resets"] = resets_of(weights.cell, to_host(resets))
     _check_rows(weights.cell, steps, batch, given)
     size = max(round(math.sqrt(steps)), 1) if recompute == "gates" else int(recompute)
     starts = range(0, max(steps, 1), size)

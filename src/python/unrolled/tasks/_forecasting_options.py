@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ._options import DeviceOptions, option
+from ._options import TrainOptions, option
 from .series.data import Columns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for forecasting."""
 
     batch: int = option(32, "stretches of series per update, of all ranks together")

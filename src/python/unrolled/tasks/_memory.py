@@ -28,7 +28,7 @@ from unrolled.training import (
     mse_vjp,
 )
 
-from ._options import CELLS, DeviceOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._task import Task
 
 OptionsT = TypeVar("OptionsT", bound="MemoryOptions")
@@ -44,7 +44,7 @@ _EPOCH_SEQUENCES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryOptions(DeviceOptions):
+class MemoryOptions(TrainOptions):
     """What can be set for every task about long memory."""
 
     batch: int = option(32, "sequences per update")

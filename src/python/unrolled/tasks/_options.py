@@ -63,6 +63,7 @@ class TrainOptions:
     )
     validations: int = option(10, "how often the held-out data are scored on the way")
     patience: int | None = option(None, "stop after so many validations without a better one")
+    device: Literal["cpu", "cuda"] = option("cpu", "where to train; cuda: needs the extra [cuda]")
     seed: int = option(0, "of initial weights, batches and dropout")
     statistics: bool = option(False, "measure the gradient and the update of each parameter")
     tensorboard: str | None = option(None, "write TensorBoard's event files into this folder")
@@ -105,10 +106,3 @@ class TrainOptions:
         if self.averaging == "asgd":
             return ASGD(model, trigger=None)
         return ASGD(model) if self.averaging == "nt-asgd" else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceOptions(TrainOptions):
-    """Those of a task whose model runs on a CUDA device, too."""
-
-    device: Literal["cpu", "cuda"] = option("cpu", "where to train; cuda: needs the extra [cuda]")

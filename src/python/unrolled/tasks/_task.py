@@ -32,7 +32,7 @@ from unrolled.training import (
     Score,
 )
 
-from ._options import DeviceOptions, TrainOptions
+from ._options import TrainOptions
 
 ModelT = TypeVar("ModelT", bound=Layer)
 OptionsT = TypeVar("OptionsT", bound=TrainOptions)
@@ -104,7 +104,7 @@ class Task(ABC, Generic[OptionsT, ModelT, BatchT, TrainedT]):
     @property
     def place(self) -> Place:
         """Where the model lies while it is trained, scored and finished; see `Layer.to`."""
-        return self.options.device if isinstance(self.options, DeviceOptions) else "cpu"
+        return self.options.device
 
     @abstractmethod
     def loss(

@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal
 from unrolled.training import Budget
 from unrolled.video import Augmentation, FrameSettings
 
-from ._options import DeviceOptions, option
+from ._options import TrainOptions, option
 from .footage.eyes import EFFICIENTNET, SMALL, Eyes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for models of video."""
 
     lr: float = option(2e-3, "highest learning rate")

@@ -37,7 +37,7 @@ from unrolled.training import (
     pad_sequences,
 )
 
-from ._options import CELLS, DeviceOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
@@ -53,7 +53,7 @@ _ORDER, _CHANGES = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for the classification of series."""
 
     batch: int = option(32, "series per update, of all ranks together")

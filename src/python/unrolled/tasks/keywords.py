@@ -59,7 +59,7 @@ from ._listen import Detection as Detection
 from ._listen import Listener as Listener
 from ._listen import listen as listen
 from ._nothing import foreign, silence
-from ._options import CELLS, DeviceOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
@@ -82,7 +82,7 @@ _PART = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for keyword spotting."""
 
     batch: int = option(32, "clips per update")

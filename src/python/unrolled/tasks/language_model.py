@@ -37,7 +37,7 @@ from unrolled.training import (
 from ._corpus import TOKENS_SUFFIX, Document, read_documents
 from ._evaluate import Evaluation
 from ._ngram import KneserNey
-from ._options import CELLS, DeviceOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._run import load as _load
 from ._run import train as _train
 from ._saved import PathLike, write_model
@@ -58,7 +58,7 @@ _VALIDATION_TOKENS = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for a language model."""
 
     lr: float = option(6e-3, "highest learning rate")

@@ -39,7 +39,7 @@ from unrolled.training import (
 )
 
 from ._dictionary import Dictionary as Dictionary
-from ._options import CELLS, DeviceOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._recogniser import Recogniser as Recogniser
 from ._run import load as _load
 from ._run import train as _train
@@ -73,7 +73,7 @@ _PART = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for the recognition of phonemes or words."""
 
     lr: float = option(4e-3, "highest learning rate")

@@ -36,7 +36,7 @@ from unrolled.training import (
 )
 
 from ._attention_picture import draw_attention
-from ._options import CELLS, DeviceOptions, option
+from ._options import CELLS, TrainOptions, option
 from ._parallel import Pair
 from ._run import load as _load
 from ._run import train as _train
@@ -63,7 +63,7 @@ _REPORTED = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DeviceOptions):
+class Options(TrainOptions):
     """What can be set for translation."""
 
     batch: int = option(64, "most pairs per batch, of all ranks together")
