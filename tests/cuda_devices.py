@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -80,8 +81,19 @@ def _compile(output: Path, sources: Sequence[Path], *flags: str) -> Path:
     ]
     includes = [f"-I{ROOT / path}" for path in ("src", "src/cpp", "tests")]
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    given = [*flags, *includes, *warnings, "-x", "c++", *kernels, *sources, "-o", output]
-    subprocess.run([compiler, "-std=c++20", "-O1", *given], check=True)
+    given = ["-std=c++20", "-O1", *flags, *includes, *warnings, "-x", "c++", "-c"]
+
+    def build(number: int, source: Path) -> Path:
+        made = output.with_name(f"{number}-{source.stem}.o")
+        subprocess.run([compiler, *given, source, "-o", made], check=True)
+        return made
+
+    files = [*kernels, *sources]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(build, range(len(files)), files))
+    subprocess.run([compiler, *flags, *objects, "-o", output], check=True)
+    for made in objects:
+        made.unlink()
     return output
 
 

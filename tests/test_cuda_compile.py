@@ -27,7 +27,7 @@ def test_device_code_compiles(tmp_path: Path, name: str) -> None:
     if nvcc is None:
         pytest.skip("needs nvcc")
     flags = ["-std=c++20", "-O2", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
-    flags += ["-Xptxas", "-v"]
+    flags += ["-Xptxas", "-v", "--threads", str(len(ARCHITECTURES))]
     for architecture in ARCHITECTURES:
         flags += ["-gencode", architecture]
     includes = [f"-I{ROOT / folder}" for folder in ("src", "src/cpp")]

@@ -64,7 +64,7 @@ def test_memory_error(case: tuple[str, str]) -> None:
         held = []
 
         def fill():
-            \"\"\"Takes what the limit leaves, but for a little, and what is kept for the next call.\"\"\"
+            \"\"\"Takes what the limit leaves, but for a little, and what calls have kept.\"\"\"
             f.trim_memory()
             for size in (64 << 20, 4 << 20, 1 << 20):
                 try:

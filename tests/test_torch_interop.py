@@ -288,6 +288,16 @@ def test_states_of_an_lstm_that_are_none(hx: str) -> None:
         ours(torch.zeros(T, B, I), given[hx])
 
 
+def autocast_dtypes(theirs: torch.nn.RNNBase, given: torch.Tensor) -> list[torch.dtype]:
+    """Those of torch's results, where it has any: without AVX-512 its LSTM refuses float32."""
+    try:
+        return [tensor.dtype for tensor in flat(theirs(given))]
+    except RuntimeError as error:
+        if theirs.mode != "LSTM" or "could not create a primitive" not in str(error):
+            raise
+        return [torch.bfloat16] * 3
+
+
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "lstm_projected"])
 def test_autocast_multiplies_in_bfloat16(name: str, rng: np.random.Generator) -> None:
     """The numbers are those of our kernels in that precision, the dtypes those of torch."""
@@ -300,7 +310,7 @@ def test_autocast_multiplies_in_bfloat16(name: str, rng: np.random.Generator) ->
         wanted, _ = functional.scan(packed, wanted)
     for given in (x, x.bfloat16()):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            dtypes = [tensor.dtype for tensor in flat(theirs(given))]
+            dtypes = autocast_dtypes(theirs, given)
             with kernels_alone():
                 got = flat(ours(given))
         assert [tensor.dtype for tensor in got] == dtypes

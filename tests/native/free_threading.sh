@@ -14,7 +14,7 @@ source "$(dirname "$0")/common.sh"
 # Debian's source of CPython 3.13, configured without the GIL, in a folder of its own.
 build_interpreter() {
   local here=$work/cpython
-  [[ -x $here/bin/python3.13t ]] && return
+  [[ -e $here/complete ]] && return
   say "CPython 3.13 without the GIL from Debian's source: $here"
   local apt=$here/apt
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$here/source"
@@ -42,6 +42,7 @@ CONF
     make -j "$(nproc)" >"$here/make.log" 2>&1
     make altinstall >"$here/install.log" 2>&1
   )
+  touch "$here/complete"
 }
 
 if [[ ${1:-} == --build ]]; then

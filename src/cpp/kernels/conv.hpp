@@ -88,11 +88,26 @@ struct LargestTap {
   }
 };
 
+// Vectors of sums of neighbouring places, the first at y[to], as they are written: with the
+// residual and bounded. Not inlined into each tile, which keeps its sums in registers until then.
+template <class T>
+UNROLLED_OUTLINE void write_places(const ConvArgs<T>& a, int64_t to, int64_t column,
+                                   int64_t outputs, int64_t places, int64_t vectors,
+                                   const Vec<T>* sum) {
+  constexpr int L = kLanes<T>;
+  const Bounds<T> bounds(a.activation);
+  for (int64_t r = 0; r < places; ++r, to += a.y.place)
+    for (int64_t at = column; at < column + vectors * L; at += L) {
+      Vec<T> value = *sum++;
+      if (a.residual != nullptr) value = value + load_tail(a.residual + to, at, outputs);
+      store_tail(a.y.data + to, at, outputs, bounds.apply(value));
+    }
+}
+
 template <class Taps, class T>
 inline void conv_block(const ConvArgs<T>& a, const Windows<T>& windows, const Block& block) {
   constexpr int L = kLanes<T>;
   const WindowShape& s = a.shape;
-  const Bounds<T> bounds(a.activation);
   // Outputs of a group; of a depthwise convolution those of the block's channels.
   const int64_t groups = a.depthwise ? 1 : a.groups;
   const int64_t begin = a.depthwise ? block.channel : 0;
@@ -118,17 +133,13 @@ inline void conv_block(const ConvArgs<T>& a, const Windows<T>& windows, const Bl
                   sum[r][v] = Taps::start(a, group, begin + column + v * L);
               Taps::run(a, windows, seen + j * s.right * windows.place, taps, group, begin + column,
                         sum);
-              const int64_t at = first + i * a.y.line + j * a.y.place + group * outputs + begin;
+              Vec<T> made[MR][TV];
 #pragma GCC unroll 12
               for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
-                for (int v = 0; v < TV; ++v) {
-                  const int64_t to = at + r * a.y.place, vector = column + v * L;
-                  Vec<T> value = sum[r][v];
-                  if (a.residual != nullptr)
-                    value = value + load_tail(a.residual + to, vector, outputs);
-                  store_tail(a.y.data + to, vector, outputs, bounds.apply(value));
-                }
+                for (int v = 0; v < TV; ++v) made[r][v] = sum[r][v];
+              const int64_t to = first + i * a.y.line + j * a.y.place + group * outputs + begin;
+              write_places(a, to, column, outputs, MR, TV, made[0]);
             });
       }
     });

@@ -6,10 +6,6 @@
 
 namespace unrolled::UNROLLED_ISA {
 
-// Tiles whose sums lie in L1 until the cell is applied to them: several where a part of a panel is
-// taken at a time, so that it is read again from L1.
-inline constexpr int64_t kGroupTiles = kVectorRegisters == 32 ? 1 : 4;
-
 // Columns packed in panels of Y::kVectors vectors, K long, and what sums of each begin with.
 template <class T>
 struct FusedColumns {
@@ -21,41 +17,24 @@ template <class Y, class O, bool multiplied, class T, class Use>
 UNROLLED_INLINE void multiply_fused_in_vectors(const Rows<const T>& from, int64_t rows,
                                                const FusedColumns<T>& columns, Sweep sweep,
                                                Use&& use) {
-  using V = Vec<T>;
   constexpr int NV = Y::kVectors;
-  const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
   const int64_t size = O::words(columns.K) * Y::kPanelWidth;
-  const bool far = is_far<T>(sweep.count * size);
+  const PassRows<T> pass = {from.data, from.stride, rows,
+                            columns.K, size,        is_far<T>(sweep.count * size)};
   for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
     const T* packed = columns.packed + panel * size;
     const T* next = columns.packed + sweep.after(panel) * size;
     const T* bias = columns.bias + panel * Y::kPanelWidth;
-    for (int64_t group = 0; group < groups; ++group) {
-      const int64_t begin = rows * (tiles * group / groups) / tiles;
-      const int64_t count = rows * (tiles * (group + 1) / groups) / tiles - begin;
-      V sum[kGroupTiles * kTileRows<NV>][NV];
-      for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
-        constexpr int TV = decltype(vectors)::kValue;
-        for_row_tiles<kAccumulators / TV>(
-            count, [&](auto tile_rows, int64_t first) UNROLLED_INLINE_LAMBDA {
-              constexpr int MR = decltype(tile_rows)::kValue;
-              V tile[MR][TV];
-#pragma GCC unroll 16
-              for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < TV; ++v) tile[r][v] = load(bias + (part + v) * Y::L);
-              if constexpr (multiplied)
-                O::template tile<NV>(from.data + (begin + first) * from.stride, from.stride,
-                                     packed + part * Y::L, columns.K, tile,
-                                     ahead_of(next, size, far, begin + first, rows));
-#pragma GCC unroll 16
-              for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < TV; ++v) sum[first + r][part + v] = tile[r][v];
-            });
-      });
-      for (int64_t r = 0; r < count; ++r) use(begin + r, panel, sum[r]);
-    }
+    for_row_groups<NV>(rows, [&](int64_t first, int64_t count) UNROLLED_INLINE_LAMBDA {
+      Vec<T> sum[kGroupTiles * kTileRows<NV>][NV];
+      if constexpr (multiplied)
+        sum_rows<NV, O>(pass, first, count, packed, next, bias,
+                        Rows<T>{&sum[0][0].v[0], Y::kPanelWidth});
+      else
+        for (int64_t r = 0; r < count; ++r)
+          for (int v = 0; v < NV; ++v) sum[r][v] = load(bias + v * Y::L);
+      for (int64_t r = 0; r < count; ++r) use(first + r, panel, sum[r]);
+    });
   }
 }
 

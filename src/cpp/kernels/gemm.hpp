@@ -32,54 +32,98 @@ UNROLLED_INLINE const T* next_columns(const Product<T>& p, Sweep sweep, int64_t 
   return p.b + (at * O::words(p.K) + (through ? 0 : k / O::kGroup)) * NV * kLanes<T>;
 }
 
+// The rows of a product, prepared, and a pass over `depth` elements of them.
+template <class T>
+struct PassRows {
+  const T* a;
+  int64_t a_stride, rows, depth;
+  int64_t size;  // words of a panel that pass
+  bool far;      // see is_far
+};
+
+// Row r of sums = start + row first + r times a panel, for `count` rows; `start` is of the panel's
+// columns, or null for what the sums hold. Nearly all of a product's code, and not inlined: all
+// that multiply numbers O share it.
+template <int NV, class O, class T>
+UNROLLED_OUTLINE void sum_rows(const PassRows<T>& p, int64_t first, int64_t count, const T* packed,
+                               const T* next, const T* start, const Rows<T>& sums) {
+  constexpr int L = kLanes<T>;
+  for_parts<NV>(count, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
+    constexpr int TV = decltype(vectors)::kValue;
+    for_row_tiles<kAccumulators / TV>(count, [&](auto rows, int64_t at) UNROLLED_INLINE_LAMBDA {
+      constexpr int MR = decltype(rows)::kValue;
+      T* const to = sums.data + at * sums.stride + part * L;
+      const T* from = start == nullptr ? to : start + part * L;
+      const int64_t from_stride = start == nullptr ? sums.stride : 0;
+      Vec<T> sum[MR][TV];
+#pragma GCC unroll 16
+      for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < TV; ++v) sum[r][v] = load(from + r * from_stride + v * L);
+      O::template tile<NV>(p.a + (first + at) * p.a_stride, p.a_stride, packed + part * L, p.depth,
+                           sum, ahead_of(next, p.size, p.far, first + at, p.rows));
+#pragma GCC unroll 16
+      for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < TV; ++v) store(to + r * sums.stride + v * L, sum[r][v]);
+    });
+  });
+}
+
+// Calls f(first, count) for groups of at most kGroupTiles tiles of rows; both are as even as can
+// be. Several pass by where a part of a panel is taken at a time, so that it is read again from L1.
+inline constexpr int64_t kGroupTiles = kVectorRegisters == 32 ? 1 : 4;
+template <int NV, class F>
+UNROLLED_INLINE void for_row_groups(int64_t rows, F&& f) {
+  const int64_t tiles = ceil_div(rows, kTileRows<NV>), groups = ceil_div(tiles, kGroupTiles);
+  for (int64_t group = 0; group < groups; ++group) {
+    const int64_t first = rows * (tiles * group / groups) / tiles;
+    f(first, rows * (tiles * (group + 1) / groups) / tiles - first);
+  }
+}
+
+template <class T>
+inline constexpr T kNoBias[8 * kLanes<T>] = {};
+
 template <int NV, class O, class T>
 inline void multiply_in_vectors(const Product<T>& p, Sweep sweep) {
-  constexpr int64_t kWidth = NV * kLanes<T>;
+  constexpr int L = kLanes<T>;
+  constexpr int64_t kWidth = NV * L;
+  static_assert(NV <= 8);
   const bool far = is_far<T>(sweep.count * O::words(p.K) * kWidth);
-  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step)
-    for_parts<NV>(p.rows, [&](auto vectors, int part) UNROLLED_INLINE_LAMBDA {
-      constexpr int TV = decltype(vectors)::kValue;
-      const int64_t column = panel * kWidth + part * kLanes<T>;
-      const bool whole = column + TV * kLanes<T> <= p.columns;
-      int64_t k = 0;
-      do {
-        const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
-        const T* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth + part * kLanes<T>;
-        const T* next = next_columns<NV, O>(p, sweep, panel, k + depth);
-        for_row_tiles<kAccumulators / TV>(
-            p.rows, [&](auto rows, int64_t first) UNROLLED_INLINE_LAMBDA {
-              constexpr int MR = decltype(rows)::kValue;
-              Vec<T> sum[MR][TV];
-              T* c = p.c + first * p.c_stride;
-#pragma GCC unroll 16
-              for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < TV; ++v) {
-                  const int64_t at = column + v * kLanes<T>;
-                  if (k > 0 || p.accumulate)
-                    sum[r][v] = whole            ? load(c + r * p.c_stride + at)
-                                : at < p.columns ? load_tail(c + r * p.c_stride, at, p.columns)
-                                                 : Vec<T>(T(0));
-                  else
-                    sum[r][v] = p.bias ? load(p.bias + at) : Vec<T>(T(0));
-                }
-              O::template tile<NV>(p.a + first * p.a_stride + k / O::kRowGroup, p.a_stride, packed,
-                                   depth, sum,
-                                   ahead_of(next, O::words(depth) * kWidth, far, first, p.rows));
-#pragma GCC unroll 16
-              for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < TV; ++v) {
-                  const int64_t at = column + v * kLanes<T>;
-                  if (whole)
-                    store(c + r * p.c_stride + at, sum[r][v]);
-                  else if (at < p.columns)
-                    store_tail(c + r * p.c_stride, at, p.columns, sum[r][v]);
-                }
-            });
-        k += depth;
-      } while (k < p.K);
-    });
+  for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
+    int64_t k = 0;
+    do {
+      const int64_t depth = O::kOnePass ? p.K : smaller(kDepth, p.K - k);
+      const T* packed = p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth;
+      const T* next = next_columns<NV, O>(p, sweep, panel, k + depth);
+      const PassRows<T> pass = {p.a + k / O::kRowGroup,   p.a_stride, p.rows, depth,
+                                O::words(depth) * kWidth, far};
+      const T* start = k > 0 || p.accumulate ? nullptr
+                       : p.bias != nullptr   ? p.bias + panel * kWidth
+                                             : kNoBias<T>;
+      const Rows<T> c = {p.c + panel * kWidth, p.c_stride};
+      const int64_t width = p.columns - panel * kWidth;
+      if (width >= kWidth)
+        sum_rows<NV, O>(pass, 0, p.rows, packed, next, start, c);
+      else
+        for_row_groups<NV>(p.rows, [&](int64_t first, int64_t count) UNROLLED_INLINE_LAMBDA {
+          alignas(64) T sums[kGroupTiles * kTileRows<NV> * kWidth];
+          T* row = c.data + first * c.stride;
+          if (start == nullptr)
+            for (int64_t r = 0; r < count; ++r, row += c.stride)
+              for (int64_t at = 0; at < kWidth; at += L)
+                store(sums + r * kWidth + at,
+                      at < width ? load_tail(row, at, width) : Vec<T>(T(0)));
+          sum_rows<NV, O>(pass, first, count, packed, next, start, Rows<T>{sums, kWidth});
+          row = c.data + first * c.stride;
+          for (int64_t r = 0; r < count; ++r, row += c.stride)
+            for (int64_t at = 0; at < width; at += L)
+              store_tail(row, at, width, load(sums + r * kWidth + at));
+        });
+      k += depth;
+    } while (k < p.K);
+  }
 }
 
 // The same where O's sums are made in tile registers. All panels pass before the next elements

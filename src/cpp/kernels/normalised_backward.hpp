@@ -9,6 +9,7 @@ namespace unrolled::UNROLLED_ISA {
 // The first `count` lanes, zeros behind.
 template <class T>
 UNROLLED_INLINE Vec<T> keep_some(Vec<T> a, int64_t count) {
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes<T>; ++lane)
     if (lane >= count) a.v[lane] = T(0);
   return a;

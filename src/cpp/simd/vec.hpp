@@ -102,17 +102,20 @@ UNROLLED_INLINE void store(T* p, Vec<T> a) {
   *reinterpret_cast<typename Native<T>::Loose*>(p) = a.v;
 }
 
-// The first `count` lanes (0 <= count <= lanes); the other lanes are those of `rest`.
+// The first `count` lanes (0 <= count <= lanes); the other lanes are those of `rest`. Lane by lane,
+// and not inlined, where no instruction takes a mask.
 template <class T>
-UNROLLED_INLINE Vec<T> load_some(const T* p, int64_t count, Vec<T> rest = Vec<T>(T(0))) {
+UNROLLED_OUTLINE Vec<T> load_some(const T* p, int64_t count, Vec<T> rest = Vec<T>(T(0))) {
   Vec<T> a = rest;
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes<T>; ++lane)
     if (lane < count) a.v[lane] = p[lane];
   return a;
 }
 
 template <class T>
-UNROLLED_INLINE void store_some(T* p, Vec<T> a, int64_t count) {
+UNROLLED_OUTLINE void store_some(T* p, Vec<T> a, int64_t count) {
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes<T>; ++lane)
     if (lane < count) p[lane] = a.v[lane];
 }
@@ -131,6 +134,50 @@ UNROLLED_INLINE Vec<double> load_some(const double* p, int64_t count,
 }
 UNROLLED_INLINE void store_some(double* p, Vec<double> a, int64_t count) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), a.v);
+}
+#elif defined(__AVX2__)
+UNROLLED_INLINE __m256i first_floats(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+UNROLLED_INLINE __m256i first_doubles(int64_t count) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+UNROLLED_INLINE Vec<float> load_some(const float* p, int64_t count,
+                                     Vec<float> rest = Vec<float>(0.0f)) {
+  const __m256i mask = first_floats(count);
+  return Vec<float>(_mm256_blendv_ps(rest.v, _mm256_maskload_ps(p, mask), (__m256)mask));
+}
+// Stores with a mask are slow on AMD's CPUs.
+UNROLLED_INLINE void store_some(float* p, Vec<float> a, int64_t count) {
+  if (count == 8) return store(p, a);
+  __m128 rest = _mm256_castps256_ps128(a.v);
+  if (count & 4) {
+    _mm_storeu_ps(p, rest);
+    rest = _mm256_extractf128_ps(a.v, 1);
+    p += 4;
+  }
+  if (count & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    rest = _mm_movehl_ps(rest, rest);
+    p += 2;
+  }
+  if (count & 1) _mm_store_ss(p, rest);
+}
+UNROLLED_INLINE Vec<double> load_some(const double* p, int64_t count,
+                                      Vec<double> rest = Vec<double>(0.0)) {
+  const __m256i mask = first_doubles(count);
+  return Vec<double>(_mm256_blendv_pd(rest.v, _mm256_maskload_pd(p, mask), (__m256d)mask));
+}
+UNROLLED_INLINE void store_some(double* p, Vec<double> a, int64_t count) {
+  if (count == 4) return store(p, a);
+  __m128d rest = _mm256_castpd256_pd128(a.v);
+  if (count & 2) {
+    _mm_storeu_pd(p, rest);
+    rest = _mm256_extractf128_pd(a.v, 1);
+    p += 2;
+  }
+  if (count & 1) _mm_store_sd(p, rest);
 }
 #endif
 
@@ -250,7 +297,13 @@ UNROLLED_INLINE Vec<T> sqrt(Vec<T> a) {
     return Vec<T>(_mm512_maskz_sqrt_ps(0xffff, a.v));
   else
     return Vec<T>(_mm512_maskz_sqrt_pd(0xff, a.v));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm256_sqrt_ps(a.v));
+  else
+    return Vec<T>(_mm256_sqrt_pd(a.v));
 #else
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes<T>; ++lane) {
     if constexpr (sizeof(T) == 4)
       a.v[lane] = __builtin_sqrtf(a.v[lane]);
@@ -297,6 +350,7 @@ UNROLLED_INLINE void transpose(Vec<T> (&rows)[kLanes<T>]) {
 template <class T>
 UNROLLED_INLINE T sum_lanes(Vec<T> a) {
   T total = T(0);
+#pragma GCC unroll 16
   for (int lane = 0; lane < kLanes<T>; ++lane) total += a.v[lane];
   return total;
 }
@@ -304,6 +358,7 @@ UNROLLED_INLINE T sum_lanes(Vec<T> a) {
 template <class T>
 UNROLLED_INLINE T max_lane(Vec<T> a) {
   T best = a.v[0];
+#pragma GCC unroll 16
   for (int lane = 1; lane < kLanes<T>; ++lane) best = a.v[lane] > best ? a.v[lane] : best;
   return best;
 }
