@@ -1,6 +1,6 @@
 """A plugin for pytest: writes the ids of what was skipped, files or tests, to $SKIPPED_TESTS.
 
-    SKIPPED_TESTS=ids PYTHONPATH=.ci pytest -p skipped_tests && pytest @ids
+SKIPPED_TESTS=ids PYTHONPATH=.ci pytest -p skipped_tests && pytest @ids
 """
 
 from __future__ import annotations

@@ -133,13 +133,9 @@ inline void conv_block(const ConvArgs<T>& a, const Windows<T>& windows, const Bl
                   sum[r][v] = Taps::start(a, group, begin + column + v * L);
               Taps::run(a, windows, seen + j * s.right * windows.place, taps, group, begin + column,
                         sum);
-              Vec<T> made[MR][TV];
-#pragma GCC unroll 12
-              for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 4
-                for (int v = 0; v < TV; ++v) made[r][v] = sum[r][v];
+              const TileSums made(sum);
               const int64_t to = first + i * a.y.line + j * a.y.place + group * outputs + begin;
-              write_places(a, to, column, outputs, MR, TV, made[0]);
+              write_places(a, to, column, outputs, MR, TV, made.sums[0]);
             });
       }
     });

@@ -95,18 +95,14 @@ inline void add_dense(const ConvGradientArgs<T>& a, const Windows<T>& windows,
                   multiply_places(d.data + i * d.line + begin + first, d.stride,
                                   seen + i * s.down * windows.line + column, stride, block.columns,
                                   sum);
-              Vec<T> made[MR][TV];
-#pragma GCC unroll 12
-              for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 4
-                for (int v = 0; v < TV; ++v) made[r][v] = sum[r][v];
+              const TileSums made(sum);
               T* to = sums + ((begin + first) * s.h * runs + run) * length;
 #pragma GCC unroll 1
               for (int r = 0; r < MR; ++r, to += s.h * runs * length)
 #pragma GCC unroll 4
                 for (int v = 0; v < TV; ++v) {
                   const int64_t at = column + v * kLanes<T>;
-                  store_tail(to, at, length, load_tail(to, at, length) + made[r][v]);
+                  store_tail(to, at, length, load_tail(to, at, length) + made.sums[r][v]);
                 }
             });
       });

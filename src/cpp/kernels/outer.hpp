@@ -156,14 +156,10 @@ inline void add_outer_in_vectors(const OuterBlock<T>& b, RowOf row_of) {
         O::template outer_tile<NV>(b.block + first, 1, kOuterBlock<T>,
                                    b.strip + panel * b.words * kWidth + part * kLanes<T>, b.words,
                                    sum);
-        Vec<T> made[MR][TV];  // so that the tile's registers end here, and one loop adds all rows
-#pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-          for (int v = 0; v < TV; ++v) made[r][v] = sum[r][v];
+        const TileSums made(sum);
 #pragma GCC unroll 1
         for (int r = 0; r < MR; ++r)
-          if (c[r] != nullptr) add_to_row<TV>(c[r], column, b.columns, made[r]);
+          if (c[r] != nullptr) add_to_row<TV>(c[r], column, b.columns, made.sums[r]);
       }
     });
   });

@@ -105,6 +105,19 @@ UNROLLED_INLINE void for_parts(int64_t rows, F&& f) {
   }
 }
 
+// The sums of a tile in memory, where its registers end: one loop over `sums` can write them out,
+// instead of code for each.
+template <class T, int MR, int TV>
+struct TileSums {
+  Vec<T> sums[MR][TV];
+  UNROLLED_INLINE_MEMBER explicit TileSums(const Vec<T> (&tile)[MR][TV]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < TV; ++v) sums[r][v] = tile[r][v];
+  }
+};
+
 // What a tile does with a broadcast element of the rows and a vector of columns: here elements are
 // numbers. Others take words of several, see operand.hpp.
 struct MultiplyAdd {

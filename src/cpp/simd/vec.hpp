@@ -146,7 +146,8 @@ UNROLLED_INLINE __m256i first_doubles(int64_t count) {
 UNROLLED_INLINE Vec<float> load_some(const float* p, int64_t count,
                                      Vec<float> rest = Vec<float>(0.0f)) {
   const __m256i mask = first_floats(count);
-  return Vec<float>(_mm256_blendv_ps(rest.v, _mm256_maskload_ps(p, mask), (__m256)mask));
+  return Vec<float>(
+      _mm256_blendv_ps(rest.v, _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask)));
 }
 // Stores with a mask are slow on AMD's CPUs.
 UNROLLED_INLINE void store_some(float* p, Vec<float> a, int64_t count) {
@@ -167,7 +168,8 @@ UNROLLED_INLINE void store_some(float* p, Vec<float> a, int64_t count) {
 UNROLLED_INLINE Vec<double> load_some(const double* p, int64_t count,
                                       Vec<double> rest = Vec<double>(0.0)) {
   const __m256i mask = first_doubles(count);
-  return Vec<double>(_mm256_blendv_pd(rest.v, _mm256_maskload_pd(p, mask), (__m256d)mask));
+  return Vec<double>(
+      _mm256_blendv_pd(rest.v, _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask)));
 }
 UNROLLED_INLINE void store_some(double* p, Vec<double> a, int64_t count) {
   if (count == 4) return store(p, a);
