@@ -82,6 +82,7 @@ UNROLLED_INLINE void for_row_groups(int64_t rows, F&& f) {
   }
 }
 
+// What a panel begins with where there is neither a bias nor a sum that goes on.
 template <class T>
 inline constexpr T kNoBias[8 * kLanes<T>] = {};
 
