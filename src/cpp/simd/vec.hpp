@@ -253,6 +253,11 @@ UNROLLED_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
     return Vec<T>(_mm512_maskz_min_ps(0xffff, b.v, a.v));
   else
     return Vec<T>(_mm512_maskz_min_pd(0xff, b.v, a.v));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm256_min_ps(b.v, a.v));
+  else
+    return Vec<T>(_mm256_min_pd(b.v, a.v));
 #else
   return Vec<T>(a.v > b.v ? b.v : a.v);
 #endif
@@ -264,6 +269,11 @@ UNROLLED_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
     return Vec<T>(_mm512_maskz_max_ps(0xffff, b.v, a.v));
   else
     return Vec<T>(_mm512_maskz_max_pd(0xff, b.v, a.v));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(_mm256_max_ps(b.v, a.v));
+  else
+    return Vec<T>(_mm256_max_pd(b.v, a.v));
 #else
   return Vec<T>(a.v < b.v ? b.v : a.v);
 #endif
