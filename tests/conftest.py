@@ -25,7 +25,7 @@ from cuda_devices import (
     load,
     use_emulated,
 )
-from problems import DIMS, NARROW_CELLS, Dims
+from problems import CELLS, DIMS, NARROW_CELLS, Dims
 from unrolled import bench, cuda, functional
 
 os.environ["UNROLLED_OVERSUBSCRIBE"] = "1"  # teams of three on any machine; read at the first call
@@ -38,10 +38,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("suite")
-
-
-#: Of cells with functions of gates test_gate_functions.py tells: their scans are those of others.
-CELLS = [info for info in functional.cells() if not info.functions]
 
 
 @pytest.fixture(params=[info.name for info in CELLS])

@@ -7,6 +7,7 @@ with a CUDA run time and a cuBLAS whose memory is the host's (tests/cuda_runtime
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -31,15 +32,21 @@ STREAM = 0x5000  # of the emulated device: neither the default nor one of the pr
 
 
 def build_once(build: Callable[[Path], Path], factory: pytest.TempPathFactory) -> Path:
-    """What `build(folder)` makes; below $UNROLLED_TEST_BUILDS, where it stays for the next run."""
+    """What `build(folder)` makes, once for all processes of a run of tests.
+
+    It stays below $UNROLLED_TEST_BUILDS for the next run, or lies in a folder of this one.
+    """
     kept = os.environ.get("UNROLLED_TEST_BUILDS")
-    if not kept:
-        return build(factory.mktemp(build.__name__))
-    folder = Path(kept, build.__name__)
+    run = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # the worker's own is below that of the run
+    folder = Path(kept or run / "builds", build.__name__)
+    folder.mkdir(parents=True, exist_ok=True)
     made = folder / "made"
-    if not made.exists():
-        folder.mkdir(parents=True)
-        made.write_text(str(build(folder)))
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not made.exists():
+            made.write_text(str(build(folder)))
     return Path(made.read_text())
 
 
@@ -99,7 +106,8 @@ def _compile(output: Path, sources: Sequence[Path], *flags: str) -> Path:
 
 def run_program(program: Path, what: str, given: bytes) -> np.ndarray:
     """What the program writes of what it is given."""
-    path, output = program.with_name("given"), program.with_name("results")
+    number = os.getpid()  # of one of the processes of a run of tests
+    path, output = program.with_name(f"given-{number}"), program.with_name(f"results-{number}")
     path.write_bytes(given)
     done = subprocess.run(
         [program, what, path, output], capture_output=True, text=True, timeout=60, check=False

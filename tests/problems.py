@@ -49,6 +49,10 @@ def present(arrays: Iterable[np.ndarray | None]) -> tuple[np.ndarray, ...]:
     return tuple(array for array in arrays if array is not None)
 
 
+#: The cells of the library, whatever cells tests define. Of those with functions of gates
+#: test_gate_functions.py tells: their scans are those of others.
+CELLS = [info for info in functional.cells() if not info.functions]
+
 #: The cells of one phase: all but those that need a whole row, or a second product, and but those
 #: whose gates have functions of one's choice.
 FUSED_CELLS = [

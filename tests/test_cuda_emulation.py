@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import CELLS
 from cuda_cases import BARRIERS, GRADS_BEFORE, PATHS, Case
 from cuda_runs import make
-from problems import FUSED_CELLS, NARROW_CELLS, Problem
+from problems import CELLS, FUSED_CELLS, NARROW_CELLS, Problem
 from stacks import as_tuple
 from test_gate_functions import FUNCTIONS, choice
 from tolerances import assert_close

@@ -319,7 +319,6 @@ def test_what_no_layer_does(cell: str, options: dict[str, Any], text: str) -> No
         ("gru_reset_before", {"activations": ["HardSigmoid", "Elu"], "activation_alpha": [0.3]}),
         ("rnn_tanh", {"activations": ["LeakyRelu"], "activation_alpha": [0.3], "clip": 1.0}),
     ],
-    ids=str,
 )  # fmt: skip
 def test_functions_of_gates(cell: str, options: dict[str, Any], tmp_path: Path) -> None:
     """A layer has them, and so has the node that it becomes."""

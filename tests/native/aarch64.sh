@@ -89,7 +89,8 @@ printf 'Metadata-Version: 2.1\nName: unrolled\nVersion: %s\n' "$number" \
   >"$site/unrolled-$number.dist-info/METADATA"
 
 say "kernel tests on aarch64 under qemu"
-mapfile -t files < <(kernel_test_files)
+# The emulator takes no limit of the address space.
+mapfile -t files < <(kernel_test_files | grep -v out_of_memory)
 cd "$root"
 export PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1
 "$launcher" -c 'import platform, unrolled; print(platform.machine(), unrolled.functional.available_isas())'
