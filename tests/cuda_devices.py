@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -106,14 +107,14 @@ def _compile(output: Path, sources: Sequence[Path], *flags: str) -> Path:
 
 def run_program(program: Path, what: str, given: bytes) -> np.ndarray:
     """What the program writes of what it is given."""
-    number = os.getpid()  # of one of the processes of a run of tests
-    path, output = program.with_name(f"given-{number}"), program.with_name(f"results-{number}")
-    path.write_bytes(given)
-    done = subprocess.run(
-        [program, what, path, output], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return np.fromfile(output, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path, output = Path(folder, "given"), Path(folder, "results")
+        path.write_bytes(given)
+        done = subprocess.run(
+            [program, what, path, output], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return np.fromfile(output, np.float32)
 
 
 def run_numbered(
