@@ -7,6 +7,11 @@ set that this CPU runs is tested on every run.
 from __future__ import annotations
 
 import os
+
+# Threads of NumPy's BLAS wait for each other in loops: where processes share the cores, a QR of a
+# layer's first weights takes ten times as long. Read when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType

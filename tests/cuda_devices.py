@@ -54,8 +54,14 @@ def build_once(build: Callable[[Path], Path], factory: pytest.TempPathFactory) -
 def build_emulated(folder: Path) -> Path:
     """Compiles the module; takes most of a minute."""
     pybind11 = pytest.importorskip("pybind11", reason='pip install "unrolled[test]"')
+    host = sorted((ROOT / "src" / "cuda" / "host").glob("*.cpp"))
+    module = [path for path in host if path.stem in {"models", "module"}]
+    units = {"module": module, "host": [path for path in host if path not in module]}
+    for name, paths in units.items():  # as in src/cuda/CMakeLists.txt
+        lines = [f'#include "{path}"' for path in paths]
+        (folder / f"{name}.cpp").write_text("\n".join([*lines, ""]))
     sources = [
-        *sorted((ROOT / "src" / "cuda" / "host").glob("*.cpp")),
+        *(folder / f"{name}.cpp" for name in units),
         ROOT / "tests" / "cuda" / "emulation.cpp",
         *sorted((ROOT / "tests" / "cuda_runtime").glob("*.cpp")),
     ]
@@ -96,7 +102,7 @@ def _compile(output: Path, sources: Sequence[Path], *flags: str) -> Path:
         subprocess.run([compiler, *given, source, "-o", made], check=True)
         return made
 
-    files = [*kernels, *sources]
+    files = [*sources, *kernels]  # those that take longest first
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(build, range(len(files)), files))
     subprocess.run([compiler, *flags, *objects, "-o", output], check=True)
