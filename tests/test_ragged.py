@@ -42,7 +42,7 @@ def check_rows(problem: Problem) -> None:
         Dims(6, 9, 5, 7),
         Dims(3, 23, 17, 33),
         Dims(13, 2, 3, 4),
-        Dims(2, 70, 40, 130),
+        Dims(2, 70, 40, 122),
         Dims(20, 40, 3, 5),
     ],
     ids=str,

@@ -60,6 +60,15 @@ Sharing share_backward(const Weights<T>& w, const Plan& plan) {
   return share_scan(w, plan, 2 * layer_flops(w, plan.tokens), w.sizes.backward_panels);
 }
 
+// Scratch for `size` elements of recurrent columns in parts: where the steps pay for making them,
+// and a thread's stay in its L2.
+template <class T>
+int64_t parts_size(const Weights<T>& w, const Plan& plan, const Sharing& sharing, int64_t size) {
+  constexpr int64_t kSteps = 8, kMost = (1600 << 10) / sizeof(float);
+  const int64_t own = sharing.by_rows ? size : size / sharing.team_size;
+  return plan.T >= kSteps && plan.B >= w.sizes.least_rows && own <= kMost ? size : 0;
+}
+
 template <class T>
 void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial) {
   const Weights<T>& w = *saved.weights;
@@ -80,13 +89,16 @@ void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial) {
 }
 
 template <class T>
-void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, int team_size,
-                   bool gathered) {
+void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args,
+                   const Sharing& sharing, bool gathered) {
+  const int team_size = sharing.team_size;
   const int64_t rows = args.lookup.tokens != nullptr ? args.lookup.V : args.chunk_rows;
   args.gates = {parts.take(rows * gate_stride(w)), gate_stride(w)};
   args.gathered = parts.take(gathered ? team_size * args.chunk_rows * w.packed.I : 0);
   args.operand_rows = whole_operands(args.chunk_rows);
-  args.operands = parts.take(team_size * args.operand_rows * w.sizes.operand_width);
+  args.operands = parts.take(
+      team_size * operand_size(w.sizes, args.operand_rows, w.sizes.operand_width, args.plan->B));
+  args.parts = parts.take(parts_size(w, *args.plan, sharing, w.sizes.recurrent_parts));
   const int64_t middle = padded_stride<T>(w.sizes.middle_width);
   args.middle = {parts.take(args.chunk_rows * middle), middle};
   args.hold = parts.take(args.chunk_rows * w.sizes.hold_width);
@@ -100,7 +112,8 @@ void place_forward(Parts<T>& parts, const Weights<T>& w, ForwardArgs<T>& args, i
 
 template <class T>
 void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& args,
-                    ForwardArgs<T>& again, int team_size) {
+                    ForwardArgs<T>& again, const Sharing& sharing) {
+  const int team_size = sharing.team_size;
   const Weights<T>& w = *saved.weights;
   const Plan& plan = saved.plan->view();
   const int64_t chunk = args.chunk_rows * gate_stride(w);
@@ -130,13 +143,15 @@ void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& arg
   args.outer = parts.take(team_size * kernels_of<T>(*w.table).outer_scratch);
   args.gathered = parts.take(team_size * args.chunk_rows * w.packed.I);
   args.operand_rows = whole_operands(args.chunk_rows);
-  args.operands = parts.take(team_size * args.operand_rows * w.sizes.gradient_width);
+  args.operands = parts.take(
+      team_size * operand_size(w.sizes, args.operand_rows, w.sizes.gradient_width, plan.B));
+  args.parts = parts.take(parts_size(w, plan, sharing, w.sizes.recurrent_t_parts));
   args.dlookup = {parts.take(args.lookup.V * gate_stride(w)), gate_stride(w)};
   if (saved.recompute == kStoreAll) return;
 
   const bool windows = plan.window_count > 0;
   again.keep_states = true;
-  place_forward(parts, w, again, team_size, false);
+  place_forward(parts, w, again, {team_size, false}, false);
   again.gathered = args.gathered;  // the two passes do not use it at the same time
   const int64_t window = (saved.plan->window_rows() + plan.B) * state_stride(w);
   for (int k = 0; windows && k < w.info().state_count; ++k)
@@ -183,12 +198,12 @@ ScanMemory scan_memory(const ScanQuery& query) {
   args.factors = again.factors = saved.factors;
   args.chunk_rows = again.chunk_rows = saved.plan->chunk_rows();
   args.keep_states = plan.window_count == 0;
-  place_forward(forward, *weights, args, share_forward(*weights, plan).team_size, !plan.ordered);
+  place_forward(forward, *weights, args, share_forward(*weights, plan), !plan.ordered);
   BackwardArgs<T> back{};
   back.factors = saved.factors;
   back.clip_norm = query.clips_norm ? T(1) : back.clip_norm;
   back.chunk_rows = saved.plan->chunk_rows();
-  place_backward(backward, saved, back, again, share_backward(*weights, plan).team_size);
+  place_backward(backward, saved, back, again, share_backward(*weights, plan));
   const auto bytes = [](int64_t count) { return count * static_cast<int64_t>(sizeof(T)); };
   return {bytes(packed_size(weights->sizes, true)), bytes(kept.used()), bytes(forward.used()),
           plan.T == 0 ? 0 : bytes(backward.used())};
@@ -198,9 +213,10 @@ ScanMemory scan_memory(const ScanQuery& query) {
   template Sharing share_forward<T>(const Weights<T>&, const Plan&);                             \
   template Sharing share_backward<T>(const Weights<T>&, const Plan&);                            \
   template void place_saved<T>(Parts<T>&, Saved<T>&, bool);                                      \
-  template void place_forward<T>(Parts<T>&, const Weights<T>&, ForwardArgs<T>&, int, bool);      \
+  template void place_forward<T>(Parts<T>&, const Weights<T>&, ForwardArgs<T>&, const Sharing&,  \
+                                 bool);                                                          \
   template void place_backward<T>(Parts<T>&, const Saved<T>&, BackwardArgs<T>&, ForwardArgs<T>&, \
-                                  int);                                                          \
+                                  const Sharing&);                                               \
   template ScanMemory scan_memory<T>(const ScanQuery&);
 UNROLLED_INSTANTIATE(float)
 UNROLLED_INSTANTIATE(double)

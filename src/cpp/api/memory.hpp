@@ -49,21 +49,6 @@ Buffer<T> allocate_parts(Place place, Buffer<T> block = {}) {
 template <class T>
 void place_saved(Parts<T>& parts, Saved<T>& saved, bool given_initial);
 
-// Scratch of a forward pass; its states, too, unless they are kept. `gathered`: input rows are not
-// in place.
-template <class T>
-void place_forward(Parts<T>& parts, const Weights<T>& weights, ForwardArgs<T>& args, int team_size,
-                   bool gathered);
-
-// Scratch of BPTT, with the arrays of a window where the scan is run `again`.
-template <class T>
-void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& args,
-                    ForwardArgs<T>& again, int team_size);
-
-// Throws std::bad_alloc where the arrays of a scan would be beyond all memory, so that their sizes
-// can be computed in 64 bits.
-void check_countable(int64_t I, int64_t H, int64_t T, int64_t B);
-
 // Threads that a pass of a scan uses, and whether they share its rows or its units.
 struct Sharing {
   int team_size;
@@ -73,6 +58,26 @@ template <class T>
 Sharing share_forward(const Weights<T>& weights, const Plan& plan);
 template <class T>
 Sharing share_backward(const Weights<T>& weights, const Plan& plan);
+
+// Scratch of a forward pass; its states, too, unless they are kept. `gathered`: input rows are not
+// in place.
+template <class T>
+void place_forward(Parts<T>& parts, const Weights<T>& weights, ForwardArgs<T>& args,
+                   const Sharing& sharing, bool gathered);
+
+// Scratch of BPTT, with the arrays of a window where the scan is run `again`.
+template <class T>
+void place_backward(Parts<T>& parts, const Saved<T>& saved, BackwardArgs<T>& args,
+                    ForwardArgs<T>& again, const Sharing& sharing);
+
+// Of scratch for rows that are converted, those of a batch of B rows, a thread.
+inline int64_t operand_size(const LayerSizes& sizes, int64_t rows, int64_t width, int64_t B) {
+  return B < sizes.least_rows ? 0 : rows * width;
+}
+
+// Throws std::bad_alloc where the arrays of a scan would be beyond all memory, so that their sizes
+// can be computed in 64 bits.
+void check_countable(int64_t I, int64_t H, int64_t T, int64_t B);
 
 // Bytes that one scan will take, for dense x with gradients.
 struct ScanMemory {

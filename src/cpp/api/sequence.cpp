@@ -197,14 +197,13 @@ std::unique_ptr<Saved<T>> run_forward(const std::shared_ptr<const Weights<T>>& w
     args.moments = saved->moments;
   }
   const Sharing sharing = share_forward(w, plan);
-  const int size = sharing.team_size;
   args.by_rows = sharing.by_rows;
   const bool gathered = !looked_up && !rows_in_place(plan, args.x.step, args.x.row);
   const Buffer<T> scratch =
-      allocate_parts<T>([&](Parts<T>& parts) { place_forward(parts, w, args, size, gathered); });
+      allocate_parts<T>([&](Parts<T>& parts) { place_forward(parts, w, args, sharing, gathered); });
   if (plan.T > 0) {
     const auto kernel = w.kernels().forward;
-    run_team(size, [&](const Team& team) { kernel(args, team); });
+    run_team(sharing.team_size, [&](const Team& team) { kernel(args, team); });
   }
   return save ? std::move(saved) : nullptr;
 }
@@ -252,7 +251,6 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
   if (plan.T == 0) return;
 
   const Sharing sharing = share_backward(w, plan);
-  const int size = sharing.team_size;
   args.by_rows = sharing.by_rows;
   args.chunk_rows = saved.plan->chunk_rows();
   args.saved = saved.values;
@@ -274,8 +272,8 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
     again.entering[k] = saved.entering[k];
     again.initial[k] = saved.initial[k];
   }
-  const Buffer<T> scratch =
-      allocate_parts<T>([&](Parts<T>& parts) { place_backward(parts, saved, args, again, size); });
+  const Buffer<T> scratch = allocate_parts<T>(
+      [&](Parts<T>& parts) { place_backward(parts, saved, args, again, sharing); });
   if (saved.recompute != kStoreAll) {
     args.again = &again;
     for (int64_t k = 0; k < S; ++k) args.states[k] = again.states[k];
@@ -285,7 +283,7 @@ void run_backward(const Saved<T>& saved, const BackwardArrays& arrays) {
     args.moments = again.moments;
   }
   const auto kernel = w.kernels().backward;
-  run_team(size, [&](const Team& team) { kernel(args, team); });
+  run_team(sharing.team_size, [&](const Team& team) { kernel(args, team); });
 }
 
 #define UNROLLED_INSTANTIATE(T)                                                                  \

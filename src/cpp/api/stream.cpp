@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/limits.hpp"
+#include "api/memory.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/threads.hpp"
 
@@ -112,7 +113,8 @@ StackStream<T>::StackStream(std::vector<std::shared_ptr<const Weights<T>>> weigh
     // Input of one step is always in place: its rows are evenly spaced.
     a.chunk_tokens = a.chunk_rows = batch_;
     a.operand_rows = whole_operands(batch_);
-    a.operands = take(most_threads * a.operand_rows * w.sizes.operand_width);
+    a.operands =
+        take(most_threads * operand_size(w.sizes, a.operand_rows, w.sizes.operand_width, batch_));
     if (k > 0) {
       const int64_t I = w.packed.I;
       T* between = take(batch_ * I);

@@ -56,7 +56,8 @@ struct Backward {
     int buffer = 0;
     const bool lookup = a.lookup.tokens != nullptr;
     if (lookup) clear_lookup();
-    if (a.again != nullptr) Forward<Cell, T, O>{*a.again, team}.multiply_table();
+    if (a.again != nullptr) Forward<Cell, T, O>{*a.again, team}.prepare_columns();
+    prepare_columns();
     int64_t window = plan.window_count;
     for (int64_t i = plan.chunk_count - 1; i >= 0; --i, buffer ^= 1) {
       const Chunk chunk = planned(plan, plan.chunks, plan.chunk_count, i);
@@ -81,6 +82,17 @@ struct Backward {
     if (lookup) lookup_gradients();
   }
 
+  // Once, before the first step; see Forward.
+  void prepare_columns() const {
+    if constexpr (O::kInParts)
+      if (a.parts != nullptr) {
+        const Range panels = plain_panels<T>(outputs);
+        O::template make_parts<kPlainVectors>(w.recurrent_t, Y::First::gate_width(H),
+                                              by_rows ? share(panels.end, team) : panels, a.parts);
+        if (by_rows) sync(team);
+      }
+  }
+
   // Makes again what the forward pass did not store of a chunk: its saved values from its states,
   // or, at the end of each window, both for the whole window.
   void recompute(const Chunk& chunk, int64_t& window) {
@@ -101,7 +113,7 @@ struct Backward {
     const int64_t later_live = later_t < 0 ? 0 : plan.live[later_t];
     if (Cell::kRecurrent && later_live > 0) {
       const int64_t rows = own.count(later_live);
-      const Rows<const T> from = prepared(own.of<const T>(later.data, later.stride), rows);
+      const Rows<const T> from = own.of<const T>(later.data, later.stride);
       const Rows<T>& sum = a.factors == nullptr ? a.carry[0] : a.through;
       const Rows<T> to = own.of(sum.data, sum.stride);
       multiply<kPlainVectors, O>(Product<T>{.a = from.data,
@@ -113,7 +125,9 @@ struct Backward {
                                             .rows = rows,
                                             .columns = Y::blocks(R) * Y::L,
                                             .bias = nullptr,
-                                            .accumulate = a.factors == nullptr},
+                                            .accumulate = a.factors == nullptr,
+                                            .parts = a.parts,
+                                            .scratch = operands()},
                                  Sweep{plain_panels<T>(outputs), later_t});
       if (a.factors != nullptr) add_masked(later_live);
     }
@@ -323,19 +337,17 @@ struct Backward {
                         GateBias<T>{bias, G, gate_units});
   }
 
-  // Rows of gradients as the products read them: in place, or converted into this member's scratch.
-  Rows<const T> prepared(const Rows<const T>& from, int64_t rows) const {
-    if constexpr (O::kRoundedInPlace) return from;
-    return prepare_rows<O>(from, rows, K,
-                           a.operands + team.rank * a.operand_rows * O::row_words(K));
+  // This member's scratch for rows of gradients that products convert, or null: they need not be.
+  T* operands() const {
+    return O::kRoundedInPlace ? nullptr
+                              : a.operands + team.rank * a.operand_rows * pass_words<O>(K);
   }
 
   // to = d W_ih for rows `part` of d.
   void multiply_input(const Rows<T>& d, Range part, T* to, int64_t stride) const {
     const int64_t rows = part.end - part.begin;
-    const Rows<const T> from = prepared({d.data + part.begin * d.stride, d.stride}, rows);
-    multiply<kPlainVectors, O>(Product<T>{.a = from.data,
-                                          .a_stride = from.stride,
+    multiply<kPlainVectors, O>(Product<T>{.a = d.data + part.begin * d.stride,
+                                          .a_stride = d.stride,
                                           .b = w.input_t,
                                           .K = K,
                                           .c = to,
@@ -343,7 +355,8 @@ struct Backward {
                                           .rows = rows,
                                           .columns = w.I,
                                           .bias = nullptr,
-                                          .accumulate = false},
+                                          .accumulate = false,
+                                          .scratch = operands()},
                                Range{0, ceil_div(w.I, kPlainPanel<T>)});
   }
 

@@ -49,7 +49,7 @@ struct Forward {
   void run() const {
     if (a.part != Part::kRest) {
       start_rows(0, plan.T, 0, plan.live[step_at(plan, 0)]);
-      multiply_table();
+      prepare_columns();
       sync(team);
     }
     if (a.part != Part::kProduct)
@@ -75,8 +75,13 @@ struct Forward {
                              Sweep{panels, a.turn});
   }
 
-  // Once, before a lookup is used: the input part of every row of its table.
-  void multiply_table() const {
+  // Once, before the first step: the input part of every row of a lookup's table, and the recurrent
+  // columns in parts.
+  void prepare_columns() const {
+    if constexpr (O::kInParts)
+      if (a.parts != nullptr)
+        O::template make_parts<Y::First::kVectors>(
+            w.recurrent, R, by_rows ? share(panels.end, team) : panels, a.parts);
     if (a.lookup.tokens == nullptr) return;
     const Range part = by_rows ? share(a.lookup.V, team) : Range{0, a.lookup.V};
     input_product({a.lookup.rows + part.begin * w.I, w.I}, part.end - part.begin,
@@ -160,8 +165,10 @@ struct Forward {
 
   // Rows as the products read them: in place, or converted into this member's scratch.
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
-    const int64_t width = larger(O::row_words(w.I), O::row_words(R));
-    return prepare_rows<O>(from, rows, K, a.operands + team.rank * a.operand_rows * width);
+    return prepare_rows<O>(from, rows, K, operands());
+  }
+  T* operands() const {
+    return a.operands + team.rank * a.operand_rows * larger(pass_words<O>(w.I), O::row_words(R));
   }
 
   // to = W_ih x + b_ih for this member's units.
@@ -169,9 +176,8 @@ struct Forward {
     const int64_t most = O::kInPlace ? rows : a.operand_rows;
     for (int64_t first = 0; first < rows; first += most) {
       const int64_t count = smaller(most, rows - first);
-      const Rows<const T> from = prepared({x.data + first * x.stride, x.stride}, count, w.I);
-      multiply<Y::kVectors, O>(Product<T>{.a = from.data,
-                                          .a_stride = from.stride,
+      multiply<Y::kVectors, O>(Product<T>{.a = x.data + first * x.stride,
+                                          .a_stride = x.stride,
                                           .b = w.input,
                                           .K = w.I,
                                           .c = to.data + first * to.stride,
@@ -179,7 +185,8 @@ struct Forward {
                                           .rows = count,
                                           .columns = Y::gate_width(H),
                                           .bias = Normalised<Cell> ? nullptr : w.bias_input,
-                                          .accumulate = false},
+                                          .accumulate = false,
+                                          .scratch = O::kInPlace ? nullptr : operands()},
                                Sweep{panels, a.turn});
     }
   }
@@ -247,7 +254,8 @@ struct Forward {
     Rows<const T> h = mine.of<const T>(from.data + entering * from.stride, from.stride);
     if constexpr (Cell::kRecurrent) h = prepared(h, rows, H);
     multiply_fused<Y, O, Cell::kRecurrent>(
-        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H}, Sweep{panels, t + a.turn}, use);
+        h, rows, FusedColumns<T>{w.recurrent, w.bias_recurrent, H, a.parts},
+        Sweep{panels, t + a.turn}, use);
   }
 
   // Row of `gates` that holds the input part of a token.

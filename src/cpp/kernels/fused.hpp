@@ -11,6 +11,7 @@ template <class T>
 struct FusedColumns {
   const T *packed, *bias;
   int64_t K;
+  const T* parts = nullptr;  // see Product
 };
 
 template <class Y, class O, bool multiplied, class T, class Use>
@@ -44,12 +45,15 @@ UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int6
                                              Use&& use) {
   constexpr int NV = Y::kVectors;
   const int64_t size = O::words(columns.K) * Y::kPanelWidth;
-  const bool far = is_far<float>(sweep.count * size);
+  const bool far = columns.parts == nullptr && is_far<float>(sweep.count * size);
   for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
     const float* packed = columns.packed + panel * size;
     const float* next = columns.packed + sweep.after(panel) * size;
     const float* bias = columns.bias + panel * Y::kPanelWidth;
-    typename O::template Panel<NV> panel_columns(packed, columns.K);
+    typename O::template Panel<NV> panel_columns(
+        packed, columns.K, rows,
+        columns.parts == nullptr ? nullptr
+                                 : columns.parts + panel * O::row_word(columns.K) * Y::kPanelWidth);
     for (int64_t first = 0; first < rows; first += kTileRowsAtOnce) {
       const int64_t count = smaller(kTileRowsAtOnce, rows - first);
       Vec<float> sum[kTileRowsAtOnce][NV];

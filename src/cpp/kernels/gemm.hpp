@@ -9,9 +9,28 @@ namespace unrolled::UNROLLED_ISA {
 // Depth of a pass over a packed panel: 1024 x 4 vectors of 64 bytes are 256 KB, a part of L2.
 inline constexpr int64_t kDepth = 1024;
 
+// Rows as a product of operand O reads them: in place, or copies in `to`.
+template <class O, class T>
+inline Rows<const T> prepare_rows(const Rows<const T>& from, int64_t rows, int64_t K, T* to) {
+  if constexpr (O::kInPlace) return from;
+  const int64_t stride = O::row_words(K);
+  for (int64_t row = 0; row < rows; ++row)
+    O::prepare(from.data + row * from.stride, K, to + row * stride);
+  return {to, stride};
+}
+
+// Words of a row that is prepared for a pass of a product over K elements.
+template <class O>
+UNROLLED_INLINE int64_t pass_words(int64_t K) {
+  if constexpr (O::kTileRegisters && !O::kOnePass)
+    return O::row_words(smaller(K, O::kDepth));
+  else
+    return O::row_words(K);
+}
+
 // C (rows, columns) = start + A (rows, K) B, where start is C itself, a bias over the columns, or
-// zero. B is packed with NV vectors a panel; the panels of a sweep are computed. Rows
-// of A are prepared for the operand type O.
+// zero. B is packed with NV vectors a panel; the panels of a sweep are computed. Rows of A are
+// prepared for the operand type O, or there is scratch for it, pass_words<O>(K) a row.
 template <class T>
 struct Product {
   const T* a;
@@ -22,6 +41,8 @@ struct Product {
   int64_t c_stride, rows, columns;
   const T* bias;  // padded to whole panels, or null
   bool accumulate;
+  const T* parts = nullptr;  // B in parts, or null; see kernels/tile_registers.hpp
+  T* scratch = nullptr;
 };
 
 // What will be read after the columns up to k of a panel.
@@ -128,25 +149,35 @@ inline void multiply_in_vectors(const Product<T>& p, Sweep sweep) {
 }
 
 // The same where O's sums are made in tile registers. All panels pass before the next elements
-// along k: the rows' part of them stays in L2.
+// along k: the rows' part of them, which may be prepared only then, stays in L2.
 template <int NV, class O>
 inline void multiply_in_tiles(const Product<float>& p, Sweep sweep) {
   constexpr int L = kLanes<float>;
   constexpr int64_t kWidth = NV * L;
-  const bool far = is_far<float>(sweep.count * O::words(p.K) * kWidth);
+  const bool far = p.parts == nullptr && is_far<float>(sweep.count * O::words(p.K) * kWidth);
   int64_t k = 0;
   do {
     const int64_t depth = O::kOnePass ? p.K : smaller(O::kDepth, p.K - k);
+    const float* rows_of_pass = p.a + O::row_word(k);
+    int64_t stride = p.a_stride;
+    if (p.scratch != nullptr) {
+      const Rows<const float> part = {p.a + k, p.a_stride};
+      const Rows<const float> made = prepare_rows<O>(part, p.rows, depth, p.scratch);
+      rows_of_pass = made.data, stride = made.stride;
+    }
     const auto columns_of = [&](int64_t panel) {
       return p.b + (panel * O::words(p.K) + k / O::kGroup) * kWidth;
     };
     for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
-      typename O::template Panel<NV> columns(columns_of(panel), depth);
+      typename O::template Panel<NV> columns(
+          columns_of(panel), depth, p.rows,
+          p.parts == nullptr ? nullptr
+                             : p.parts + (panel * O::row_word(p.K) + O::row_word(k)) * kWidth);
       for (int64_t first = 0; first < p.rows; first += kTileRowsAtOnce) {
         const int64_t rows = smaller(kTileRowsAtOnce, p.rows - first);
         Vec<float> sum[kTileRowsAtOnce][NV];
         O::template tiles<NV>(
-            p.a + first * p.a_stride + O::row_word(k), p.a_stride, columns, rows, sum,
+            rows_of_pass + first * stride, stride, columns, rows, sum,
             ahead_of(columns_of(sweep.after(panel)), O::words(depth) * kWidth, far, first, p.rows));
         for (int64_t r = 0; r < rows; ++r) {
           float* c = p.c + (first + r) * p.c_stride;
@@ -169,21 +200,16 @@ inline void multiply_in_tiles(const Product<float>& p, Sweep sweep) {
 }
 
 template <int NV, class O, class T>
-inline void multiply(const Product<T>& p, Sweep sweep) {
-  if constexpr (O::kTileRegisters)
+inline void multiply(Product<T> p, Sweep sweep) {
+  if constexpr (O::kTileRegisters) {
     multiply_in_tiles<NV, O>(p, sweep);
-  else
+  } else {
+    if (p.scratch != nullptr) {
+      const Rows<const T> made = prepare_rows<O>({p.a, p.a_stride}, p.rows, p.K, p.scratch);
+      p.a = made.data, p.a_stride = made.stride;
+    }
     multiply_in_vectors<NV, O>(p, sweep);
-}
-
-// Rows as a product of operand O reads them: in place, or copies in `to`.
-template <class O, class T>
-inline Rows<const T> prepare_rows(const Rows<const T>& from, int64_t rows, int64_t K, T* to) {
-  if constexpr (O::kInPlace) return from;
-  const int64_t stride = O::row_words(K);
-  for (int64_t row = 0; row < rows; ++row)
-    O::prepare(from.data + row * from.stride, K, to + row * stride);
-  return {to, stride};
+  }
 }
 
 // Packs rows of a matrix as columns of panels: packed column p is source row row_of(p) (or zeros

@@ -65,9 +65,8 @@ inline void output_gradients(Rows<const T> dy, Rows<const T> x, int64_t rows, in
 template <class O, class T>
 inline void input_gradient(const Rows<const T>& dy, const T* packed_t, int64_t V, int64_t I,
                            int64_t rows, T* dx, T* operands) {
-  const Rows<const T> from = prepare_rows<O>(dy, rows, V, operands);
-  multiply<kPlainVectors, O>(Product<T>{.a = from.data,
-                                        .a_stride = from.stride,
+  multiply<kPlainVectors, O>(Product<T>{.a = dy.data,
+                                        .a_stride = dy.stride,
                                         .b = packed_t,
                                         .K = V,
                                         .c = dx,
@@ -75,7 +74,8 @@ inline void input_gradient(const Rows<const T>& dy, const T* packed_t, int64_t V
                                         .rows = rows,
                                         .columns = I,
                                         .bias = nullptr,
-                                        .accumulate = false},
+                                        .accumulate = false,
+                                        .scratch = operands},
                              Range{0, ceil_div(I, kPlainPanel<T>)});
 }
 
@@ -131,7 +131,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
   O::begin();
   const bool gradient = a.packed_t != nullptr;
   T* const scratch = a.outer + team.rank * kOuterScratch<T>;
-  T* const operands = a.operands + team.rank * a.operand_size;
+  T* const operands = O::kInPlace ? nullptr : a.operands + team.rank * a.operand_size;
   int buffer = 0;
   for (int64_t begin = 0; begin < a.N; begin += a.block, buffer ^= 1) {
     const int64_t rows = smaller(a.block, a.N - begin);
@@ -140,10 +140,8 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
     const Rows<const T> x = {a.x + begin * a.I, a.I};
     const Rows<T> logits = {a.logits[buffer].data + part.begin * a.logits[buffer].stride,
                             a.logits[buffer].stride};
-    const Rows<const T> from =
-        prepare_rows<O>({x.data + part.begin * a.I, a.I}, own, a.I, operands);
-    multiply<kPlainVectors, O>(Product<T>{.a = from.data,
-                                          .a_stride = from.stride,
+    multiply<kPlainVectors, O>(Product<T>{.a = x.data + part.begin * a.I,
+                                          .a_stride = a.I,
                                           .b = a.packed,
                                           .K = a.I,
                                           .c = logits.data,
@@ -151,7 +149,8 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
                                           .rows = own,
                                           .columns = a.V,
                                           .bias = a.bias,
-                                          .accumulate = false},
+                                          .accumulate = false,
+                                          .scratch = operands},
                                Range{0, ceil_div(a.V, kPlainPanel<T>)});
     const int64_t first = begin + part.begin;
     for (int64_t n = 0; n < own; ++n)
@@ -170,7 +169,7 @@ void cross_entropy(const CrossEntropyArgs<T>& a, const Team& team) {
 // The head's kernels of one operand, as a table of an instruction set holds them.
 template <class T, class O>
 constexpr HeadKernels<T> head_kernels() {
-  return {[](int64_t K) { return O::words(K); }, [](int64_t K) { return O::row_words(K); },
+  return {[](int64_t K) { return O::words(K); }, [](int64_t K) { return pass_words<O>(K); },
           pack_linear<O, T>, pack_linear_t<O, T>, cross_entropy<O, T>};
 }
 

@@ -154,8 +154,13 @@ struct Layout : GateLayout<Cell::kGateCount, T> {
     s.bias = larger(width, first_width);
     s.input_t = ceil_div(I, plain) * plain * O::words(gate_width(H));
     s.recurrent_t = Cell::kRecurrent ? ceil_div(R, plain) * plain * O::words(recurrent_width) : 0;
-    s.operand_width = larger(O::row_words(I), O::row_words(H));
-    s.gradient_width = O::kRoundedInPlace ? 0 : O::row_words(gate_width(H));
+    s.operand_width = larger(pass_words<O>(I), O::row_words(H));
+    s.gradient_width = O::kRoundedInPlace ? 0 : pass_words<O>(gate_width(H));
+    if constexpr (O::kInParts) {
+      s.least_rows = O::least_rows(H);
+      s.recurrent_parts = first_width * O::row_word(R);
+      s.recurrent_t_parts = ceil_div(R, plain) * plain * O::row_word(recurrent_width);
+    }
     s.forward_panels = ceil_div(H, kUnitStep);
     s.backward_panels = ceil_div(H, plain);
     if constexpr (TwoProducts<Cell>) {

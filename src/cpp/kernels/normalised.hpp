@@ -113,7 +113,8 @@ UNROLLED_INLINE void advance_normalised(const Scan& scan, const OwnRows& mine, i
                                       .rows = mine.count(live),
                                       .columns = Y::gate_width(H),
                                       .bias = nullptr,
-                                      .accumulate = false},
+                                      .accumulate = false,
+                                      .parts = a.parts},
                            Sweep{scan.panels, t + a.turn});
   if (!scan.by_rows) sync(scan.team);
   whole_rows(scan, mine, live).each(0, live, [&](int64_t row) {

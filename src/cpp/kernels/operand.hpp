@@ -14,16 +14,20 @@
 //   kRoundedInPlace      rows of `rounded` elements need not be prepared
 //   kOnePass             a product must not be cut along k
 //   kTileRegisters       sums are made by `tiles` and not by `tile`; see kernels/tile_registers.hpp
+//   kInParts             elements become parts; see kernels/split.hpp
 //   begin(), end()       what a thread calls before its products and after them
-//   depth(K)             elements of a packed column or a prepared row of length K with their
-//   filling words(K)             words of a packed column of length K row_words(K)         words of
-//   a prepared row rounded(vector)      elements in the operand's precision, still as T (not for
-//   Int8) prepare(row, K, to)  copies a row of K elements in the form that `tile` reads
+//   depth(K)             elements of a packed column or a prepared row, K with its filling
+//   words(K)             words of a packed column of length K
+//   row_words(K)         words of a prepared row
+//   rounded(vector)      elements in the operand's precision, still as T (not for Int8)
+//   prepare(row, K, to)  copies a row of K elements in the form that `tile` reads
 //   outer_depth(rows)    rows of an outer product with their filling (not for Int8)
 //   outer_word(rows)     a vector of words of kOuterGroup vectors of rows (not for Int8)
-//   tile<NV>(a, stride, packed, K, sum, ahead)   sum[r][v] += row r of a times TV columns of a
-//   panel outer_tile<NV>(a, row stride, k stride, packed, count, sum)   the same of `count` outer
-//   words
+//   strip_words(rows)    words of a column of X's copy in an outer product (not for Int8)
+//   tile<NV>(a, stride, packed, K, sum, ahead)
+//                        sum[r][v] += row r of a times TV columns of a panel
+//   outer_tile<NV>(a, row stride, k stride, packed, count, sum)
+//                        the same of `count` outer words
 // and, for packing, Column: made of the rows of the matrix that become L columns of a panel, it
 // turns kGroup vectors (k, k + 1, ...) into a vector of words and `finish` stores what comes last.
 #pragma once
@@ -37,7 +41,7 @@ template <class T>
 struct Full {
   static constexpr int kGroup = 1, kRowGroup = 1, kOuterGroup = 1;
   static constexpr bool kInPlace = true, kRoundedInPlace = true, kOnePass = false;
-  static constexpr bool kTileRegisters = false;
+  static constexpr bool kTileRegisters = false, kInParts = false;
   UNROLLED_INLINE void begin() {}
   UNROLLED_INLINE void end() {}
   UNROLLED_INLINE int64_t depth(int64_t K) { return K; }
@@ -46,6 +50,7 @@ struct Full {
   UNROLLED_INLINE Vec<T> rounded(Vec<T> a) { return a; }
   UNROLLED_INLINE void prepare(const T*, int64_t, T*) {}
   UNROLLED_INLINE int64_t outer_depth(int64_t rows) { return rows; }
+  UNROLLED_INLINE int64_t strip_words(int64_t rows) { return rows; }
   UNROLLED_INLINE Vec<T> outer_word(const Vec<T>* rows) { return rows[0]; }
   template <int NV, int MR, int TV>
   UNROLLED_INLINE void outer_tile(const T* a, int64_t row_stride, int64_t k_stride, const T* packed,
@@ -77,7 +82,7 @@ struct MultiplyBf16 {
 struct Bf16 {
   static constexpr int kGroup = 2, kRowGroup = kNarrowProducts ? 2 : 1, kOuterGroup = kRowGroup;
   static constexpr bool kInPlace = false, kRoundedInPlace = !kNarrowProducts, kOnePass = false;
-  static constexpr bool kTileRegisters = false;
+  static constexpr bool kTileRegisters = false, kInParts = false;
   UNROLLED_INLINE void begin() {}
   UNROLLED_INLINE void end() {}
   UNROLLED_INLINE int64_t depth(int64_t K) { return words(K) * 2; }
@@ -104,6 +109,7 @@ struct Bf16 {
   UNROLLED_INLINE int64_t outer_depth(int64_t rows) {
     return ceil_div(rows, kOuterGroup) * kOuterGroup;
   }
+  UNROLLED_INLINE int64_t strip_words(int64_t rows) { return ceil_div(rows, kOuterGroup); }
   UNROLLED_INLINE Vec<float> outer_word(const Vec<float>* rows) {
     if constexpr (kNarrowProducts)
       return pair_bf16(round_bf16(rows[0]), round_bf16(rows[1]));
@@ -169,7 +175,7 @@ struct MultiplyInt8 {
 struct Int8 {
   static constexpr int kGroup = 4, kRowGroup = 4;
   static constexpr bool kInPlace = false, kRoundedInPlace = true, kOnePass = true;
-  static constexpr bool kTileRegisters = false;
+  static constexpr bool kTileRegisters = false, kInParts = false;
   UNROLLED_INLINE void begin() {}
   UNROLLED_INLINE void end() {}
   UNROLLED_INLINE int64_t depth(int64_t K) { return ceil_div(K, 4) * 4; }

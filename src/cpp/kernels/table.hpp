@@ -13,8 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cells/gate_table.hpp"
 #include "kernels/image_table.hpp"
+#include "kernels/packed_layer.hpp"
 #include "kernels/team.hpp"
 
 namespace unrolled {
@@ -38,53 +38,6 @@ enum class Precision : int { kFull, kBf16, kInt8 };
 inline constexpr int kPrecisions = 3;
 // Rows prepared for a product may be read so many at a time, the last with whatever lies behind.
 inline constexpr int64_t kOperandRows = 16;
-
-// Packed weights of one direction of one layer. `panel` = columns that a micro-kernel computes
-// together. The transposed copies are null when they were not asked for. With less than full
-// precision a column of K values takes fewer words of T, with their scale where they have one.
-template <class T>
-struct PackedLayer {
-  int64_t I, H;
-  int64_t R;      // columns of the state h: H, unless it is projected
-  T* input;       // [gate panels][I][panel]
-  T* recurrent;   // [gate panels][R][panel], of the gates that are in the product with h
-  T* bias_input;  // [gate_width, padded to whole panels]
-  T* bias_recurrent;
-  T* input_t;      // [panels of I][gate_width][panel]
-  T* recurrent_t;  // [panels of R][width of the gates of recurrent][panel]
-  T* unit;         // [blocks of units][P][L]
-  // Of a second product, else of no size: [panels of R][H][panel], its bias, and its transpose
-  // [panels of H][R in whole vectors][panel].
-  T *second, *second_bias, *second_t;
-  GateOptions<T> gates;  // of a cell with functions
-};
-
-// torch-shaped parameters: weight_ih (G*H, I), weight_hh (G*H, R), biases (G*H) or null; the P
-// parameters of each unit (P*H) and the projection (R, H), null where the cell has none. Without a
-// recurrent product weight_hh and bias_hh are null.
-template <class T>
-struct LayerParameters {
-  T *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_unit, *weight_hr;
-};
-
-// Sizes, in elements, of the arrays of PackedLayer and of the rows of a scan.
-struct LayerSizes {
-  int64_t gate_width;   // row of pre-activations
-  int64_t split_width;  // row of a separate recurrent gradient, or 0
-  int64_t saved_width;  // values saved for BPTT, a token
-  int64_t state_width;  // row of a state: H rounded up to whole blocks
-  int64_t unit;         // parameters of the units, and the row of their gradients
-  int64_t input, recurrent, bias, input_t, recurrent_t;
-  int64_t operand_width;   // row of scratch for rows that are converted before a product, or 0
-  int64_t gradient_width;  // the same for rows of gradients
-  int64_t forward_panels, backward_panels;  // what threads can share
-  // Of a cell with a second product, else 0: its packed parts, a row of what it multiplies, of its
-  // gradient, and of the values that inference hands from the first product to it.
-  int64_t second, second_bias, second_t, middle_width, second_width, hold_width;
-  // Of a normalised cell, else 0: numbers saved of each token, and a row of the gradients behind
-  // the norms. Its middle_width is that of a row of the recurrent product.
-  int64_t moment_count, scaled_width;
-};
 
 // Which rows are live at which step. Rows are ordered by length, longest first, so that the live
 // rows of step t are 0 .. live[t]-1 and stand at compact rows offset[t] .. of all token arrays.
@@ -147,6 +100,7 @@ struct ForwardArgs {
   T* hold;               // scratch: in place of `saved` between two products, chunk_rows rows
   T* gathered;           // scratch: [team size][chunk_tokens][I], used when rows are not in place
   T* operands;           // scratch: [team size][operand_rows][operand_width], see LayerSizes
+  T* parts;              // scratch: recurrent_parts, or null: they are made in every step
   int64_t operand_rows;  // at least the rows of a step and of a chunk; a multiple of kOperandRows
   bool by_rows;          // the team shares rows of the batch rather than units
   int64_t chunk_tokens;  // steps are taken in chunks of at least this many tokens
@@ -191,6 +145,7 @@ struct BackwardArgs {
   T* gathered;           // scratch: [team size][chunk_rows][max(I, 1)]
   T* outer;              // scratch: [team size][outer_scratch]
   T* operands;           // scratch: [team size][operand_rows][gradient_width]
+  T* parts;              // scratch: recurrent_t_parts, or null
   int64_t operand_rows;  // chunk_rows rounded up to kOperandRows
   bool by_rows;          // the team shares rows of the batch rather than units
   int64_t chunk_rows;    // rows that the scratch arrays hold
@@ -260,7 +215,7 @@ struct CrossEntropyArgs {
 template <class T>
 struct HeadKernels {
   int64_t (*words)(int64_t K);      // of a packed column of length K
-  int64_t (*row_words)(int64_t K);  // of a row that is prepared for products; 0: none is
+  int64_t (*row_words)(int64_t K);  // of a row that is prepared for a pass of a product; 0: none is
   void (*pack_linear)(const T* weight, int64_t O, int64_t I, T* packed, const Team& team);
   void (*pack_linear_t)(const T* weight, int64_t O, int64_t I, T* packed_t, const Team& team);
   void (*cross_entropy)(const CrossEntropyArgs<T>& args, const Team& team);

@@ -148,6 +148,10 @@ UNROLLED_INLINE void multiply_step(const T* low, const T* high, int64_t row_stri
 struct Ahead {
   const char* line;
   int64_t step;
+  UNROLLED_INLINE_MEMBER void ask() {
+    __builtin_prefetch(line, 0, 2);
+    line += step;
+  }
 };
 struct NoAhead {};
 
@@ -181,9 +185,8 @@ UNROLLED_INLINE void multiply_tile(const T* a, int64_t row_stride, int64_t k_str
   for (; k >= kRound; k -= kRound) {
     // A tile of few rows is through before its own columns have come.
     if constexpr (sizeof(Look) == sizeof(Ahead) && MR > 2) {
-      __builtin_prefetch(ahead.line, 0, 2);
-      __builtin_prefetch(ahead.line + ahead.step, 0, 2);
-      ahead.line += 2 * ahead.step;
+      ahead.ask();
+      ahead.ask();
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kRound; ++i)

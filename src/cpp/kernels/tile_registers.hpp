@@ -82,16 +82,16 @@ UNROLLED_INLINE void multiply_tile_row(const float* a, int64_t stride, const flo
 }
 
 // The same of 32 rows and the first two vectors, or without `second` the first, from `packed` on.
-template <int NV, bool int8, bool second>
+template <int NV, bool int8, bool second, class Look>
 UNROLLED_INLINE void multiply_tile_square(const float* a, int64_t stride, const float* packed,
-                                          int64_t words, Vec<float> (*sum)[NV], Ahead& ahead) {
+                                          int64_t words, Vec<float> (*sum)[NV], Look& ahead) {
   constexpr int64_t kWidth = NV * kLanes<float>, kPanelBytes = kWidth * sizeof(float);
   const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
   const float* below = a + kOperandRows * stride;
   zero_tiles();
   for (int64_t k = 0; k < words; k += kTileWords, packed += kTileWords * kWidth) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i, ahead.line += ahead.step) __builtin_prefetch(ahead.line, 0, 2);
+    for (int i = 0; i < 8; ++i) ahead.ask();
     _tile_loadd(4, a + k, row_bytes);
     _tile_loadd(6, packed, kPanelBytes);
     UNROLLED_TILE_MULTIPLY(0, 4, 6);
@@ -114,10 +114,10 @@ UNROLLED_INLINE void multiply_tile_square(const float* a, int64_t stride, const 
 #undef UNROLLED_TILE_COLUMN
 
 // The same of `rows` rows, as far as whole tiles go.
-template <int NV, bool int8>
+template <int NV, bool int8, class Look>
 UNROLLED_INLINE void multiply_tile_registers(const float* a, int64_t stride, const float* packed,
                                              int64_t words, int64_t rows,
-                                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
+                                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Look ahead) {
   finish_stores();
   if (rows <= kOperandRows) {
     multiply_tile_row<NV, int8>(a, stride, packed, words, sum);
@@ -133,16 +133,21 @@ UNROLLED_INLINE void multiply_tile_registers(const float* a, int64_t stride, con
 // In place of `tile` and `outer_tile` these operands have
 //   kDepth   elements along k of a pass, unless it is one: 256 rows of them are a part of L2
 //   row_word(k)   where an element that begins a pass stands in a prepared row
-//   Panel<NV>(packed, K)   a panel for the rows that follow
+//   Panel<NV>(packed, K, rows, parts)   a panel for `rows` rows that follow; `parts` are null, or
+//                the same columns in parts, row_word(K) words each
 //   tiles<NV>(a, stride, panel, rows, sum, ahead)   sum[r][v] = row r < rows times vector v
 // and outer products, whose panels are K = outer_depth long, read rows that are D's transposed:
 //   outer_row_words(rows)   words of such a row
-//   kOuterSquares   vectors of outer words that
-//   store_outer(row, n, words ...)   writes to it, those from outer word n on
+//   store_outer(row, n, words)   writes to it, those from outer word n on
+// In parts, store_outer takes two vectors, those from n and from n + kTileWords on, as
+//   store_strip<NV>(panel, n, v, low, high)
+// does, which writes to vector v of a panel of a strip.
 template <int NV>
 struct TilePanel {
   const float* packed;
   int64_t K;
+  UNROLLED_INLINE_MEMBER TilePanel(const float* columns, int64_t depth, int64_t, const float*)
+      : packed(columns), K(depth) {}
 };
 
 struct Bf16Tiles : Bf16 {
@@ -162,15 +167,15 @@ struct Bf16Tiles : Bf16 {
     for (int64_t i = Bf16::words(K); i < words(K); ++i) to[i] = 0.0f;
   }
 
-  template <int NV>
+  template <int NV, class Look>
   UNROLLED_INLINE void tiles(const float* a, int64_t stride, const Panel<NV>& panel, int64_t rows,
-                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Ahead ahead) {
+                             Vec<float> (&sum)[kTileRowsAtOnce][NV], Look ahead) {
     multiply_tile_registers<NV, false>(a, stride, panel.packed, words(panel.K), rows, sum, ahead);
   }
 
   UNROLLED_INLINE int64_t outer_depth(int64_t rows) { return depth(rows); }
+  UNROLLED_INLINE int64_t strip_words(int64_t rows) { return words(rows); }
   UNROLLED_INLINE int64_t outer_row_words(int64_t rows) { return words(rows); }
-  static constexpr int kOuterSquares = 1;
   UNROLLED_INLINE void store_outer(float* row, int64_t n, Vec<float> words) {
     store(row + n, words);
   }

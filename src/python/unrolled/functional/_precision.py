@@ -8,9 +8,10 @@ Precision = Literal["full", "bf16", "int8"]
 """In which numbers the products of a recurrent layer multiply. Parameters, states, biases, outputs
 and gradients are those of the layer's dtype whatever it is; below "full", that is float32.
 
-"full": in the layer's dtype. With AMX, LSTM, GRU and RNN of 256 units and more multiply float32 in
-    batches of 24 rows and more as sums of three bfloat16 each: as exact, and faster. A row has the
-    same bits in all batches from that size on, and in all smaller ones.
+"full": in the layer's dtype. With AMX, LSTM, GRU and RNN multiply float32 as sums of three bfloat16
+    each, with 256 units and more in batches of 16 rows and more, with 128 in batches of 64; and so
+    does a head's cross-entropy of 256 classes, 128 inputs and 64 rows and more: as exact, and
+    faster. A row has the same bits in all batches from that size on, and in all smaller ones.
 "bf16": weights and the rows that they multiply (x, h and, in BPTT, the gradients of gates) are
     rounded to bfloat16, to nearest even; sums are float32. For training and inference. A head's
     cross-entropy rounds its weight, its rows and the gradients of logits.
