@@ -23,7 +23,7 @@ kernel_tests=(
   test_initial_states test_kept_memory test_language_model test_layer_widths test_layers test_lookup
   test_masks test_math test_optimizers test_out_of_memory test_pooling test_precision
   test_pronunciations test_ragged test_random test_recompute test_recurrent test_recurrent_dropout
-  test_residual test_reversed test_streams test_threads test_zoneout
+  test_residual test_reversed test_split_products test_streams test_threads test_zoneout
 )
 kernel_test_files() { printf "$root/tests/%s.py\n" "${kernel_tests[@]}"; }
 
