@@ -53,10 +53,6 @@ inline void choose_cross_entropy(const CrossEntropyArgs<float>& args, const Team
   else
     UNROLLED_BASE::table().f32.heads[static_cast<int>(Precision::kFull)]->cross_entropy(args, team);
 }
-constexpr HeadKernels<float> kChosenHead = {
-    [](int64_t K) { return SplitTiles::words(K); },
-    [](int64_t K) { return pass_words<SplitTiles>(K); }, pack_linear<Full<float>, float>,
-    pack_linear_t<Full<float>, float>, choose_cross_entropy};
 
 // Where a cell stands among all.
 #define UNROLLED_PLACE(Cell) k##Cell,
@@ -72,7 +68,10 @@ inline void choose_products(Kernels<float>& kernels) noexcept {
   UNROLLED_CHOSEN(LstmPeephole)
   UNROLLED_CHOSEN(LstmNorm)
   kernels.cells[kFull] = cells;
-  kernels.heads[kFull] = &kChosenHead;
+  static HeadKernels<float> head = *kernels.heads[kFull];
+  head.row_words = [](int64_t K) { return pass_words<SplitTiles>(K); };
+  head.cross_entropy = choose_cross_entropy;
+  kernels.heads[kFull] = &head;
   kernels.outer_scratch = kOuterScratch<float>;
 }
 #else

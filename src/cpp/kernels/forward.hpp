@@ -167,7 +167,9 @@ struct Forward {
   Rows<const T> prepared(const Rows<const T>& from, int64_t rows, int64_t K) const {
     return prepare_rows<O>(from, rows, K, operands());
   }
+  // This member's scratch for them, or null: they are read in place.
   T* operands() const {
+    if constexpr (O::kInPlace) return nullptr;
     return a.operands + team.rank * a.operand_rows * larger(pass_words<O>(w.I), O::row_words(R));
   }
 
@@ -186,7 +188,7 @@ struct Forward {
                                           .columns = Y::gate_width(H),
                                           .bias = Normalised<Cell> ? nullptr : w.bias_input,
                                           .accumulate = false,
-                                          .scratch = O::kInPlace ? nullptr : operands()},
+                                          .scratch = operands()},
                                Sweep{panels, a.turn});
     }
   }

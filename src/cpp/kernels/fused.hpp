@@ -52,8 +52,7 @@ UNROLLED_INLINE void multiply_fused_in_tiles(const Rows<const float>& from, int6
     const float* bias = columns.bias + panel * Y::kPanelWidth;
     typename O::template Panel<NV> panel_columns(
         packed, columns.K, rows,
-        columns.parts == nullptr ? nullptr
-                                 : columns.parts + panel * O::row_word(columns.K) * Y::kPanelWidth);
+        parts_at(columns.parts, panel * O::row_word(columns.K), Y::kPanelWidth));
     for (int64_t first = 0; first < rows; first += kTileRowsAtOnce) {
       const int64_t count = smaller(kTileRowsAtOnce, rows - first);
       Vec<float> sum[kTileRowsAtOnce][NV];

@@ -45,6 +45,12 @@ struct Product {
   T* scratch = nullptr;
 };
 
+// Where word `word` of the columns of a panel `width` wide stands in parts, if there are any.
+template <class T>
+UNROLLED_INLINE const T* parts_at(const T* parts, int64_t word, int64_t width) {
+  return parts == nullptr ? nullptr : parts + word * width;
+}
+
 // What will be read after the columns up to k of a panel.
 template <int NV, class O, class T>
 UNROLLED_INLINE const T* next_columns(const Product<T>& p, Sweep sweep, int64_t panel, int64_t k) {
@@ -171,8 +177,7 @@ inline void multiply_in_tiles(const Product<float>& p, Sweep sweep) {
     for (int64_t i = 0, panel = sweep.first; i < sweep.count; ++i, panel += sweep.step) {
       typename O::template Panel<NV> columns(
           columns_of(panel), depth, p.rows,
-          p.parts == nullptr ? nullptr
-                             : p.parts + (panel * O::row_word(p.K) + O::row_word(k)) * kWidth);
+          parts_at(p.parts, panel * O::row_word(p.K) + O::row_word(k), kWidth));
       for (int64_t first = 0; first < p.rows; first += kTileRowsAtOnce) {
         const int64_t rows = smaller(kTileRowsAtOnce, p.rows - first);
         Vec<float> sum[kTileRowsAtOnce][NV];

@@ -74,6 +74,7 @@ inline void pack_strip(const OuterProduct<T>& p, int64_t row, int64_t depth, int
                             : Vec<T>(T(0));
     };
     const int64_t words = O::outer_depth(depth) / O::kOuterGroup;
+    // In parts rows n and n + L are made together, for n of every other L.
     for (int64_t n = 0; n < words; n += O::kInParts && n % L == L - 1 ? L + 1 : 1)
       for (int v = 0; v < kPlainVectors; ++v)
         if constexpr (O::kInParts)

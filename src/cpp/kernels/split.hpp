@@ -280,7 +280,7 @@ struct SplitTiles : Full<float> {
   UNROLLED_INLINE void make_parts(const float* packed, int64_t K, Range panels, float* to) {
     constexpr int64_t kWidth = NV * kLanes<float>;
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      SplitPanel<NV> made(packed + panel * K * kWidth, K, 0, nullptr);
+      SplitPanel<NV> made(packed + panel * K * kWidth, K, 0);
       auto* tiles = reinterpret_cast<Vec<float>*>(to + panel * row_word(K) * kWidth);
       for (int64_t block = 0; block < made.count; ++block, tiles += SplitPanel<NV>::kTiles)
         SplitPanel<NV>::template split<NV, 0, NV * kTileWords>(made.columns(block), 0, tiles);
